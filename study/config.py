@@ -1,0 +1,158 @@
+"""The one flat, frozen, validated config of a trial, and the presets.
+
+A field's name is the search parameter's name and the result column's name. `GanConfig` holds what decides a GAN's
+weights: trials that agree in it, in the data and in the code share one trained GAN.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+Backbone = Literal["plain", "efficientnetv2_s", "efficientnetv2_m"]
+ImageSize = Annotated[Literal[32, 64, 128, 256], BeforeValidator(lambda size: int(size) if str(size).isdecimal() else size)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ConfigError(ValueError):
+    """A setting the user gave cannot be used; the message names the field and the way out."""
+
+
+class GanConfig(BaseModel):
+    """Everything that decides the generator (architecture, WGAN-GP settings, seed)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    backbone: Backbone = "plain"
+    lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
+    lstm_width: Positive = 384
+    latent_dim: Positive = 256
+    decoder_width: Positive = 256                     # channels of the 8x8 map
+    backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
+    backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
+    pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
+    critic_width: Positive = 64
+    image_size: ImageSize = 128                       # pixels
+    penalty_weight: float = Field(10.0, ge=0)         # lambda of Gulrajani et al. 2017, eq. 3
+    penalty_interval: Positive = 1                    # > 1 = lazy penalty: another algorithm, opt-in
+    critic_steps: Positive = 5                        # critic steps per generator step
+    gan_batch_size: Positive = 64                     # over all workers of the trial
+    gan_epochs: Positive = 500
+    gan_eval_interval: Positive = 10                  # epochs between two Frechet distances
+    generator_lr: Rate = 1e-4
+    critic_lr: Rate = 1e-4
+    adam_beta1: Fraction = 0.0
+    adam_beta2: Fraction = 0.9
+    ema_decay: float = Field(0.999, ge=0, lt=1)       # per generator step
+    gan_flip: bool = True                             # mirror the real images
+    precision: Literal["float32", "bfloat16"] = "float32"
+    feature_extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = "efficientnet_lite0"
+    eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.pretrained and (self.backbone == "plain" or self.backbone_width != 1 or self.backbone_depth != 1):
+            raise ValueError("pretrained needs an EfficientNetV2 backbone with backbone_width=1 and backbone_depth=1")
+        return self
+
+    def gan_key(self, data_fingerprint: str, code_version: str) -> str:
+        """16 hex digits that name the GAN these settings make of this data with this code."""
+        settings = {name: getattr(self, name) for name in GanConfig.model_fields}
+        identity = json.dumps([settings, data_fingerprint, code_version], sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+class TrialConfig(GanConfig):
+    """A whole trial: the GAN, how its images are mixed in, and the classifier."""
+
+    synthetic_ratio: float = Field(1.0, ge=0, le=10)  # synthetic images per real training image; 0 = real only
+    training_images: Literal["real_and_synthetic", "synthetic_only"] = "real_and_synthetic"
+    classifier_backbone: str = "small"                # or any timm backbone by name
+    classifier_pretrained: bool = False
+    classifier_width: Positive = 32
+    classifier_lstm_width: Positive = 128
+    classifier_lstm_depth: int = Field(2, ge=1, le=4)
+    classifier_epochs: Positive = 60
+    classifier_batch_size: Positive = 64              # over all workers of the trial
+    classifier_lr: Rate = 3e-4
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    dropout: Fraction = 0.2
+    rotation: float = Field(20.0, ge=0, le=180)       # degrees, either way
+    zoom: Fraction = 0.15                             # fraction, in or out
+    contrast: Fraction = 0.2                          # fraction, up or down
+
+    @model_validator(mode="after")
+    def _has_training_images(self):
+        if self.training_images == "synthetic_only" and self.synthetic_ratio == 0:
+            raise ValueError("training_images=synthetic_only needs synthetic_ratio above 0")
+        return self
+
+    @property
+    def uses_gan(self) -> bool:
+        return self.synthetic_ratio > 0
+
+
+# One aligned row a setting. `smoke` ends in minutes on two cores; `search` is for one GPU or a workstation;
+# `paper` holds the paper's settings at 128x128 for one 24 GB GPU.
+PRESETS = {
+    #  field                    smoke  search  paper
+    "image_size":            (    32,     64,    128),
+    "latent_dim":            (    64,    128,    256),
+    "lstm_width":            (    64,    192,    384),
+    "decoder_width":         (    64,    192,    256),
+    "backbone_width":        (  0.25,    0.5,    1.0),
+    "backbone_depth":        (  0.25,    0.5,    1.0),
+    "critic_width":          (    24,     48,     64),
+    "critic_steps":          (     3,      3,      5),
+    "gan_batch_size":        (    32,     32,     64),
+    "gan_epochs":            (    24,    150,    500),
+    "gan_eval_interval":     (     6,     10,     20),
+    "generator_lr":          (  4e-4,   2e-4,   1e-4),
+    "critic_lr":             (  4e-4,   2e-4,   1e-4),
+    "ema_decay":             (  0.98,  0.995,  0.999),
+    "eval_images":           (    96,    512,   1024),
+    "classifier_width":      (    16,     32,     32),
+    "classifier_lstm_width": (    32,     96,    128),
+    "classifier_epochs":     (    12,     40,     60),
+    "classifier_batch_size": (    32,     32,     64),
+    "classifier_lr":         (  2e-3,   1e-3,   3e-4),
+}  # fmt: skip
+PRESET_NAMES = ("smoke", "search", "paper")
+DEFAULT_TRIALS = dict(zip(PRESET_NAMES, (9, 40, 40), strict=True))
+
+
+def preset(name: str) -> dict:
+    """The settings of a preset; raises ConfigError for an unknown name."""
+    if name not in PRESET_NAMES:
+        raise ConfigError(f"unknown preset {name!r}; there are: {', '.join(PRESET_NAMES)}")
+    column = PRESET_NAMES.index(name)
+    return {field: values[column] for field, values in PRESETS.items()}
+
+
+def make_config(settings: dict) -> TrialConfig:
+    """Validate settings; ConfigError names each bad field, and lists the valid ones for an unknown name."""
+    unknown = sorted(set(settings) - set(TrialConfig.model_fields))
+    if unknown:
+        raise ConfigError(
+            f"unknown field {', '.join(unknown)}; the fields are: {', '.join(TrialConfig.model_fields)}"
+        )
+    try:
+        return TrialConfig(**settings)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("; ".join(problems)) from None
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, str]:
+    """`field=value` strings of `--set` -> settings as text; `make_config` turns the text into the field's type."""
+    settings = {}
+    for assignment in assignments:
+        field, separator, value = assignment.partition("=")
+        if not separator or not field or not value:
+            raise ConfigError(f"--set {assignment!r} is not of the form field=value")
+        settings[field] = value
+    return settings
