@@ -1,0 +1,87 @@
+"""A prepared file as uint8 tensors on the device that trains."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data_utils.decode import square
+from data_utils.parquet_file import read_table
+from data_utils.sources import DataError
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the split: images (n, 3, S, S) uint8, labels (n,) int64, group and id of each image."""
+
+    images: Tensor
+    labels: Tensor
+    groups: np.ndarray
+    image_ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All N prepared images, (N, 3, S, S) uint8 and labels (N,) int64, with what is known of their source.
+
+    `class_names` are (negative, positive); groups and image ids are salted hashes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    split: np.ndarray
+    groups: np.ndarray
+    image_ids: np.ndarray
+    fingerprint: str
+    class_names: tuple[str, str]
+    layout: str
+    split_protocol: str
+    num_skipped: int
+    is_sample: bool
+    path: Path
+
+    def side(self, name: str) -> Side:
+        """The images of "train", "validation" or "test"."""
+        chosen = np.flatnonzero(self.split == name)
+        assert len(chosen), f"no images in {name!r}"
+        index = torch.from_numpy(chosen).to(self.images.device)
+        return Side(self.images[index], self.labels[index], self.groups[chosen], self.image_ids[chosen])
+
+
+def load_dataset(path: Path, image_size: int, device: str | torch.device = "cpu") -> Dataset:
+    """Decode every image of a prepared file once, made smaller (antialiased) where it is stored larger.
+
+    Raises `DataError` for a damaged file, and where `image_size` is larger than the stored size.
+    """
+    table, metadata = read_table(path)
+    if image_size > metadata["image_size"]:
+        raise DataError(
+            f"{path} holds images of {metadata['image_size']} px; prepare it again at {image_size} px"
+        )
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(lambda png: _pixels(png, image_size), table["image"].to_pylist()))
+    split, groups, image_ids = (table[name].to_numpy() for name in ("split", "group", "image_id"))
+    return Dataset(
+        images=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device),
+        labels=torch.from_numpy(table["label"].to_numpy().astype(np.int64)).to(device),
+        split=split,
+        groups=groups,
+        image_ids=image_ids,
+        class_names=tuple(metadata["class_names"]),
+        path=path,
+        **{
+            name: metadata[name]
+            for name in ("fingerprint", "layout", "split_protocol", "num_skipped", "is_sample")
+        },
+    )
+
+
+def _pixels(png: bytes, size: int) -> np.ndarray:
+    """(size, size, 3) uint8"""
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        return np.asarray(image if image.width == size else square(image, size))

@@ -1,0 +1,67 @@
+"""Find images that show the same picture, mirrored or not, and join their groups."""
+
+from collections.abc import Iterator
+
+import imagehash
+import numpy as np
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+MAX_BITS = 10  # of 64 that may differ between two perceptual hashes
+MAX_DIFFERENCE = 8.0  # gray levels, root mean square over the thumbnails
+THUMBNAIL = 16  # pixels
+FLIPS = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
+CHUNK = 256  # rows compared at once
+
+
+def perceptual_hashes(image: Image.Image) -> np.ndarray:
+    """64-bit pHash of the image as it is and flipped by each of `FLIPS`: uint64, shape (4,)."""
+    small = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)  # the size at which pHash works
+    flipped = [small if flip is None else small.transpose(flip) for flip in FLIPS]
+    bits = np.stack([imagehash.phash(image).hash.ravel() for image in flipped])
+    return np.packbits(bits, axis=1).view(np.uint64).ravel()
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """uint8 RGB, shape (16, 16, 3)."""
+    return np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+
+
+def find_pairs(hashes: np.ndarray, thumbnails: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Pairs (i, j), i < j, of near-duplicates in different groups: shape (P, 2).
+
+    hashes (N, 4) and thumbnails (N, 16, 16, 3) are those of the functions above; groups (N,) are integers.
+    Close hashes alone are not enough: smooth skin has them by accident, so the pixels must agree as well.
+    """
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for rows, columns, flip in _close_hashes(hashes, groups):
+        difference = _flip(thumbnails[rows], flip).astype(np.float32) - thumbnails[columns]
+        same = np.sqrt((difference**2).mean(axis=(1, 2, 3))) <= MAX_DIFFERENCE
+        found.append(np.stack([rows[same], columns[same]], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def merge_groups(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Join groups 0..G-1, shape (N,), that a pair of images connects, directly or over others: new integers, (N,)."""
+    num_groups = groups.max() + 1
+    edges = groups[pairs]
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_groups, num_groups))
+    return connected_components(graph, directed=False)[1][groups]
+
+
+def _close_hashes(hashes: np.ndarray, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    for start in range(0, len(hashes), CHUNK):
+        stop = start + CHUNK
+        later = np.arange(start, len(hashes))
+        other = (groups[start:stop, None] != groups[None, start:]) & (later[:CHUNK, None] < later)
+        for flip in range(len(FLIPS)):
+            bits = np.bitwise_count(hashes[start:stop, flip, None] ^ hashes[None, start:, 0])
+            rows, columns = np.nonzero((bits <= MAX_BITS) & other)
+            yield rows + start, columns + start, flip
+
+
+def _flip(thumbnails: np.ndarray, flip: int) -> np.ndarray:
+    """Apply `FLIPS[flip]` to (P, 16, 16, 3)."""
+    vertical, horizontal = flip in (2, 3), flip in (1, 3)
+    return thumbnails[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
