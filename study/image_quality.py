@@ -1,0 +1,254 @@
+"""How good are synthetic images? Distances, precision and recall, copying: features in, numbers out."""
+
+import hashlib
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_fscore_support
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchvision.utils import make_grid
+
+from models.feature_extractor import FeatureExtractor
+
+SSIM_WINDOW = 11  # pixels; torchmetrics' default Gaussian window
+# An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
+MAX_PSNR = 10 * math.log10(255**2 * 12)  # 58.9 dB
+PRC_NEIGHBOURS = 3  # Kynkaanniemi et al. (2019), section 3
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Images uint8 (N, 3, H, W) with their features float32 (N, D) and logits float32 (N, K) or None, on the CPU."""
+
+    images: torch.Tensor
+    features: torch.Tensor
+    logits: torch.Tensor | None
+
+    def __len__(self):
+        return len(self.images)
+
+
+def image_features(images: torch.Tensor, extractor: FeatureExtractor) -> ImageFeatures:
+    """Features of uint8 images (N, 3, H, W)."""
+    return ImageFeatures(images.cpu(), *extractor(images))
+
+
+def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file: Path) -> ImageFeatures:
+    """`image_features`, read from `cache_file` where that holds these images' features by this extractor.
+
+    The file is a safetensors file that names its content (pixels and `extractor.key`) and carries the sha256 of its
+    tensors; a file of other content, or a damaged one, is computed anew and replaced in one step.
+    """
+    content = digest(images) + extractor.key
+    stored = read_features(cache_file, content)
+    if stored is not None:
+        return ImageFeatures(images.cpu(), stored["features"], stored.get("logits"))
+    computed = image_features(images, extractor)
+    write_features(cache_file, content, computed)
+    return computed
+
+
+def digest(*tensors: torch.Tensor) -> str:
+    sha256 = hashlib.sha256()
+    for tensor in tensors:
+        sha256.update(str(tuple(tensor.shape)).encode())
+        sha256.update(tensor.cpu().contiguous().numpy())
+    return sha256.hexdigest()
+
+
+def read_features(cache_file: Path, content: str) -> dict[str, torch.Tensor] | None:
+    try:
+        with safe_open(cache_file, "pt") as file:
+            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (FileNotFoundError, SafetensorError):
+        return None
+    if metadata.get("content") != content or metadata.get("sha256") != digest(*tensors.values()):
+        return None
+    return tensors
+
+
+def write_features(cache_file: Path, content: str, computed: ImageFeatures) -> None:
+    tensors = {"features": computed.features, "logits": computed.logits}
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    metadata = {"content": content, "sha256": digest(*tensors.values())}
+    cache_file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=cache_file.parent, prefix=cache_file.name, delete=False) as file:
+        file.write(save(tensors, metadata))
+    Path(file.name).replace(cache_file)
+
+
+def quality_metrics(
+    fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, *, extractor_name: str, seed: int = 0
+) -> dict[str, float | int | None]:
+    """One value for each image-quality column; None where the counts do not allow it, never NaN.
+
+    Real means the validation images, except where training images are named. At few images:
+
+    - `frechet_distance` and `frechet_floor` depend on the counts `num_fake` and `num_real`: compare only equal ones.
+      `frechet_floor` is what a perfect generator would score: validation against `num_fake` training images, a seeded
+      choice; None where there are fewer training images. `fid` is `frechet_distance` where the extractor is Inception.
+    - KID (Binkowski et al. 2018): 100 subsets of half the smaller count, at most 1000; unbiased at any count.
+    - Inception score (Salimans et al. 2016): one split, since ten would hold too few images each; bounded by the
+      count, so `inception_score_real`, of the validation images, says what a score can mean here.
+    - `manifold_*`: Kynkaanniemi et al. (2019), 3 neighbours. `manifold_precision` is the share of synthetic images
+      among the real ones, `manifold_recall` the share of real images among the synthetic ones.
+    - `real_or_fake_*`: see `real_or_fake`.
+    - `ssim_nearest`, `psnr_nearest` (dB): mean over synthetic images, each against its nearest training image in
+      feature space: a GAN has no paired truth. High values mean copied training images; `*_real`, the same for the
+      validation images, is the level of images that cannot be copies.
+    - `nearest_train_ratio`: median feature distance of synthetic images to their nearest training image, over that of
+      validation images; well under 1 means copying.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    distance = frechet_distance(fake.features, validation.features) if enough(2, fake, validation) else None
+    fake_nearest, real_nearest = nearest(fake, train), nearest(validation, train)
+    return {
+        "frechet_distance": distance,
+        "fid": distance if extractor_name == "inception" else None,
+        "frechet_floor": frechet_floor(len(fake), validation, train, generator),
+        **kernel_distance(fake, validation, seed),
+        "inception_score": inception_score(fake),
+        "inception_score_real": inception_score(validation),
+        **manifold(fake, validation),
+        **real_or_fake(fake, validation, train, generator),
+        **pairwise(fake, train, fake_nearest, ""),
+        **pairwise(validation, train, real_nearest, "_real"),
+        "nearest_train_ratio": distance_ratio(fake_nearest, real_nearest),
+        "num_real": len(validation),
+        "num_fake": len(fake),
+    }
+
+
+def enough(least: int, *sets: ImageFeatures) -> bool:
+    return all(len(images) >= least for images in sets)
+
+
+def frechet_distance(fake: torch.Tensor, real: torch.Tensor) -> float:
+    """Frechet distance of two Gaussians fitted to features (N, D) and (M, D); Heusel et al. (2017), equation 6.
+
+    With A, B the centred features, the trace of sqrt(cov(A) cov(B)) is the sum of the singular values of A B^T over
+    sqrt((N-1)(M-1)): exact, and for fewer images than features faster than eigenvalues of D x D matrices.
+    Raises ValueError for fewer than two images on a side.
+    """
+    if min(len(fake), len(real)) < 2:
+        raise ValueError(f"a Frechet distance needs two images on each side, not {len(fake)} and {len(real)}")
+    fake, real = fake.double().cpu(), real.double().cpu()
+    if min(len(fake), len(real)) > fake.shape[1]:
+        statistics = fid_features_to_statistics(fake), fid_features_to_statistics(real)
+        return fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    shift = fake.mean(0) - real.mean(0)
+    fake, real = ((x - x.mean(0)) / math.sqrt(len(x) - 1) for x in (fake, real))
+    trace = torch.linalg.svdvals(fake @ real.T).sum()
+    return (shift.square().sum() + fake.square().sum() + real.square().sum() - 2 * trace).item()
+
+
+def frechet_floor(count, validation, train, generator):
+    if len(train) < count or count < 2 or len(validation) < 2:
+        return None
+    chosen = torch.randperm(len(train), generator=generator)[:count]
+    return frechet_distance(train.features[chosen], validation.features)
+
+
+def kernel_distance(fake, real, seed):
+    size = min(len(fake), len(real), 2000) // 2
+    if size < 2:
+        return {"kid_mean": None, "kid_std": None}
+    kid = kid_features_to_metric(
+        fake.features, real.features, kid_subsets=100, kid_subset_size=size, rng_seed=seed, verbose=False
+    )
+    return {"kid_mean": kid["kernel_inception_distance_mean"], "kid_std": kid["kernel_inception_distance_std"]}
+
+
+def inception_score(images):
+    if images.logits is None or len(images) < 2:
+        return None
+    return isc_features_to_metric(images.logits, splits=1)["inception_score_mean"]
+
+
+def manifold(fake, real):
+    if not enough(PRC_NEIGHBOURS + 1, fake, real):
+        return dict.fromkeys(["manifold_precision", "manifold_recall", "manifold_f1"])
+    prc = prc_features_to_metric(
+        fake.features.double(), real.features.double(), prc_neighborhood=PRC_NEIGHBOURS, verbose=False
+    )
+    return {
+        "manifold_precision": prc["precision"],
+        "manifold_recall": prc["recall"],
+        "manifold_f1": prc["f_score"],
+    }
+
+
+def real_or_fake(fake, validation, train, generator):
+    """Precision (images called real that are real), recall (real images found) and F1 of a held-out discriminator.
+
+    A logistic regression on standardised features learns training images against half of the synthetic ones and is
+    tested on validation images against the other half. Both sides weigh the same in fit and test, so that the
+    precision of a guess is 0.5 at any counts. High means that the fakes are told apart.
+    """
+    columns = ["real_or_fake_precision", "real_or_fake_recall", "real_or_fake_f1"]
+    if not (enough(2, fake) and enough(1, validation, train)):
+        return dict.fromkeys(columns)
+    seen, held_out = fake.features[torch.randperm(len(fake), generator=generator)].tensor_split(2)
+    discriminator = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
+    discriminator.fit(*labelled(train.features, seen))
+    features, is_real = labelled(validation.features, held_out)
+    scores = precision_recall_fscore_support(
+        is_real,
+        discriminator.predict(features),
+        average="binary",
+        sample_weight=compute_sample_weight("balanced", is_real),
+        zero_division=np.nan,
+    )
+    return {name: None if np.isnan(score) else float(score) for name, score in zip(columns, scores[:3], strict=True)}
+
+
+def labelled(real, fake):
+    return torch.cat([real, fake]).numpy(), np.repeat([1, 0], [len(real), len(fake)])
+
+
+def nearest(images, train):
+    """Distance to, and index of, the nearest training image in feature space."""
+    if not (enough(1, images, train)):
+        return None
+    return torch.cdist(images.features.double(), train.features.double()).min(dim=1)
+
+
+def pairwise(images, train, neighbours, suffix):
+    if neighbours is None or min(images.images.shape[2:]) < SSIM_WINDOW:
+        return {f"ssim_nearest{suffix}": None, f"psnr_nearest{suffix}": None}
+    ssim, psnr = [], []
+    for batch, index in zip(images.images.split(64), neighbours.indices.split(64), strict=True):
+        pair = batch.float(), train.images[index].float()
+        ssim.append(structural_similarity_index_measure(*pair, data_range=255.0, reduction="none").view(-1))
+        psnr.append(peak_signal_noise_ratio(*pair, data_range=255.0, reduction="none", dim=(1, 2, 3)))
+    return {
+        f"ssim_nearest{suffix}": torch.cat(ssim).mean().item(),
+        f"psnr_nearest{suffix}": torch.cat(psnr).clamp(max=MAX_PSNR).mean().item(),
+    }
+
+
+def distance_ratio(fake_nearest, real_nearest):
+    if fake_nearest is None or real_nearest is None or real_nearest.values.median() == 0:
+        return None
+    return (fake_nearest.values.median() / real_nearest.values.median()).item()
+
+
+def sample_grid(images: torch.Tensor, path: Path, columns: int) -> None:
+    """Write synthetic images, uint8 (N, 3, H, W), as one PNG, row by row."""
+    grid = make_grid(images.cpu(), nrow=columns, padding=2)  # 3 x H x W
+    Image.fromarray(grid.permute(1, 2, 0).contiguous().numpy()).save(path, format="PNG")
