@@ -1,0 +1,197 @@
+"""The trials of a study ranked on validation, the paper's model in row 0.
+
+python results/leaderboard.py STUDY [--objective pareto]
+"""
+
+import argparse
+import shlex
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from results.published import auroc_statement, comparable, paper_row
+from results.schema import TRIALS
+from results.tables import TableError, read_trials
+
+OBJECTIVES = ("pareto", "frechet", "auroc")
+DISTANCE_GROUP = ["feature_extractor", "num_real", "num_fake"]  # distances are compared within one group only
+WIDTH = 80  # characters
+
+# The columns of the printed table: (header, key, format, widest); rank shows the status of what has no rank.
+COLUMNS = [
+    ("rank",    "rank",             "s",    6),
+    ("trial",   "trial_id",         "s",   12),
+    ("GAN",     "backbone",         "s",   16),
+    ("LSTM",    "lstm_depth",       ".0f",  4),
+    ("ratio",   "synthetic_ratio",  ".2g",  5),
+    ("Frechet", "frechet_distance", ".1f",  7),
+    ("IS",      "inception_score",  ".2f",  5),
+    ("SSIM",    "ssim_nearest",     ".2f",  5),
+    ("val",     "validation_auroc", ".3f",  5),
+    ("test",    "test_auroc",       ".3f",  5),
+]  # fmt: skip
+
+
+def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame:
+    """The columns of TRIALS behind rank, pareto and comparable: the paper, ranked trials, then all others.
+
+    `rank` is 0 for the paper and null for what cannot be ranked (pruned, failed, objective not measured). pareto and
+    auroc rank by validation AUROC; frechet ranks by distance and starts again at 1 for each feature extractor and
+    pair of image counts, the largest group first. `pareto` marks a group's non-dominated front (distance down,
+    validation AUROC up). `comparable` is "yes" or the reasons why a row cannot be held against the paper's.
+    Raises TableError for an unknown objective.
+    """
+    if objective not in OBJECTIVES:
+        raise TableError(f"objective: {objective!r} is none of {', '.join(OBJECTIVES)}")
+    completed = trials[trials["status"] == "completed"].sort_values("trial_id", ignore_index=True)
+    completed = completed.assign(rank=_ranks(completed, objective), pareto=_on_front(completed))
+    completed = completed.iloc[_order(completed, objective)]
+    ended = trials[trials["status"] != "completed"].sort_values(["status", "trial_id"], ascending=[False, True])
+    ours = [*completed.to_dict("records"), *ended.assign(rank=None, pareto=False).to_dict("records")]
+    rows = [
+        {"rank": 0, "pareto": False, "comparable": "yes", **paper_row()},
+        *({**row, "comparable": comparable(row)} for row in ours),
+    ]
+    return pd.DataFrame(rows, columns=["rank", "pareto", "comparable", *TRIALS.names]).astype({"rank": "Int64"})
+
+
+def _ranks(completed: pd.DataFrame, objective: str) -> pd.Series:
+    if objective == "frechet":
+        return completed.groupby(DISTANCE_GROUP, dropna=False)["frechet_distance"].rank(method="first")
+    return completed["validation_auroc"].rank(method="first", ascending=False)
+
+
+def _order(completed: pd.DataFrame, objective: str) -> np.ndarray:
+    if objective != "frechet":
+        return np.argsort(completed["rank"], kind="stable")  # null ranks last
+    groups = completed.groupby(DISTANCE_GROUP, dropna=False)
+    size, number = groups["frechet_distance"].transform("count"), groups.ngroup()
+    return np.lexsort([completed["rank"], number, -size, completed["rank"].isna()])
+
+
+def _on_front(completed: pd.DataFrame) -> np.ndarray:
+    """[trials]: no trial of the same distance group is at least as good in both objectives and better in one."""
+    distance, auroc = (completed[name].to_numpy(float) for name in ("frechet_distance", "validation_auroc"))
+    group = completed.groupby(DISTANCE_GROUP, dropna=False).ngroup().to_numpy()
+    no_worse = (distance[:, None] <= distance) & (auroc[:, None] >= auroc)  # [rivals, trials]
+    better = (distance[:, None] < distance) | (auroc[:, None] > auroc)
+    dominated = (no_worse & better & (group[:, None] == group)).any(axis=0)
+    return ~dominated & ~np.isnan(distance) & ~np.isnan(auroc)
+
+
+def format_leaderboard(frame: pd.DataFrame, study_path: Path) -> str:
+    """The leaderboard as plain text of 80 columns: table, what may be compared, the floor, how to run each again.
+
+    Only a path or a command makes a line longer: those are never broken.
+    """
+    ours = frame.iloc[1:]
+    parts = [_title(ours, study_path), _table(frame), _notes(ours), _reproduce_lines(ours, study_path)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _title(ours: pd.DataFrame, study_path: Path) -> str:
+    warnings = {
+        "SAMPLE DATA": ours["is_sample_data"].eq(True).any(),
+        "RANDOM SPLIT": ours["split_protocol"].eq("random").any(),
+    }
+    return _wrap(" - ".join([f"Leaderboard of {study_path}", *(text for text, is_so in warnings.items() if is_so)]))
+
+
+def _table(frame: pd.DataFrame) -> str:
+    headers = [header for header, *_ in COLUMNS]
+    cells = [headers, *([_cell(row, *column[1:]) for column in COLUMNS] for row in frame.to_dict("records"))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = ["<" if spec == "s" else ">" for _, _, spec, _ in COLUMNS]
+    lines = [
+        " ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, aligned, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, lines[1], rule, *lines[2:]])
+
+
+def _cell(row: dict, key: str, spec: str, widest: int) -> str:
+    if key == "rank":
+        return _rank_cell(row)
+    if pd.isna(row[key]):
+        return "-"
+    text = _printable(format(row[key], spec))
+    return text if len(text) <= widest else text[: widest - 1] + "~"
+
+
+def _rank_cell(row: dict) -> str:
+    if pd.isna(row["rank"]):
+        return "-" if row["status"] == "completed" else row["status"]
+    return f"{row['rank']}{'*' if row['pareto'] else ''}"
+
+
+def _notes(ours: pd.DataFrame) -> str:
+    lines = [
+        "Row 0 is the paper's WGAN-GP with LSTM. Ranked on validation; val and test are AUROC, test was read once. "
+        "* = Pareto front of Frechet distance and validation AUROC.",
+        f"{auroc_statement()}; it names no image counts for its FID and no pairing for its SSIM.",
+        *_comparability(ours),
+        *_distance_groups(ours),
+    ]
+    return "\n".join(map(_wrap, lines))
+
+
+def _comparability(ours: pd.DataFrame) -> list[str]:
+    completed = ours.loc[ours["status"] == "completed", "comparable"]
+    counts = completed.str.split("; ").explode().value_counts(sort=False).drop("yes", errors="ignore")
+    return [
+        f"Not comparable with the paper: {reason} ({count} of {len(completed)} trials)."
+        for reason, count in counts.items()
+    ]
+
+
+def _distance_groups(ours: pd.DataFrame) -> list[str]:
+    measured = ours[(ours["status"] == "completed") & ours["frechet_distance"].notna()]
+    groups = measured.drop_duplicates([*DISTANCE_GROUP, "frechet_floor"])
+    floors = [
+        f"Real against real, the floor of the Frechet distance: {row.frechet_floor:.1f} "
+        f"({row.feature_extractor}, {row.num_real:.0f} real, {row.num_fake:.0f} synthetic images)."
+        for row in groups.dropna(subset="frechet_floor").itertuples()
+    ]
+    apart = ["Distances of different extractors or image counts cannot be compared: each kind is judged by itself."]
+    return floors + apart * (len(groups.drop_duplicates(DISTANCE_GROUP)) > 1)
+
+
+def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:
+    ranked = ours.loc[ours["rank"].notna(), "trial_id"]
+    study = shlex.quote(str(study_path))
+    commands = [f"python study/reproduce.py {study} --trial {shlex.quote(trial)}" for trial in ranked]
+    return "\n".join(["Run a trial again:", *map(_printable, commands)]) if commands else ""
+
+
+def _wrap(text: str) -> str:
+    text = _printable(text)
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _printable(text: str) -> str:
+    """Control and invisible characters as escapes: class folders and paths come from outside."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Print a study's leaderboard, the paper in row 0.")
+    parser.add_argument("study", type=Path, metavar="STUDY", help="the study's folder, <out>/<study>")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="pareto")
+    options = parser.parse_args(arguments)
+    try:
+        if not (options.study / "trials").is_dir():
+            raise TableError(f"{options.study}: no study here; a study's folder holds trials/")
+        frame = leaderboard(read_trials(options.study), options.objective)
+    except TableError as error:
+        print(_printable(str(error)), file=sys.stderr)
+        return 2
+    print(format_leaderboard(frame, options.study), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

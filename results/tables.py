@@ -1,0 +1,113 @@
+"""Write a table atomically, read it back checked: a damaged file is named, never silently wrong."""
+
+import math
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
+
+
+class TableError(ValueError):
+    """A row or a table file does not hold what its schema says; the message names the file and the columns."""
+
+
+def write_rows(path: Path, rows: list[dict], schema: pa.Schema) -> None:
+    """Replace the Parquet file at `path` by `rows`: readers see the old file or the new one, nothing between.
+
+    NaN and infinities become null. The folder is made where it is missing.
+    Raises TableError for a key that is no column, a column whose key is missing (where the schema demands all), and
+    a value that does not fit its column's type.
+    """
+    path = Path(path)
+    table = _to_table(path, rows, schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The leading dot hides what a killed writer leaves behind from every Parquet reader of the folder.
+    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "xb") as file:
+            pq.write_table(table, file, write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def read_trials(study: Path) -> pd.DataFrame:
+    """One row per ended trial, all columns of TRIALS; no rows where nothing was written yet. Raises TableError."""
+    return _read_folder(Path(study) / "trials", TRIALS)
+
+
+def read_history(study: Path) -> pd.DataFrame:
+    """One row per report, all columns of HISTORY; no rows where nothing was written yet. Raises TableError."""
+    return _read_folder(Path(study) / "history", HISTORY)
+
+
+def _to_table(path: Path, rows: list[dict], schema: pa.Schema) -> pa.Table:
+    for row in rows:
+        _check_names(path, set(row), schema)
+    arrays = []
+    for field in schema:
+        try:
+            arrays.append(pa.array([_finite(row.get(field.name)) for row in rows], field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise TableError(f"{path}: column {field.name} holds {field.type}: {error}") from None
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _finite(value):
+    return None if isinstance(value, float | np.floating) and not math.isfinite(value) else value
+
+
+def _check_names(path: Path, names: set[str], schema: pa.Schema) -> None:
+    unknown = sorted(names - set(schema.names))
+    if unknown:
+        raise TableError(f"{path}: unknown columns: {', '.join(unknown)}; results/schema.py lists the known ones")
+    missing = sorted(set(schema.names) - names)
+    if missing and schema.metadata[b"missing_keys"] == b"error":
+        raise TableError(f"{path}: missing columns: {', '.join(missing)}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)  # without this a power cut can undo the rename
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_folder(folder: Path, schema: pa.Schema) -> pd.DataFrame:
+    tables = [_read_file(path, schema) for path in sorted(folder.glob("*.parquet"))]
+    return pa.concat_tables([schema.empty_table(), *tables]).to_pandas()
+
+
+def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_version(path, file.schema_arrow)
+            table = file.read(use_threads=False)
+        table.validate(full=True)
+    except TableError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TableError(
+            f"{path} is damaged ({error}); move it away, and run the study again with --resume to make its trial anew"
+        ) from None
+    _check_names(path, set(table.schema.names), schema)
+    if not table.schema.equals(schema):
+        raise TableError(f"{path}: the columns' types or their order differ from results/schema.py")
+    return table
+
+
+def _check_version(path: Path, schema: pa.Schema) -> None:
+    version = (schema.metadata or {}).get(b"schema_version", b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise TableError(f"{path} has schema version {version}; this code reads version {SCHEMA_VERSION}")
