@@ -1,0 +1,52 @@
+"""The WGAN-GP objective (Gulrajani et al. 2017, eq. 3), class-conditional: tensors in, tensors out.
+
+`critic` is any callable (images (B, 3, S, S), labels (B,)) -> scores (B,) that treats each image by itself.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Critic = Callable[[Tensor, Tensor], Tensor]
+
+
+def critic_loss(
+    critic: Critic, real: Tensor, fake: Tensor, labels: Tensor, penalty_weight: float, epsilon: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of the critic, and its parts as detached scalars: wasserstein, penalty, real_score, fake_score.
+
+    `fake` is detached here. `labels` are those of the real images and those that the fakes were made for.
+    `epsilon` (B, 1, 1, 1) in [0, 1] places the interpolates; with None, or with weight 0, the penalty is left out
+    and reported as 0.
+    """
+    fake = fake.detach()
+    real_scores, fake_scores = critic(torch.cat([real, fake]), torch.cat([labels, labels])).chunk(2)
+    wasserstein = real_scores.mean() - fake_scores.mean()
+    penalty = torch.zeros_like(wasserstein)
+    if penalty_weight and epsilon is not None:
+        penalty = gradient_penalty(critic, real, fake, labels, epsilon)
+    parts = {
+        "wasserstein": wasserstein,
+        "penalty": penalty,
+        "real_score": real_scores.mean(),
+        "fake_score": fake_scores.mean(),
+    }
+    return penalty_weight * penalty - wasserstein, {name: part.detach() for name, part in parts.items()}
+
+
+def generator_loss(critic: Critic, fake: Tensor, labels: Tensor) -> Tensor:
+    """Minus the critic's mean score of the fakes: a scalar."""
+    return -critic(fake, labels).mean()
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
+    """Mean of (|gradient| - 1)^2 at `epsilon * real + (1 - epsilon) * fake`: a scalar, differentiable.
+
+    Norm, square and mean are taken in float32 at least, also under autocast.
+    """
+    interpolates = (epsilon * real + (1 - epsilon) * fake).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(interpolates, labels).sum(), interpolates, create_graph=True)
+    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    norm = torch.linalg.vector_norm(gradient, dim=(1, 2, 3))
+    return (norm - 1).square().mean()
