@@ -13,6 +13,8 @@ Parameters at 128x128 with latent_dim=256, lstm_width=368, decoder_width=256, ba
     efficientnetv2_m           2   43.96 M   45.7 M
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -130,8 +132,8 @@ def remove_strides(stage: nn.Module) -> None:
 
 GENERATORS = {
     "plain": LinearTokens,
-    "efficientnetv2_s": lambda *sizes, **options: EfficientNetTokens("efficientnetv2_s", *sizes, **options),
-    "efficientnetv2_m": lambda *sizes, **options: EfficientNetTokens("efficientnetv2_m", *sizes, **options),
+    "efficientnetv2_s": partial(EfficientNetTokens, "efficientnetv2_s"),
+    "efficientnetv2_m": partial(EfficientNetTokens, "efficientnetv2_m"),
 }
 
 

@@ -1,0 +1,104 @@
+"""CNN-LSTM classifier: convolutional features -> sequence -> LSTM -> flatten -> logit (the paper's classifier)."""
+
+import torch
+from torch import Tensor, nn
+
+from models.feature_extractor import efficientnet_lite0
+from models.image_size import halvings
+from models.timm_model import timm_model
+
+MAP_SIZE = 4  # the small network's feature map is MAP_SIZE x MAP_SIZE
+MAX_WIDENING = 8
+
+
+def build_classifier(
+    backbone: str,
+    *,
+    image_size: int,
+    width: int,
+    lstm_width: int,
+    lstm_depth: int = 2,
+    dropout: float = 0.0,
+    pretrained: bool = False,
+) -> nn.Module:
+    """A classifier: forward(images (B, 3, image_size, image_size) in [-1, 1]) -> logits (B,).
+
+    `backbone` is `small`, a CNN whose first layer has `width` channels, or the name of any convolutional network of
+    timm, which has its own widths. `dropout` acts before the last layer. `pretrained` loads ImageNet weights: those
+    installed with the project for `tf_efficientnet_lite0`, else timm's from the Hugging Face hub.
+
+    Raises ValueError for a backbone that timm does not have or that gives no feature map (B, C, h, w) at this image
+    size, for weights that cannot be had, and, with `small`, for an image_size outside `IMAGE_SIZES`.
+    """
+    if lstm_depth < 1:
+        raise ValueError(f"lstm_depth={lstm_depth} of the classifier must be at least 1")
+    if backbone == "small" and pretrained:
+        raise ValueError("pretrained needs a timm backbone: `small` has no ImageNet weights")
+    features = small_cnn(image_size, width) if backbone == "small" else TimmFeatureMap(backbone, pretrained)
+    channels, cells = feature_map_shape(features, backbone, image_size)
+    return Classifier(
+        features=features,
+        lstm=nn.LSTM(channels, lstm_width, num_layers=lstm_depth, batch_first=True),
+        head=nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(cells * lstm_width, 1)),
+    )
+
+
+class Classifier(nn.Module):
+    """The three pieces in a row; see `build_classifier`."""
+
+    def __init__(self, features: nn.Module, lstm: nn.LSTM, head: nn.Module):
+        super().__init__()
+        self.features = features
+        self.lstm = lstm
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        sequence = self.features(images).flatten(2).transpose(1, 2)  # (B, cells, C), row by row
+        return self.head(self.lstm(sequence)[0]).squeeze(1)
+
+
+def small_cnn(image_size: int, width: int) -> nn.Sequential:
+    """Convolution, batch norm, ReLU and 2x2 maximum, down to a 4x4 map; width, 2 width, ... 8 width channels."""
+    widths = [width * min(2**i, MAX_WIDENING) for i in range(halvings(image_size, MAP_SIZE))]
+    layers = []
+    for inputs, outputs in zip([3, *widths], widths, strict=False):
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers)
+
+
+class TimmFeatureMap(nn.Module):
+    """The last feature map (B, C, h, w) of a timm network, for images in [-1, 1]."""
+
+    def __init__(self, name: str, pretrained: bool):
+        super().__init__()
+        carried = pretrained and name == "tf_efficientnet_lite0"
+        self.network = timm_model(name, pretrained=pretrained and not carried, features_only=True, out_indices=(-1,))
+        mean, std = (self.network.pretrained_cfg[field] for field in ("mean", "std"))
+        if carried:
+            source = efficientnet_lite0()
+            weights = source.model.state_dict()
+            self.network.load_state_dict({key: weights[key] for key in self.network.state_dict()})
+            mean, std = (source.mean / 255).flatten().tolist(), (source.std / 255).flatten().tolist()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        (features,) = self.network(((images + 1) / 2 - self.mean) / self.std)
+        assert features.shape[1] == self.network.feature_info.channels()[-1], "channels come last"
+        return features
+
+
+@torch.no_grad()
+def feature_map_shape(features: nn.Module, name: str, image_size: int) -> tuple[int, int]:
+    """Channels and number of cells of the feature map, found by a trial run."""
+    features.eval()
+    try:
+        shape = features(torch.zeros(1, 3, image_size, image_size)).shape
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"classifier backbone {name} does not take images of {image_size} pixels ({error}): "
+            "choose a convolutional network"
+        ) from error
+    features.train()
+    return shape[1], shape[2] * shape[3]

@@ -1,0 +1,221 @@
+"""Shapes, sizes, determinism, conditioning and error messages of generators, critic and classifier."""
+
+import pytest
+import timm
+import torch
+
+from models.classifier import build_classifier
+from models.critic import Critic
+from models.generator import GENERATORS, build_generator, parameter_count
+
+torch.set_num_threads(1)
+
+SMALL = {
+    "image_size": 32,
+    "latent_dim": 16,
+    "lstm_depth": 1,
+    "lstm_width": 16,
+    "decoder_width": 16,
+    "backbone_width": 0.25,
+    "backbone_depth": 0.25,
+}
+PAPER = {"image_size": 128, "latent_dim": 256, "lstm_width": 368, "decoder_width": 256}
+LABELS = torch.tensor([0, 1, 1, 0])
+
+
+def small_generator(backbone="plain", **changes):
+    torch.manual_seed(0)
+    return build_generator(backbone, **(SMALL | changes))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "lstm_depth", "millions"),
+    [("plain", 0, 6.8), ("plain", 2, 12.4), ("efficientnetv2_s", 2, 28.3), ("efficientnetv2_m", 2, 45.7)],
+)
+def test_parameter_counts_are_within_a_tenth_of_the_papers(backbone, lstm_depth, millions):
+    with torch.device("meta"):
+        generator = build_generator(backbone, lstm_depth=lstm_depth, **PAPER)
+    assert parameter_count(generator) / 1e6 == pytest.approx(millions, rel=0.1)
+    if backbone == "plain" and lstm_depth:
+        assert parameter_count(generator.recurrence.lstm) / 1e6 == pytest.approx(2.1, rel=0.1)
+
+
+@pytest.mark.parametrize("image_size", [32, 64, 128, 256])
+@pytest.mark.parametrize("backbone", GENERATORS)
+def test_images_have_the_size_asked_for_and_lie_within_tanh(backbone, image_size):
+    images = small_generator(backbone, image_size=image_size)(torch.randn(4, 16), LABELS)
+    assert images.shape == (4, 3, image_size, image_size)
+    assert images.abs().max() <= 1
+    assert images.std() > 0.01
+
+
+@pytest.mark.parametrize("lstm_depth", [0, 4])
+@pytest.mark.parametrize("backbone", GENERATORS)
+def test_every_parameter_of_a_generator_learns(backbone, lstm_depth):
+    generator = small_generator(backbone, lstm_depth=lstm_depth)
+    generator(torch.randn(4, 16), LABELS).square().sum().backward()
+    still = [name for name, p in generator.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert not still
+    assert generator.class_embedding.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("backbone", GENERATORS)
+def test_a_generator_depends_on_noise_class_and_seed_alone(backbone):
+    generator, again = small_generator(backbone).eval(), small_generator(backbone).eval()
+    z = torch.randn(4, 16)
+    with torch.no_grad():
+        images = generator(z, LABELS)
+        assert torch.equal(images, again(z, LABELS))
+        assert not torch.allclose(images, generator(z, 1 - LABELS))
+        assert not torch.allclose(images, generator(-z, LABELS))
+
+
+@pytest.mark.parametrize("backbone", GENERATORS)
+def test_tokens_form_an_8x8_grid(backbone):
+    generator = small_generator(backbone)
+    assert generator.tokens(torch.randn(2, 24)).shape == (2, 64, 16)
+
+
+@pytest.mark.parametrize("build", [lambda: small_generator("efficientnetv2_s"), lambda: small_generator("plain")])
+def test_generators_train_in_channels_last_bfloat16(build):
+    generator = build().to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        images = generator(torch.randn(4, 16), LABELS)
+        scores = Critic(32, width=8).to(memory_format=torch.channels_last)(images, LABELS)
+    scores.sum().backward()
+    assert scores.dtype == torch.float32
+    assert all(torch.isfinite(parameter.grad).all() for parameter in generator.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet"}, "plain, efficientnetv2_s, efficientnetv2_m"),
+        ({"image_size": 100}, "32, 64, 128, 256"),
+        ({"lstm_depth": 5}, "0 to 4"),
+        ({"decoder_width": 30, "image_size": 64}, "multiple of 4"),
+        ({"pretrained": True}, "needs an EfficientNetV2 backbone"),
+        ({"pretrained": True, "backbone": "efficientnetv2_s"}, "backbone_width=1"),
+    ],
+)
+def test_generator_refuses_what_it_cannot_build(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small_generator(**changes)
+
+
+def test_unreachable_hub_names_the_way_out(monkeypatch):
+    create_model = timm.create_model
+
+    def without_hub(*args, pretrained=False, **options):
+        if pretrained:
+            raise OSError("no network")
+        return create_model(*args, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_hub)
+    with pytest.raises(ValueError, match="HF_HOME"):
+        small_generator("efficientnetv2_s", pretrained=True, backbone_width=1.0, backbone_depth=1.0)
+
+
+@pytest.mark.parametrize("image_size", [32, 64, 128, 256])
+def test_critic_averages_a_map_of_patches(image_size):
+    torch.manual_seed(0)
+    critic = Critic(image_size, width=4)
+    images = torch.rand(4, 3, image_size, image_size)
+    scores = critic.score_map(images, LABELS)
+    assert scores.shape == (4, 4, 4)
+    torch.testing.assert_close(critic(images, LABELS), scores.mean(dim=(1, 2)))
+
+
+def test_critic_scores_patches_by_projection_and_images_one_by_one():
+    torch.manual_seed(0)
+    critic = Critic(32, width=4)
+    images = torch.rand(4, 3, 32, 32)
+    scores = critic(images, LABELS)
+    torch.testing.assert_close(critic(images[:1], LABELS[:1]), scores[:1])
+    with torch.no_grad():
+        critic.class_embedding.weight[1] = critic.class_embedding.weight[0]
+    assert torch.equal(critic(images, LABELS), critic(images, 1 - LABELS))
+    assert not torch.allclose(critic(images, LABELS)[1:3], scores[1:3])
+
+
+def test_critic_of_the_paper_preset_has_2_8_million_parameters():
+    assert parameter_count(Critic(128, width=64)) / 1e6 == pytest.approx(2.8, rel=0.02)
+
+
+def test_critic_refuses_an_unknown_size():
+    with pytest.raises(ValueError, match="32, 64, 128, 256"):
+        Critic(100, width=4)
+
+
+@pytest.mark.parametrize(("backbone", "image_size"), [("small", 32), ("small", 256), ("resnet10t", 64)])
+def test_classifier_gives_one_logit_an_image(backbone, image_size):
+    torch.manual_seed(0)
+    classifier = build_classifier(backbone, image_size=image_size, width=4, lstm_width=8, dropout=0.2)
+    logits = classifier(torch.rand(4, 3, image_size, image_size))
+    assert logits.shape == (4,)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in classifier.parameters())
+    assert all(int(count) == 1 for name, count in classifier.named_buffers() if "num_batches" in name)
+
+
+def test_classifier_reads_the_map_row_by_row():
+    """A last-row change leaves the LSTM's outputs of the earlier rows alone; a first-row change does not."""
+    torch.manual_seed(0)
+    classifier = build_classifier("small", image_size=32, width=4, lstm_width=8, lstm_depth=1).eval()
+    classifier.features = torch.nn.Identity()
+    outputs = []
+    classifier.lstm.register_forward_hook(lambda module, inputs, result: outputs.append(result[0]))
+    images = torch.rand(1, 16, 4, 4)
+    for row in (None, 3, 0):
+        changed = images.clone()
+        if row is not None:
+            changed[:, :, row] += 1
+        classifier(changed)
+    assert torch.equal(outputs[1][:, :12], outputs[0][:, :12])
+    assert not torch.allclose(outputs[2][:, 12:], outputs[0][:, 12:])
+
+
+def test_small_classifier_learns_a_colour():
+    torch.manual_seed(0)
+    classifier = build_classifier("small", image_size=32, width=8, lstm_width=16)
+    images = torch.rand(64, 3, 32, 32) * 2 - 1
+    labels = (torch.arange(64) % 2).float()
+    images[:, 0] += 0.3 * labels[:, None, None]
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=3e-3)
+    for _ in range(30):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(classifier(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert ((classifier.eval()(images) > 0) == labels.bool()).float().mean() > 0.95
+
+
+def test_installed_lite0_weights_are_loaded_without_a_hub():
+    settings = {"image_size": 64, "width": 4, "lstm_width": 8, "lstm_depth": 1}
+    with torch.no_grad():
+        features = build_classifier("tf_efficientnet_lite0", pretrained=True, **settings).features.eval()
+        again = build_classifier("tf_efficientnet_lite0", pretrained=True, **settings).features.eval()
+        random = build_classifier("tf_efficientnet_lite0", **settings).features.eval()
+        images = torch.rand(2, 3, 64, 64) * 2 - 1
+        assert torch.equal(features(images), again(images))
+        assert not torch.allclose(features(images), random(images))
+    pixels = (torch.rand(3, 4, 4) * 255).round()
+    normalised = (((pixels / 127.5 - 1) + 1) / 2 - features.mean) / features.std
+    torch.testing.assert_close(normalised, (pixels - 127) / 128)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet5O"}, "resnet50"),
+        ({"backbone": "vit_tiny_patch16_224"}, "convolutional"),
+        ({"backbone": "swinv2_tiny_window8_256", "image_size": 256}, "channels come last"),
+        ({"image_size": 48}, "32, 64, 128, 256"),
+        ({"lstm_depth": 0}, "at least 1"),
+        ({"pretrained": True}, "no ImageNet weights"),
+    ],
+)
+def test_classifier_refuses_what_it_cannot_build(changes, message):
+    settings = {"backbone": "small", "image_size": 32, "width": 4, "lstm_width": 8} | changes
+    with pytest.raises(ValueError, match=message):
+        build_classifier(**settings)
