@@ -3,6 +3,7 @@
 import math
 import os
 import uuid
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
+
+# pyarrow by itself would cut 1.5 down to 1 in an integer column without a word.
+PYTHON_TYPES = {pa.string(): str, pa.int64(): Integral, pa.float64(): Real, pa.bool_(): bool | np.bool_}
 
 
 class TableError(ValueError):
@@ -54,17 +58,17 @@ def read_history(study: Path) -> pd.DataFrame:
 def _to_table(path: Path, rows: list[dict], schema: pa.Schema) -> pa.Table:
     for row in rows:
         _check_names(path, set(row), schema)
-    arrays = []
-    for field in schema:
-        try:
-            arrays.append(pa.array([_finite(row.get(field.name)) for row in rows], field.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise TableError(f"{path}: column {field.name} holds {field.type}: {error}") from None
+    arrays = [pa.array([_checked(path, field, row.get(field.name)) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _finite(value):
-    return None if isinstance(value, float | np.floating) and not math.isfinite(value) else value
+def _checked(path: Path, field: pa.Field, value):
+    if value is None:
+        return None
+    is_flag = isinstance(value, bool | np.bool_)  # which Python counts among the integers
+    if not isinstance(value, PYTHON_TYPES[field.type]) or is_flag != pa.types.is_boolean(field.type):
+        raise TableError(f"{path}: column {field.name} holds {field.type}, not {value!r}")
+    return None if isinstance(value, Real) and not math.isfinite(value) else value
 
 
 def _check_names(path: Path, names: set[str], schema: pa.Schema) -> None:

@@ -21,9 +21,9 @@ def imported_modules(source: str, path: Path) -> set[str]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             parents = path.parts[: len(path.parts) - node.level] if node.level else ()
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            modules |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return modules
+            base = [*parents, *([node.module] if node.module else [])]
+            modules |= {".".join(base), *(".".join([*base, alias.name]) for alias in node.names)}
+    return modules - {""}
 
 
 def broken_rules(source: str, path: Path) -> list[str]:
@@ -60,6 +60,7 @@ def test_every_package_was_walked():
         ("models/critic.py", "from data_utils import dataset"),
         ("data_utils/split.py", "def f():\n    import models.critic"),
         ("data_utils/split.py", "from ..study import config"),
+        ("data_utils/split.py", "from .. import study"),
         ("results/tables.py", "import torch.nn"),
         ("results/tables.py", "from pydantic import BaseModel"),
         ("results/sub/tables.py", "from ...models import critic"),
