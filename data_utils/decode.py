@@ -20,9 +20,9 @@ def decode(path: Path, root: Path) -> Image.Image:
     Raises `BadImage` for files outside `root` (links followed), empty or damaged files, files that are no image,
     images over Pillow's pixel limit, several frames, transparent pixels, and floating-point pixels.
     """
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise BadImage("leads out of the data folder")
     try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise BadImage("leads out of the data folder")
         with Image.open(path, formats=FORMATS) as image:
             _check_header(image)
             image.load()  # a truncated file is found here, not by open() or verify()
@@ -45,7 +45,8 @@ def square(image: Image.Image, size: int) -> Image.Image:
     """The largest centred square of `image`, resized with antialiasing to size x size pixels."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    # resize(box=...) would let in pixels from beyond the square
+    return image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _check_header(image: Image.Image) -> None:

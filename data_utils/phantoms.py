@@ -99,7 +99,7 @@ def _render(rng: np.random.Generator, lesion: dict, views: int, size: int) -> np
     outside = _distance(lesion, x, y, field["edge"])
     image = _skin(lesion, outside, field)
     image = _mix(image, _bed(lesion, outside, field), _sigmoid(-outside / 0.015))
-    image = _light(rng, image, u, v, outside)
+    image = _light(rng, image, u, v)
     image = _background(rng, image, u, v)
     image = image * rng.normal(1, 0.04, (views, 1, 1, 3)) + rng.normal(0, 0.012, image.shape)  # camera
     return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
@@ -165,9 +165,7 @@ def _bed(lesion: dict, outside: np.ndarray, field: dict) -> np.ndarray:
     return _mix(bed * (1 - rim)[..., None], np.ones_like(bed), sheen)
 
 
-def _light(
-    rng: np.random.Generator, image: np.ndarray, u: np.ndarray, v: np.ndarray, outside: np.ndarray
-) -> np.ndarray:
+def _light(rng: np.random.Generator, image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     views = len(image)
     gradient = rng.normal(0, 0.12, (2, views, 1, 1))
     exposure, vignette = rng.normal(1, 0.08, (views, 1, 1)), rng.uniform(0, 0.15, (views, 1, 1))

@@ -21,7 +21,7 @@ from data_utils.decode import BadImage, decode, square
 from data_utils.parquet_file import read_table, write_table
 from data_utils.segmentation import cut_patches
 from data_utils.sources import DataError, Record, Source, recognise
-from data_utils.split import grouped_split, random_split
+from data_utils.split import check_class_sizes, grouped_split, random_split
 
 FORMAT = 1  # of the prepared file; part of the fingerprint
 SPLITS: dict[str, Callable] = {
@@ -54,7 +54,8 @@ class Prepared:
         total = sum(map(sum, self.counts.values()))
         leak = ": RANDOM, as in the paper; images of one group lie on several sides"
         lines = [
-            f"data         {self.layout}, {self.image_size} px, fingerprint {self.fingerprint}",
+            f"data         {self.layout}",
+            f"prepared     {self.image_size} px, fingerprint {self.fingerprint}",
             f"classes      1 = {positive} (positive), 0 = {negative} (negative)",
             f"images       {total} in {self.num_groups} groups; {self.num_skipped} bad files skipped",
             f"duplicates   {self.num_near_duplicates} near-duplicate pairs across groups, merged",
@@ -109,6 +110,7 @@ def prepare(
     # An order that file names have no part in
     patches.sort(key=lambda patch: (patch.content_hash, patch.label))
     labels = np.array([patch.label for patch in patches], dtype=np.int64)
+    check_class_sizes(labels)
     groups, num_pairs = _merged_groups(patches)
     split = SPLITS[split_protocol](labels, groups, split_seed)
     fingerprint = _fingerprint(patches, groups, split, image_size, split_protocol)

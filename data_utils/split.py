@@ -14,10 +14,9 @@ def grouped_split(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
 
     The result depends on the order of the images. Raises `DataError` where a side would lack a class.
     """
-    _check_class_sizes(labels)
-    if len(np.unique(groups)) < 3:
+    if len(np.unique(groups)) < len(FOLDS):
         raise DataError(
-            f"{len(np.unique(groups))} group(s) cannot fill three sides of a grouped split; "
+            f"{len(np.unique(groups))} group(s) are too few for a grouped split, which needs {len(FOLDS)}; "
             "check which part of the file name is the group (--group-pattern REGEX), or use --split random"
         )
     folds = StratifiedGroupKFold(len(FOLDS), shuffle=True, random_state=seed).split(labels, labels, groups)
@@ -28,7 +27,6 @@ def grouped_split(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
 
 def random_split(labels: np.ndarray, seed: int) -> np.ndarray:
     """Name the side of each image, shape (N,), ignoring groups: the paper's protocol, which leaks."""
-    _check_class_sizes(labels)
     folds = StratifiedKFold(len(FOLDS), shuffle=True, random_state=seed).split(labels, labels)
     return _name_sides(folds, len(labels))
 
@@ -40,7 +38,8 @@ def _name_sides(folds, num_images: int) -> np.ndarray:
     return split
 
 
-def _check_class_sizes(labels: np.ndarray) -> None:
+def check_class_sizes(labels: np.ndarray) -> None:
+    """Raise `DataError` where a class has fewer images than there are folds."""
     negatives, positives = np.bincount(labels, minlength=2)
     if min(negatives, positives) < MIN_IMAGES:
         raise DataError(
