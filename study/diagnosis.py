@@ -59,11 +59,11 @@ def ratio(part: int, whole: int) -> float | None:
 
 
 def checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
-    labels, probabilities = np.asarray(labels).astype(np.int64), np.asarray(probabilities, dtype=np.float64)
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if labels.shape != probabilities.shape or labels.ndim != 1 or not labels.size:
-        raise ValueError(f"labels {labels.shape} and probabilities {probabilities.shape} must be two equal, filled lists")
+        raise ValueError(f"labels {labels.shape}, probabilities {probabilities.shape}: one of each per image is needed")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("labels must be 0 or 1")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError("probabilities must lie in [0, 1]; NaN means that the classifier's training diverged")
-    return labels, probabilities
+    return labels.astype(np.int64), probabilities

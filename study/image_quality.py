@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from torchvision.utils import make_grid
 
 from models.feature_extractor import FeatureExtractor
+from study.checkpoint import write_atomically
 
 SSIM_WINDOW = 11  # pixels; torchmetrics' default Gaussian window
 # An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
@@ -54,7 +54,7 @@ def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file:
     The file is a safetensors file that names its content (pixels and `extractor.key`) and carries the sha256 of its
     tensors; a file of other content, or a damaged one, is computed anew and replaced in one step.
     """
-    content = digest(images) + extractor.key
+    content = digest(images=images) + extractor.key
     stored = read_features(cache_file, content)
     if stored is not None:
         return ImageFeatures(images.cpu(), stored["features"], stored.get("logits"))
@@ -63,10 +63,11 @@ def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file:
     return computed
 
 
-def digest(*tensors: torch.Tensor) -> str:
+def digest(**tensors: torch.Tensor) -> str:
+    """sha256 over names, types, shapes and values; all of them, since damage to a name is damage too."""
     sha256 = hashlib.sha256()
-    for tensor in tensors:
-        sha256.update(str(tuple(tensor.shape)).encode())
+    for name, tensor in sorted(tensors.items()):
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha256.update(tensor.cpu().contiguous().numpy())
     return sha256.hexdigest()
 
@@ -77,7 +78,7 @@ def read_features(cache_file: Path, content: str) -> dict[str, torch.Tensor] | N
             metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (FileNotFoundError, SafetensorError):
         return None
-    if metadata.get("content") != content or metadata.get("sha256") != digest(*tensors.values()):
+    if metadata.get("content") != content or metadata.get("sha256") != digest(**tensors):
         return None
     return tensors
 
@@ -85,11 +86,8 @@ def read_features(cache_file: Path, content: str) -> dict[str, torch.Tensor] | N
 def write_features(cache_file: Path, content: str, computed: ImageFeatures) -> None:
     tensors = {"features": computed.features, "logits": computed.logits}
     tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    metadata = {"content": content, "sha256": digest(*tensors.values())}
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache_file.parent, prefix=cache_file.name, delete=False) as file:
-        file.write(save(tensors, metadata))
-    Path(file.name).replace(cache_file)
+    metadata = {"content": content, "sha256": digest(**tensors)}
+    write_atomically(cache_file, save(tensors, metadata))
 
 
 def quality_metrics(

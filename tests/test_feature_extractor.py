@@ -1,0 +1,164 @@
+"""The feature extractors: shapes, keys, refusals, and that the features see what is in a photograph."""
+
+import os
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+from models.feature_extractor import build_feature_extractor, default_extractor_name
+
+PATCHES = Path(__file__).parents[2] / "shared" / "data" / "foot_ulcer_patches"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return build_feature_extractor("efficientnet_lite0")
+
+
+class UntrainedInception(FeatureExtractorInceptionV3):
+    def load_state_dict(self, state):
+        """Keep the random weights."""
+
+
+@pytest.fixture(scope="module")
+def inception_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inception")
+    torch.save({}, folder / "empty.pth")
+    torch.manual_seed(0)
+    network = UntrainedInception("inception", ["2048"], feature_extractor_weights_path=folder / "empty.pth")
+    torch.save(network.state_dict(), folder / "weights.pth")
+    yield folder / "weights.pth"
+    (folder / "weights.pth").unlink()  # 96 MB
+
+
+def random_images(count, size, seed=0):
+    return torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(seed)).byte()
+
+
+def test_lite0_gives_pooled_features_and_logits_in_order(lite0):
+    images = random_images(5, 32)
+    features, logits = lite0(images, batch_size=2)
+    assert (features.shape, logits.shape) == ((5, 1280), (5, 1000))
+    assert features.dtype == logits.dtype == torch.float32 and not features.requires_grad
+    alone, _ = lite0(images[3:4])
+    torch.testing.assert_close(alone[0], features[3], rtol=1e-3, atol=1e-3)
+
+
+def test_lite0_pixels_are_centred_at_127():
+    extractor = build_feature_extractor("efficientnet_lite0")
+    seen = []
+    extractor.network.model.conv_stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    extractor(torch.full((1, 3, 16, 16), 255, dtype=torch.uint8))
+    assert seen[0].shape == (1, 3, 224, 224)
+    torch.testing.assert_close(seen[0], torch.ones_like(seen[0]))  # (255 - 127) / 128
+
+
+def test_key_is_stable_and_tells_weights_apart(lite0, monkeypatch):
+    assert build_feature_extractor("efficientnet_lite0").key == lite0.key
+    load = torch.load
+
+    def perturbed(*args, **kwargs):
+        state = load(*args, **kwargs)
+        next(iter(state.values())).mul_(1.001)
+        return state
+
+    monkeypatch.setattr(torch, "load", perturbed)
+    assert build_feature_extractor("efficientnet_lite0").key != lite0.key
+
+
+def test_inception_reads_a_weights_file(inception_file):
+    extractor = build_feature_extractor("inception", inception_file)
+    features, logits = extractor(random_images(2, 64))
+    assert (features.shape, logits.shape, extractor.has_logits) == ((2, 2048), (2, 1008), True)
+    reference = FeatureExtractorInceptionV3("i", ["2048"], feature_extractor_weights_path=inception_file)
+    torch.testing.assert_close(features, reference(random_images(2, 64))[0], rtol=1e-3, atol=1e-4)
+
+
+class Payload:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("content", ["missing", "text", "empty", "other_network", "payload"])
+def test_bad_inception_weights_name_the_way_out(tmp_path, content):
+    path, marker = tmp_path / "weights.pth", tmp_path / "payload_ran"
+    match content:
+        case "text":
+            path.write_text("not weights")
+        case "empty":
+            path.touch()
+        case "other_network":
+            torch.save({"weight": torch.zeros(1)}, path)
+        case "payload":
+            torch.save(Payload(marker), path)
+    with pytest.raises(ValueError, match=r"weights\.pth .*--inception-weights PATH"):
+        build_feature_extractor("inception", path)
+    assert not marker.exists()
+
+
+def test_hubs_out_of_reach_name_the_way_out(monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    with pytest.raises(ValueError, match="--inception-weights PATH"):
+        build_feature_extractor("inception")
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(ValueError, match=r"dinov2.*efficientnet_lite0"):
+        build_feature_extractor("dinov2")
+
+
+def test_dinov2_has_features_only(monkeypatch):
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **kwargs: create(name, **kwargs))
+    extractor = build_feature_extractor("dinov2")
+    features, logits = extractor(random_images(2, 32))
+    assert features.shape == (2, 384) and logits is None and not extractor.has_logits
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="inception, efficientnet_lite0, dinov2"):
+        build_feature_extractor("resnet")
+
+
+def test_default_is_inception_only_where_its_weights_are_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert default_extractor_name(None) == "efficientnet_lite0"
+    assert default_extractor_name(tmp_path / "weights.pth") == "inception"
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / Path(URL_INCEPTION_V3).name).touch()
+    assert default_extractor_name(None) == "inception"
+
+
+@pytest.mark.skipif(not PATCHES.is_dir(), reason="the photographs are not beside this repository")
+def test_lite0_tells_ulcer_from_skin_in_unseen_photographs(lite0):
+    files = [path for kind in ("skin", "ulcer") for path in sorted((PATCHES / kind).glob("*.jpg"))[::12]]
+    images = torch.stack([torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in files])
+    features = lite0(images)[0].numpy()
+    labels = np.array([path.parent.name == "ulcer" for path in files])
+    photographs = [path.name.split("_")[0] for path in files]
+    train, test = next(GroupShuffleSplit(1, test_size=0.4, random_state=0).split(features, labels, photographs))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01)).fit(features[train], labels[train])
+    assert roc_auc_score(labels[test], probe.predict_proba(features[test])[:, 1]) > 0.97
