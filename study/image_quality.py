@@ -54,16 +54,16 @@ def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file:
     The file is a safetensors file that names its content (pixels and `extractor.key`) and carries the sha256 of its
     tensors; a file of other content, or a damaged one, is computed anew and replaced in one step.
     """
-    content = digest(images=images) + extractor.key
-    stored = read_features(cache_file, content)
+    content = _digest(images=images) + extractor.key
+    stored = _read_features(cache_file, content)
     if stored is not None:
         return ImageFeatures(images.cpu(), stored["features"], stored.get("logits"))
     computed = image_features(images, extractor)
-    write_features(cache_file, content, computed)
+    _write_features(cache_file, content, computed)
     return computed
 
 
-def digest(**tensors: torch.Tensor) -> str:
+def _digest(**tensors: torch.Tensor) -> str:
     """sha256 over names, types, shapes and values; all of them, since damage to a name is damage too."""
     sha256 = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
@@ -72,21 +72,21 @@ def digest(**tensors: torch.Tensor) -> str:
     return sha256.hexdigest()
 
 
-def read_features(cache_file: Path, content: str) -> dict[str, torch.Tensor] | None:
+def _read_features(cache_file: Path, content: str) -> dict[str, torch.Tensor] | None:
     try:
         with safe_open(cache_file, "pt") as file:
             metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (FileNotFoundError, SafetensorError):
         return None
-    if metadata.get("content") != content or metadata.get("sha256") != digest(**tensors):
+    if metadata.get("content") != content or metadata.get("sha256") != _digest(**tensors):
         return None
     return tensors
 
 
-def write_features(cache_file: Path, content: str, computed: ImageFeatures) -> None:
+def _write_features(cache_file: Path, content: str, computed: ImageFeatures) -> None:
     tensors = {"features": computed.features, "logits": computed.logits}
     tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    metadata = {"content": content, "sha256": digest(**tensors)}
+    metadata = {"content": content, "sha256": _digest(**tensors)}
     write_atomically(cache_file, save(tensors, metadata))
 
 
@@ -105,7 +105,7 @@ def quality_metrics(
       count, so `inception_score_real`, of the validation images, says what a score can mean here.
     - `manifold_*`: Kynkaanniemi et al. (2019), 3 neighbours. `manifold_precision` is the share of synthetic images
       among the real ones, `manifold_recall` the share of real images among the synthetic ones.
-    - `real_or_fake_*`: see `real_or_fake`.
+    - `real_or_fake_*`: see `_real_or_fake`.
     - `ssim_nearest`, `psnr_nearest` (dB): mean over synthetic images, each against its nearest training image in
       feature space: a GAN has no paired truth. High values mean copied training images; `*_real`, the same for the
       validation images, is the level of images that cannot be copies.
@@ -113,26 +113,26 @@ def quality_metrics(
       validation images; well under 1 means copying.
     """
     generator = torch.Generator().manual_seed(seed)
-    distance = frechet_distance(fake.features, validation.features) if enough(2, fake, validation) else None
-    fake_nearest, real_nearest = nearest(fake, train), nearest(validation, train)
+    distance = frechet_distance(fake.features, validation.features) if _enough(2, fake, validation) else None
+    fake_nearest, real_nearest = _nearest(fake, train), _nearest(validation, train)
     return {
         "frechet_distance": distance,
         "fid": distance if extractor_name == "inception" else None,
-        "frechet_floor": frechet_floor(len(fake), validation, train, generator),
-        **kernel_distance(fake, validation, seed),
-        "inception_score": inception_score(fake),
-        "inception_score_real": inception_score(validation),
-        **manifold(fake, validation),
-        **real_or_fake(fake, validation, train, generator),
-        **pairwise(fake, train, fake_nearest, ""),
-        **pairwise(validation, train, real_nearest, "_real"),
-        "nearest_train_ratio": distance_ratio(fake_nearest, real_nearest),
+        "frechet_floor": _frechet_floor(len(fake), validation, train, generator),
+        **_kernel_distance(fake, validation, seed),
+        "inception_score": _inception_score(fake),
+        "inception_score_real": _inception_score(validation),
+        **_manifold(fake, validation),
+        **_real_or_fake(fake, validation, train, generator),
+        **_pairwise(fake, train, fake_nearest, ""),
+        **_pairwise(validation, train, real_nearest, "_real"),
+        "nearest_train_ratio": _distance_ratio(fake_nearest, real_nearest),
         "num_real": len(validation),
         "num_fake": len(fake),
     }
 
 
-def enough(least: int, *sets: ImageFeatures) -> bool:
+def _enough(least: int, *sets: ImageFeatures) -> bool:
     return all(len(images) >= least for images in sets)
 
 
@@ -155,14 +155,14 @@ def frechet_distance(fake: torch.Tensor, real: torch.Tensor) -> float:
     return (shift.square().sum() + fake.square().sum() + real.square().sum() - 2 * trace).item()
 
 
-def frechet_floor(count, validation, train, generator):
+def _frechet_floor(count, validation, train, generator):
     if len(train) < count or count < 2 or len(validation) < 2:
         return None
     chosen = torch.randperm(len(train), generator=generator)[:count]
     return frechet_distance(train.features[chosen], validation.features)
 
 
-def kernel_distance(fake, real, seed):
+def _kernel_distance(fake, real, seed):
     size = min(len(fake), len(real), 2000) // 2
     if size < 2:
         return {"kid_mean": None, "kid_std": None}
@@ -172,14 +172,14 @@ def kernel_distance(fake, real, seed):
     return {"kid_mean": kid["kernel_inception_distance_mean"], "kid_std": kid["kernel_inception_distance_std"]}
 
 
-def inception_score(images):
+def _inception_score(images):
     if images.logits is None or len(images) < 2:
         return None
     return isc_features_to_metric(images.logits, splits=1)["inception_score_mean"]
 
 
-def manifold(fake, real):
-    if not enough(PRC_NEIGHBOURS + 1, fake, real):
+def _manifold(fake, real):
+    if not _enough(PRC_NEIGHBOURS + 1, fake, real):
         return dict.fromkeys(["manifold_precision", "manifold_recall", "manifold_f1"])
     prc = prc_features_to_metric(
         fake.features.double(), real.features.double(), prc_neighborhood=PRC_NEIGHBOURS, verbose=False
@@ -191,7 +191,7 @@ def manifold(fake, real):
     }
 
 
-def real_or_fake(fake, validation, train, generator):
+def _real_or_fake(fake, validation, train, generator):
     """Precision (images called real that are real), recall (real images found) and F1 of a held-out discriminator.
 
     A logistic regression on standardised features learns training images against half of the synthetic ones and is
@@ -199,12 +199,12 @@ def real_or_fake(fake, validation, train, generator):
     precision of a guess is 0.5 at any counts. High means that the fakes are told apart.
     """
     columns = ["real_or_fake_precision", "real_or_fake_recall", "real_or_fake_f1"]
-    if not (enough(2, fake) and enough(1, validation, train)):
+    if not (_enough(2, fake) and _enough(1, validation, train)):
         return dict.fromkeys(columns)
     seen, held_out = fake.features[torch.randperm(len(fake), generator=generator)].tensor_split(2)
     discriminator = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
-    discriminator.fit(*labelled(train.features, seen))
-    features, is_real = labelled(validation.features, held_out)
+    discriminator.fit(*_labelled(train.features, seen))
+    features, is_real = _labelled(validation.features, held_out)
     scores = precision_recall_fscore_support(
         is_real,
         discriminator.predict(features),
@@ -215,18 +215,18 @@ def real_or_fake(fake, validation, train, generator):
     return {name: None if np.isnan(score) else float(score) for name, score in zip(columns, scores[:3], strict=True)}
 
 
-def labelled(real, fake):
+def _labelled(real, fake):
     return torch.cat([real, fake]).numpy(), np.repeat([1, 0], [len(real), len(fake)])
 
 
-def nearest(images, train):
+def _nearest(images, train):
     """Distance to, and index of, the nearest training image in feature space."""
-    if not (enough(1, images, train)):
+    if not _enough(1, images, train):
         return None
     return torch.cdist(images.features.double(), train.features.double()).min(dim=1)
 
 
-def pairwise(images, train, neighbours, suffix):
+def _pairwise(images, train, neighbours, suffix):
     if neighbours is None or min(images.images.shape[2:]) < SSIM_WINDOW:
         return {f"ssim_nearest{suffix}": None, f"psnr_nearest{suffix}": None}
     ssim, psnr = [], []
@@ -240,7 +240,7 @@ def pairwise(images, train, neighbours, suffix):
     }
 
 
-def distance_ratio(fake_nearest, real_nearest):
+def _distance_ratio(fake_nearest, real_nearest):
     if fake_nearest is None or real_nearest is None or real_nearest.values.median() == 0:
         return None
     return (fake_nearest.values.median() / real_nearest.values.median()).item()
