@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Critic = Callable[[Tensor, Tensor], Tensor]
+ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def critic_loss(
-    critic: Critic, real: Tensor, fake: Tensor, labels: Tensor, penalty_weight: float, epsilon: Tensor | None
+    critic: ScoreFunction, real: Tensor, fake: Tensor, labels: Tensor, penalty_weight: float, epsilon: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of the critic, and its parts as detached scalars: wasserstein, penalty, real_score, fake_score.
 
@@ -35,12 +35,12 @@ def critic_loss(
     return penalty_weight * penalty - wasserstein, {name: part.detach() for name, part in parts.items()}
 
 
-def generator_loss(critic: Critic, fake: Tensor, labels: Tensor) -> Tensor:
+def generator_loss(critic: ScoreFunction, fake: Tensor, labels: Tensor) -> Tensor:
     """Minus the critic's mean score of the fakes: a scalar."""
     return -critic(fake, labels).mean()
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
+def gradient_penalty(critic: ScoreFunction, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
     """Mean of (|gradient| - 1)^2 at `epsilon * real + (1 - epsilon) * fake`: a scalar, differentiable.
 
     Norm, square and mean are taken in float32 at least, also under autocast.
