@@ -204,6 +204,12 @@ def test_title_and_notes_say_what_the_numbers_are():
     assert text.splitlines()[0] == "Leaderboard of s - RANDOM SPLIT"
 
 
+def test_notes_are_silent_where_all_compares():
+    study = trials(PAPER_LIKE | {"frechet_floor": None}, {"status": "failed"})
+    text = format_leaderboard(leaderboard(study), Path("s"))
+    assert "Not comparable" not in text and "floor" not in text
+
+
 def test_every_ranked_trial_gets_the_command_that_runs_it_again():
     study = trials({}, {"trial_id": "b c"}, {"status": "failed"}, {"validation_auroc": None})
     text = format_leaderboard(leaderboard(study), Path("my runs/demo"))
