@@ -11,7 +11,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 Backbone = Literal["plain", "efficientnetv2_s", "efficientnetv2_m"]
-ImageSize = Annotated[Literal[32, 64, 128, 256], BeforeValidator(lambda size: int(size) if str(size).isdecimal() else size)]
+ImageSize = Annotated[
+    Literal[32, 64, 128, 256],  # a Literal takes no text, so `--set image_size=64` is turned into a number first
+    BeforeValidator(lambda size: int(size) if str(size).isdecimal() else size),
+]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -28,7 +31,7 @@ class GanConfig(BaseModel):
 
     backbone: Backbone = "plain"
     lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
-    lstm_width: Positive = 384
+    lstm_width: Positive = 368
     latent_dim: Positive = 256
     decoder_width: Positive = 256                     # channels of the 8x8 map
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
@@ -102,7 +105,7 @@ PRESETS = {
     #  field                    smoke  search  paper
     "image_size":            (    32,     64,    128),
     "latent_dim":            (    64,    128,    256),
-    "lstm_width":            (    64,    192,    384),
+    "lstm_width":            (    64,    192,    368),
     "decoder_width":         (    64,    192,    256),
     "backbone_width":        (  0.25,    0.5,    1.0),
     "backbone_depth":        (  0.25,    0.5,    1.0),

@@ -1,0 +1,46 @@
+"""Run one task from start to row: load the data, run the trial, write what came of it. No Ray here."""
+
+import shutil
+import traceback
+from collections.abc import Callable
+
+import torch
+
+from data_utils.dataset import load_dataset
+from study.parallel import is_first_worker, num_workers
+from study.record import Task, machine_columns, now
+from study.train_gan import Diverged
+from study.trial import run_trial
+
+
+def execute(task: Task, report: Callable[[dict], None], device: torch.device) -> dict:
+    """Run the task and write its row and history; returns {"status", "reason", ...result columns}.
+
+    A training that diverges, and any other error of the trial, ends in a row with status "failed" and the reason;
+    the study goes on. `report` gets each history entry.
+    """
+    torch.set_num_threads(task.num_threads)
+    entries: dict[tuple, dict] = {}
+
+    def report_and_keep(entry: dict) -> None:
+        entries[entry["stage"], entry["epoch"]] = entry
+        if is_first_worker():
+            task.write_history(list(entries.values()))
+        report(entry)
+
+    result = {"started_at": now(), **machine_columns(device)}
+    try:
+        dataset = load_dataset(task.prepared, task.config.image_size, device)
+        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints)
+        status, reason = "completed", None
+    except Diverged as failure:
+        status, reason = "failed", str(failure)
+    except Exception as failure:
+        if num_workers() > 1:
+            raise  # the other workers are waiting for this one: the launcher has to stop them
+        traceback.print_exc()
+        status, reason = "failed", f"{type(failure).__name__}: {failure}"
+    if is_first_worker():
+        task.write_row(status, reason, result)
+        shutil.rmtree(task.checkpoints, ignore_errors=True)
+    return {"status": status, "reason": reason, **result}

@@ -1,0 +1,76 @@
+"""A GAN is trained once for each generator-side config, data set and code, and then reused, also by two at once."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+from data_utils.dataset import Dataset
+from study.checkpoint import delete_checkpoints, write_atomically
+from study.config import GanConfig
+from study.parallel import from_first_worker, is_first_worker
+from study.train_gan import train_gan
+
+# What decides a GAN's weights and its measured quality, besides the config and the data.
+CODE = (
+    "models/*.py", "data_utils/augment.py", "data_utils/dataset.py", "study/train_gan.py", "study/gan_quality.py",
+    "study/image_quality.py", "study/seeds.py", "study/parallel.py",
+)  # fmt: skip
+
+
+@cache
+def gan_code_version() -> str:
+    """12 hex digits of the source files that decide a GAN."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for pattern in CODE:
+        for path in sorted(root.glob(pattern)):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def gan_folder(config: GanConfig, dataset: Dataset, store: Path) -> Path:
+    """Where the GAN of these settings and this data set lives."""
+    return store / config.gan_key(dataset.fingerprint, gan_code_version())
+
+
+def obtain_gan(
+    config: GanConfig, dataset: Dataset, report: Callable[[dict], None], store: Path
+) -> tuple[Path, dict, bool]:
+    """The folder of a trained GAN, its result columns, and whether it was there already.
+
+    A trial that finds another one training the same GAN waits for it, and goes on from its last checkpoint where
+    that trial was stopped. A reused GAN's reports are repeated, so that every trial has the whole history.
+    """
+    folder = gan_folder(config, dataset, store)
+    with ExitStack() as stack:
+        if is_first_worker():
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / "lock"))
+        finished = from_first_worker(lambda: read_result(folder))
+        if finished:
+            for entry in finished["history"]:
+                report(entry)
+            return folder, finished["metrics"], True
+        history = []
+
+        def report_and_keep(entry: dict) -> None:
+            history.append(entry)
+            report(entry)
+
+        metrics = train_gan(config, dataset, report_and_keep, folder)
+        if is_first_worker():
+            result = json.dumps({"metrics": metrics, "history": history}, indent=1)
+            write_atomically(folder / "result.json", result.encode())
+            delete_checkpoints(folder)
+        return folder, metrics, False
+
+
+def read_result(folder: Path) -> dict | None:
+    """What a finished GAN's folder says of it, or None while it is not finished."""
+    path = folder / "result.json"
+    return json.loads(path.read_text()) if path.exists() else None

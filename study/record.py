@@ -1,0 +1,129 @@
+"""What is written down of a trial: its row, its history, and where and how it ran."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from data_utils.prepare import Prepared
+from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
+from results.tables import write_rows
+from study.config import TrialConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial as it is handed to the machine that runs it."""
+
+    study: Path
+    prepared: Path
+    trial_id: str
+    config: TrialConfig
+    num_workers: int
+    num_threads: int
+    columns: dict  # identity, data and command: the same whatever becomes of the trial
+
+    @property
+    def gans(self) -> Path:
+        return self.study / "gans"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.study / "checkpoints" / self.trial_id
+
+    def write_row(self, status: str, reason: str | None, result: dict) -> None:
+        """Write the trial's row: one atomic file, replacing an earlier one of the same trial."""
+        known = {"study": self.study.name, "trial_id": self.trial_id, "status": status, "reason": reason}
+        known |= {"num_workers": self.num_workers, "num_threads": self.num_threads, "schema_version": SCHEMA_VERSION}
+        row = dict.fromkeys(TRIALS.names) | self.config.model_dump() | self.columns | result | known
+        write_rows(self.study / "trials" / f"{self.trial_id}.parquet", [row], TRIALS)
+
+    def write_history(self, entries: list[dict]) -> None:
+        """Write one row for each report so far."""
+        rows = [{"study": self.study.name, "trial_id": self.trial_id, **entry} for entry in entries]
+        write_rows(self.study / "history" / f"{self.trial_id}.parquet", rows, HISTORY)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def data_columns(prepared: Prepared) -> dict:
+    """The row's columns that tell of the data."""
+    return {
+        "data_fingerprint": prepared.fingerprint,
+        "data_layout": prepared.layout,
+        "is_sample_data": prepared.is_sample,
+        "split_protocol": prepared.split_protocol,
+        "num_skipped_files": prepared.num_skipped,
+        "negative_class": prepared.class_names[0],
+        "positive_class": prepared.class_names[1],
+    }
+
+
+def machine_columns(device: torch.device) -> dict:
+    """The row's columns that tell of the machine this process runs on."""
+    return {"hardware": hardware(device), "device": device.type, "versions": versions(), "commit": commit()}
+
+
+def hardware(device: torch.device) -> str:
+    """The GPU's name and memory, or the processor's name and cores."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    return f"{_processor_name()}, {os.cpu_count()} cores"
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@cache
+def versions() -> str:
+    """JSON: Python and the packages that the numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return json.dumps({"python": platform.python_version(), **found})
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the code, with `+changes` where files differ from it; None outside a git checkout."""
+    def git(*arguments: str) -> str | None:
+        try:
+            run = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return run.stdout.strip()
+
+    head = git("rev-parse", "HEAD")
+    return head and head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+@cache
+def code_version() -> str:
+    """12 hex digits of all source files of the four packages."""
+    digest = hashlib.sha256()
+    for package in ("data_utils", "models", "results", "study"):
+        for path in sorted((ROOT / package).glob("*.py")):
+            digest.update(f"{package}/{path.name}".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def command_line() -> str:
+    """The command as it was typed, without folders of this machine."""
+    return " ".join([f"python study/{Path(sys.argv[0]).name}", *sys.argv[1:]])

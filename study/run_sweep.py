@@ -1,0 +1,268 @@
+"""The main command: prepare the photographs, search, print the leaderboard.
+
+    python study/run_sweep.py                     embedded sample data, this machine
+    python study/run_sweep.py --data DIR          your photographs
+    python study/run_sweep.py --help
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from data_utils.dataset import load_dataset
+from data_utils.prepare import Prepared, prepare
+from data_utils.sources import DataError
+from models.feature_extractor import ExtractorUnavailable, build_feature_extractor, default_extractor_name
+from results.leaderboard import format_leaderboard, leaderboard
+from results.tables import TableError, read_trials
+from study.arguments import parse_arguments
+from study.checkpoint import write_atomically
+from study.config import DEFAULT_TRIALS, ConfigError, TrialConfig, make_config, parse_assignments, preset
+from study.estimate import describe_plan
+from study.gan_quality import INCEPTION_FILE, GanQuality
+from study.record import Task, code_version, command_line, data_columns
+from study.search import Proposal, Search
+from study.trial import check_fits
+
+USER_ERRORS = (ConfigError, DataError, TableError, ExtractorUnavailable)
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = parse_arguments(arguments)
+    try:
+        if options.dry_run:
+            return dry_run(options)
+        return run(options)
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What a study is; the same from its first command to its last resumption, except for the number of trials."""
+
+    preset: str
+    fixed: dict
+    objective: str
+    base: TrialConfig
+
+    @classmethod
+    def resolve(cls, options: Namespace) -> "StudySettings":
+        """Preset, `--set` and `--seed` -> the config that every trial starts from. Raises ConfigError."""
+        has_gpu = torch.cuda.is_available() or bool(options.gpus_per_trial)
+        name = options.preset or ("search" if has_gpu else "smoke")
+        fixed = parse_assignments(options.set)
+        extractor = default_extractor_name(options.inception_weights)
+        base = make_config(preset(name) | {"feature_extractor": extractor, "seed": options.seed} | fixed)
+        if not base.uses_gan:
+            raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
+        return cls(name, {field: getattr(base, field) for field in fixed}, options.objective, base)
+
+    def record(self, prepared: Prepared) -> dict:
+        """What `study.json` holds."""
+        return {
+            "preset": self.preset,
+            "fixed": self.fixed,
+            "objective": self.objective,
+            "config": self.base.model_dump(),
+            "data_fingerprint": prepared.fingerprint,
+            "split_protocol": prepared.split_protocol,
+        }
+
+
+def run(options: Namespace) -> int:
+    """Prepare, search, report."""
+    settings = StudySettings.resolve(options)
+    out = make_folder(options.out)
+    prepared = prepare_data(options, settings.base.image_size, out / "prepared")
+    print(prepared.describe(), flush=True)
+    num_train = sum(prepared.counts["train"])
+    check_fits(settings.base, num_train, options.workers_per_trial)
+    folder = out / (options.name or f"{SHORT_NAMES[prepared.layout]}-{settings.preset}")
+    with open_study(folder, settings.record(prepared), options.resume):
+        return search_and_report(options, settings, prepared, folder)
+
+
+def search_and_report(options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path) -> int:
+    from study.tune_driver import connect, run_search, share_out  # Ray takes seconds to import: not for --help
+
+    announce = Announcer()
+    trials = read_trials(folder)
+    search = Search(folder, settings.base, settings.fixed, settings.objective, ended=set(trials["trial_id"]))
+    catch_up(search, trials)
+    total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
+    remaining = total - len(trials)
+    progress = None
+    if remaining > 0:
+        announce("starting Ray")
+        cpus, gpus = connect(options.address, options.gpus_per_trial or 0.0, announce)
+        resources = share_out(cpus, gpus, total - 1, options.workers_per_trial, options.gpus_per_trial)
+        announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
+        announce("measuring the real images' features")
+        warm_features(settings.base, prepared)
+        announce(f"study {folder}: {remaining} trials to run, {len(trials)} done")
+        make_task = TaskMaker(folder, prepared, settings.objective, resources.num_workers, resources.cpus_per_worker)
+        progress = run_search(search, make_task, resources, remaining, options.time_budget, announce)
+    return report(folder, settings.objective, total, interrupted=bool(progress and progress.interrupted))
+
+
+def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
+    """Print the leaderboard, where the tables are, and what is left; returns the exit code."""
+    trials = read_trials(folder)
+    board = leaderboard(trials, objective)
+    write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
+    counts = Counter(trials["status"])
+    left = total - len(trials)
+    print(f"\n{format_leaderboard(board, folder)}\n")
+    ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
+    print(f"ended        {ended}, {left} not finished")
+    for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans"):
+        print(f"{name:<12} {folder / name}")
+    if left > 0:
+        print(f"to go on     {resume_command()}")
+    return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)
+
+
+def resume_command() -> str:
+    command = command_line()
+    return command if "--resume" in command.split() else f"{command} --resume"
+
+
+def dry_run(options: Namespace) -> int:
+    """Print what would be done; nothing is kept on disk and no Ray is started."""
+    settings = StudySettings.resolve(options)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare_data(options, settings.base.image_size, Path(folder))
+    print(prepared.describe())
+    check_fits(settings.base, sum(prepared.counts["train"]), options.workers_per_trial)
+    trials = options.trials or DEFAULT_TRIALS[settings.preset]
+    print(describe_plan(settings.base, settings.fixed, prepared.counts, trials, options))
+    return 0
+
+
+def make_folder(path: Path) -> Path:
+    """The absolute path of a folder that exists and can be written; ConfigError otherwise."""
+    path = path.expanduser().absolute()  # Ray's workers start in another folder
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ConfigError(f"--out {path} cannot be written ({error.strerror}); choose another folder") from None
+
+
+def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
+    """The prepared file of `--data`, with Inception's weights laid beside it where they were given."""
+    prepared = prepare(
+        options.data,
+        folder,
+        image_size=image_size,
+        split_protocol=options.split,
+        split_seed=options.split_seed,
+        positive=options.positive,
+        group_pattern=options.group_pattern,
+        skip_bad=options.skip_bad,
+    )
+    if options.inception_weights:
+        build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file
+        shutil.copyfile(options.inception_weights, folder / INCEPTION_FILE)
+    return prepared
+
+
+def open_study(folder: Path, record: dict, resume: bool) -> FileLock:
+    """The lock of a new study's folder, or of the same study's when resuming; ConfigError otherwise."""
+    file = folder / "study.json"
+    if file.exists() and not resume:
+        raise ConfigError(f"the study {folder} exists; add --resume to go on with it, or choose another --name")
+    if resume and not file.exists():
+        raise ConfigError(f"--resume: there is no study at {folder}; leave the flag out to start it")
+    lock = FileLock(folder / "driver.lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"another run_sweep.py is at work on {folder}; wait, or choose another --name") from None
+    if file.exists():
+        refuse_other_settings(file, record)
+    write_atomically(file, json.dumps(record, indent=1).encode())
+    return lock
+
+
+def refuse_other_settings(file: Path, record: dict) -> None:
+    """ConfigError naming what differs between a study on disk and the command that wants to resume it."""
+    try:
+        stored = json.loads(file.read_text())
+    except ValueError:
+        raise ConfigError(f"{file} is damaged; move the study away and start it anew") from None
+    ours, theirs = ({**r, **r["config"]} for r in (record, stored))
+    differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in ours if ours[key] != theirs.get(key)]
+    differing = [text for text in differing if not text.startswith("config was")]
+    if differing:
+        raise ConfigError(f"--resume: the study {file.parent} was made otherwise: {'; '.join(differing)}")
+
+
+def catch_up(search: Search, trials) -> None:
+    """Tell Optuna of rows that were written before an interruption kept it from hearing of them."""
+    rows = {row["trial_id"]: row for row in trials.to_dict("records")}
+    for proposal in [p for p in search.waiting if p.trial_id in rows]:
+        row = rows[proposal.trial_id]
+        search.tell(proposal.number, row["status"], {k: v for k, v in row.items() if v == v})
+        search.waiting.remove(proposal)
+
+
+def warm_features(config: TrialConfig, prepared: Prepared) -> None:
+    """Compute the real images' features once, before several trials would do so at the same time."""
+    quality = GanQuality(config, load_dataset(prepared.path, config.image_size))
+    _ = quality.validation, quality.train
+
+
+@dataclass(frozen=True)
+class TaskMaker:
+    """Turns a proposal into the task that a worker gets."""
+
+    study: Path
+    prepared: Prepared
+    objective: str
+    num_workers: int
+    num_threads: int
+
+    def __call__(self, proposal: Proposal) -> Task:
+        columns = {"phase": proposal.phase, "objective": self.objective, "command": command_line()}
+        columns |= {"code_version": code_version(), **data_columns(self.prepared)}
+        return Task(
+            study=self.study,
+            prepared=self.prepared.path,
+            trial_id=proposal.trial_id,
+            config=proposal.config,
+            num_workers=self.num_workers,
+            num_threads=self.num_threads,
+            columns=columns,
+        )
+
+
+class Announcer:
+    """Prints lines with the time since the start."""
+
+    def __init__(self):
+        self.started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
+        print(f"{minutes:3d}:{seconds:02d} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Optuna as this study uses it: what to try next, what came of it, and where it was interrupted. No Ray here."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from study.config import TrialConfig, make_config
+from study.seeds import derive_seed
+from study.space import SCIENTIFIC, generator_side, paper_configurations, searched
+
+OBJECTIVES = {  # name -> (column, direction) of each objective
+    "pareto": (("frechet_distance", "minimize"), ("validation_auroc", "maximize")),
+    "frechet": (("frechet_distance", "minimize"),),
+    "auroc": (("validation_auroc", "maximize"),),
+}
+USES_OF_A_GAN = 2  # trials with different synthetic_ratio that a good GAN gets before a new one is trained
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run. `number` is Optuna's, None for the real-only baseline, which is no part of the search."""
+
+    trial_id: str
+    phase: str
+    number: int | None
+    config: TrialConfig
+
+
+class Search:
+    """Proposes trials and hears their results; everything is kept in `<study>/optuna.db`.
+
+    Order: the real-only baseline; trials that an interruption left unfinished; the paper's configurations; then each
+    finished GAN once more with another synthetic ratio before a new GAN, whose scientific parameters are the least
+    used values so far. Nuisance parameters come from TPE.
+    """
+
+    def __init__(self, folder: Path, base: TrialConfig, fixed: dict, objective: str, ended: set[str]):
+        """`base`: the preset with `fixed` applied; `fixed`: `--set`; `ended`: ids of trials that have a row."""
+        self.folder, self.base, self.fixed = folder, base, fixed
+        self.objectives = OBJECTIVES[objective]
+        self.paper = paper_configurations(base, fixed)
+        self.study = optuna.create_study(
+            storage=f"sqlite:///{folder / 'optuna.db'}",
+            study_name=folder.name,
+            directions=[direction for _, direction in self.objectives],
+            sampler=optuna.samplers.TPESampler(seed=derive_seed(base.seed, "tpe") % 2**32),
+            load_if_exists=True,
+        )
+        baseline = Proposal("baseline-000", "baseline", None, base.model_copy(update={"synthetic_ratio": 0.0}))
+        self.waiting = [] if baseline.trial_id in ended else [baseline]
+        self.waiting += [self._proposal(trial) for trial in self.unfinished()]
+
+    def unfinished(self) -> list[FrozenTrial]:
+        """Trials that were proposed and not told of."""
+        return self.study.get_trials(states=(TrialState.RUNNING,))
+
+    def num_proposed(self) -> int:
+        return len(self.study.get_trials(deepcopy=False))
+
+    def ask(self) -> Proposal:
+        """The next trial to run."""
+        if self.waiting:
+            return self.waiting.pop(0)
+        number = self.num_proposed()
+        values, phase = self._paper_values(number) or self._reuse_values() or self._new_gan_values(number)
+        self.study.enqueue_trial(values, user_attrs={"phase": phase})
+        trial = self.study.ask()
+        for name, domain in searched(self.fixed).items():
+            domain.suggest(trial, name, getattr(self.base, name))
+        return self._proposal(trial)
+
+    def tell(self, number: int | None, status: str, result: dict) -> None:
+        """The end of a trial: its status and result columns. A second telling changes nothing."""
+        if number is None or self.study.trials[number].state.is_finished():
+            return
+        values = [result.get(column) for column, _ in self.objectives]
+        if status == "pruned":
+            self.study.tell(number, state=TrialState.PRUNED)
+        elif status == "completed" and None not in values:
+            self.study.tell(number, values)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def _paper_values(self, number: int) -> tuple[dict, str] | None:
+        return (self.paper[number], "paper") if number < len(self.paper) else None
+
+    def _reuse_values(self) -> tuple[dict, str] | None:
+        """The first finished GAN with uses left, at the least used synthetic ratio; None when there is none."""
+        if "synthetic_ratio" in self.fixed:
+            return None
+        trials = self.study.get_trials(deepcopy=False)
+        uses = Counter(_gan_of(trial.params) for trial in trials)
+        for trial in trials:
+            if trial.state == TrialState.COMPLETE and uses[_gan_of(trial.params)] < USES_OF_A_GAN:
+                same_gan = [t.params for t in trials if _gan_of(t.params) == _gan_of(trial.params)]
+                ratio = self._least_used("synthetic_ratio", trials, without={p["synthetic_ratio"] for p in same_gan})
+                return {**generator_side(trial.params), "synthetic_ratio": ratio}, "search"
+        return None
+
+    def _new_gan_values(self, number: int) -> tuple[dict, str]:
+        trials = self.study.get_trials(deepcopy=False)
+        return {name: self._least_used(name, trials) for name in SCIENTIFIC if name not in self.fixed}, "search"
+
+    def _least_used(self, name: str, trials: list[FrozenTrial], without: frozenset | set = frozenset()):
+        """The value of a scientific parameter that the fewest trials have; ties are drawn by lot."""
+        counts = Counter(trial.params[name] for trial in trials if name in trial.params)
+        lots = np.random.default_rng(derive_seed(self.base.seed, "design", name, len(trials)))
+        values = [value for value in SCIENTIFIC[name].values if value not in without]
+        return min(lots.permutation(np.array(values, dtype=object)), key=lambda value: counts[value])
+
+    def _proposal(self, trial: optuna.Trial | FrozenTrial) -> Proposal:
+        phase = trial.user_attrs["phase"]
+        config = make_config(self.base.model_dump() | trial.params)
+        return Proposal(f"{phase}-{trial.number:03d}", phase, trial.number, config)
+
+
+def _gan_of(parameters: dict) -> tuple:
+    return tuple(sorted(generator_side(parameters).items()))

@@ -1,0 +1,160 @@
+"""CNN-LSTM training on real and synthetic images; epoch and threshold chosen on validation, test read once.
+
+A plain PyTorch loop: it knows a `report` callable and a folder, and runs with no Ray at all.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data_utils.augment import apply_augmentation, draw_augmentation, to_float
+from data_utils.dataset import Dataset, Side
+from models.batch_norm import synchronise_batch_norm
+from models.classifier import build_classifier
+from models.generator import parameter_count
+from study.checkpoint import load_checkpoint, save_checkpoint
+from study.config import TrialConfig
+from study.diagnosis import choose_threshold, diagnosis_metrics
+from study.parallel import average_gradients, is_first_worker, mean_over_workers, share
+from study.seeds import derive_seed, make_generator
+from study.train_gan import Diverged, autocast
+
+PREDICTION_BATCH = 128
+
+
+def train_classifier(
+    config: TrialConfig, dataset: Dataset, report: Callable[[dict], None], resume_from: Path
+) -> dict:
+    """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
+
+    The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept; the
+    threshold is then chosen on validation, and the test side is read once. A checkpoint in `resume_from` is
+    continued. `report` gets one dict an epoch, those before a resumption included. Raises Diverged for a loss that
+    is not finite.
+    """
+    device = dataset.images.device
+    train, validation = dataset.side("train"), dataset.side("validation")
+    torch.manual_seed(derive_seed(config.seed, "classifier", "initial weights"))
+    model = synchronise_batch_norm(new_classifier(config)).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.classifier_lr, weight_decay=config.weight_decay)
+    history, best = [], {"rank": (-math.inf, -math.inf), "epoch": 0, "weights": {}}
+    if state := load_checkpoint(resume_from, device):
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        history, best = list(state["history"]), state["best"]
+    for entry in history:
+        report(entry)
+
+    for epoch in range(len(history) + 1, config.classifier_epochs + 1):
+        started = time.perf_counter()
+        training_loss = run_epoch(config, model, optimiser, train, epoch)
+        if not math.isfinite(training_loss):
+            raise Diverged(f"classifier diverged: training loss is {training_loss:g} in epoch {epoch}")
+        logits = predict(config, model, validation.images)
+        scores = diagnosis_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), 0.5, "validation")
+        validation_loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float()).item()
+        rank = (scores["validation_auroc"], -validation_loss)
+        if rank > tuple(best["rank"]):
+            weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            best = {"rank": rank, "epoch": epoch, "weights": weights}
+        history.append(
+            {
+                "stage": "classifier",
+                "epoch": epoch,
+                "seconds": (history[-1]["seconds"] if history else 0.0) + time.perf_counter() - started,
+                "training_loss": training_loss,
+                "validation_loss": validation_loss,
+                "validation_auroc": scores["validation_auroc"],
+            }
+        )
+        if is_first_worker():
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history, "best": best}
+            save_checkpoint(resume_from, epoch, state)
+        report(history[-1])
+
+    model.load_state_dict(best["weights"])
+    return {
+        "classifier_epoch": best["epoch"],
+        "classifier_seconds": history[-1]["seconds"],
+        "classifier_parameters": parameter_count(model),
+        **diagnose(config, model, validation, dataset.side("test")),
+    }
+
+
+def new_classifier(config: TrialConfig) -> nn.Module:
+    """The classifier of a config, with fresh weights."""
+    return build_classifier(
+        config.classifier_backbone,
+        image_size=config.image_size,
+        width=config.classifier_width,
+        lstm_width=config.classifier_lstm_width,
+        lstm_depth=config.classifier_lstm_depth,
+        dropout=config.dropout,
+        pretrained=config.classifier_pretrained,
+    )
+
+
+def run_epoch(
+    config: TrialConfig, model: nn.Module, optimiser: torch.optim.Optimizer, train: Side, epoch: int
+) -> float:
+    """One pass over the training images; returns the mean loss."""
+    device, batch_size = train.images.device, min(config.classifier_batch_size, len(train.labels))
+    draws = make_generator(device, config.seed, "classifier", epoch)
+    torch.manual_seed(derive_seed(config.seed, "dropout", epoch))
+    model.train()
+    steps = len(train.labels) // batch_size
+    order = torch.randperm(len(train.labels), generator=draws, device=device)
+    losses = []
+    for step in range(steps):
+        set_learning_rate(optimiser, config, (epoch - 1 + step / steps) / config.classifier_epochs)
+        parameters = draw_augmentation(
+            batch_size, draws, rotation=config.rotation, zoom=config.zoom, contrast=config.contrast
+        )
+        rows, parameters = share(order[step * batch_size : (step + 1) * batch_size]), share(parameters)
+        images = apply_augmentation(train.images[rows], parameters).contiguous(memory_format=torch.channels_last)
+        with autocast(config, device):
+            logits = model(images)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), train.labels[rows].float())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(model.parameters())
+        optimiser.step()
+        losses.append(loss.detach())
+    return mean_over_workers(torch.stack(losses).mean()).item()
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrialConfig, progress: float) -> None:
+    """Cosine decay from `classifier_lr` to 0 over the training; `progress` in [0, 1]."""
+    for group in optimiser.param_groups:
+        group["lr"] = config.classifier_lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def predict(config: TrialConfig, model: nn.Module, images: Tensor) -> Tensor:
+    """Logits float32 (N,) of uint8 images (N, 3, S, S), without augmentation."""
+    model.eval()
+    with autocast(config, images.device):
+        batches = images.split(PREDICTION_BATCH)
+        return torch.cat([model(to_float(b).contiguous(memory_format=torch.channels_last)).float() for b in batches])
+
+
+def diagnose(config: TrialConfig, model: nn.Module, validation: Side, test: Side) -> dict:
+    """Threshold from validation, then the metrics of both sides at it."""
+    sides = {
+        name: (to_numpy(side.labels), to_numpy(predict(config, model, side.images).sigmoid()))
+        for name, side in (("validation", validation), ("test", test))
+    }
+    threshold = choose_threshold(*sides["validation"])
+    metrics = {"threshold": threshold}
+    for name, (labels, probabilities) in sides.items():
+        metrics |= diagnosis_metrics(labels, probabilities, threshold, name)
+    return metrics
+
+
+def to_numpy(tensor: Tensor):
+    return tensor.cpu().numpy()

@@ -1,0 +1,392 @@
+"""The Ray edge: Ray Tune around one `TorchTrainer.fit()` a trial. No other file imports Ray.
+
+Tune runs one small driver actor a trial, on the head node; it starts a Ray Train run whose workers call
+`study.execute.execute`. Optuna is asked and told through `study.search.Search`, rows are the record of what ended:
+Tune's own snapshots are never read back.
+"""
+
+import os
+import signal
+import socket
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+os.environ |= {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # halves the start-up of a Ray Train run
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the real-only baseline reports no Frechet distance
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are not used
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # progress is printed here, a line an event
+}
+
+import ray
+import torch
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study.config import ConfigError
+from study.execute import execute
+from study.record import Task
+from study.search import Proposal, Search
+
+AUTOSCALER_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()  # `ray up` leaves it on the head
+HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
+COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
+WORKER_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial gets, and how many trials run at once."""
+
+    num_workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+    concurrent: int
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus_per_worker:g} GPU" if self.gpus_per_worker else ""
+        workers = f"{self.num_workers} worker(s) each with {self.cpus_per_worker} CPU{gpus}"
+        return f"{self.concurrent} trials at once, {workers}"
+
+
+def share_out(cpus: int, gpus: float, trials: int, num_workers: int, gpus_per_trial: float | None) -> Resources:
+    """Divide the machines' CPUs and GPUs among trials; ConfigError says at once what is missing.
+
+    With GPUs a trial gets one a worker unless told otherwise; without, as many trials run at once as there are CPUs.
+    """
+    if gpus_per_trial is None:
+        gpus_per_trial = float(num_workers) if gpus else 0.0
+    if gpus_per_trial > gpus:
+        raise ConfigError(
+            f"--gpus-per-trial {gpus_per_trial:g} was asked for, Ray has {gpus:g} GPU(s); "
+            "ask for fewer, or leave the flag out to train on CPUs"
+        )
+    if num_workers > cpus:
+        raise ConfigError(f"--workers-per-trial {num_workers} was asked for, Ray has {cpus} CPU(s); ask for fewer")
+    slots = min(int(gpus / gpus_per_trial) if gpus_per_trial else cpus, cpus) // (1 if gpus_per_trial else num_workers)
+    slots = max(1, min(slots, cpus // num_workers))
+    concurrent = min(slots, max(trials, 1))
+    return Resources(num_workers, max(1, cpus // (concurrent * num_workers)), gpus_per_trial / num_workers, concurrent)
+
+
+def connect(address: str | None, wait_for_gpus: float, announce: Callable[[str], None]) -> tuple[int, float]:
+    """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its CPUs and GPUs.
+
+    On a cluster that scales from zero, `wait_for_gpus` GPUs are requested and waited for. ConfigError when nobody
+    answers, or when the dashboard does not: without it Ray never frees the workers of a stopped trial.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or ("auto" if AUTOSCALER_CONFIG.exists() else None)
+    if address:
+        refuse_silent_address(address)
+    else:
+        pin_local_address()
+    try:
+        context = ray.init(
+            address or "local",
+            include_dashboard=None if address else True,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"no Ray cluster could be reached at {address or 'this machine'}: {error}") from None
+    if not dashboard_answers(context):
+        ray.shutdown()
+        raise ConfigError(
+            "Ray's dashboard does not answer, and without it stopped trials would hold their CPUs for ever; "
+            'install ray[default] on the head and start it with --include-dashboard=true'
+        )
+    if wait_for_gpus and AUTOSCALER_CONFIG.exists():
+        scale_up(wait_for_gpus, announce)
+    resources = ray.cluster_resources()
+    return int(resources.get("CPU", 0)), resources.get("GPU", 0.0)
+
+
+def pin_local_address() -> None:
+    """Choose the port of the Ray that is about to start, and tell all its processes.
+
+    Ray Train's cleaner looks Ray up by address when it frees the workers of a stopped trial; with another Ray on the
+    machine it would ask the wrong one, and the study would wait for ever.
+    """
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+    os.environ["RAY_ADDRESS"] = f"{ray.util.get_node_ip_address()}:{port}"
+
+
+def refuse_silent_address(address: str, timeout: float = 10.0) -> None:
+    """ConfigError unless something accepts connections at host:port; Ray itself would try for minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator:
+        return  # "auto": Ray knows its own address
+    try:
+        socket.create_connection((host, int(port)), timeout).close()
+    except (OSError, ValueError) as error:
+        reason = f"no Ray cluster answers at {address} ({error}); is it up? `ray status` tells"
+        raise ConfigError(reason) from None
+
+
+def dashboard_answers(context, timeout: float = 60.0) -> bool:
+    """Whether something accepts connections at the dashboard's address."""
+    url = context.address_info.get("webui_url")
+    deadline = time.monotonic() + timeout
+    while url and time.monotonic() < deadline:
+        try:
+            host, _, port = url.rpartition(":")
+            socket.create_connection((host.removeprefix("http://"), int(port)), 2).close()
+            return True
+        except OSError:
+            time.sleep(0.5)
+    return False
+
+
+def scale_up(gpus: float, announce: Callable[[str], None], timeout: float = 1200.0) -> None:
+    """Ask the autoscaler for GPUs and wait until the first trial's have come."""
+    from ray.autoscaler.sdk import request_resources
+
+    announce(f"waiting for {gpus:g} GPU(s) from the autoscaler, up to {timeout / 60:.0f} min")
+    request_resources(bundles=[{"GPU": 1}] * max(1, round(gpus)))
+    deadline = time.monotonic() + timeout
+    while ray.cluster_resources().get("GPU", 0) < gpus and time.monotonic() < deadline:
+        time.sleep(5)
+
+
+@dataclass
+class Progress:
+    """What became of the trials of this run."""
+
+    counts: dict
+    interrupted: bool = False
+
+
+def run_search(
+    search: Search,
+    make_task: Callable[[Proposal], Task],
+    resources: Resources,
+    num_trials: int,
+    time_budget: float | None,
+    announce: Callable[[str], None],
+) -> Progress:
+    """Run `num_trials` more trials; returns how they ended. Ctrl-C, SIGTERM and `time_budget` (seconds) end it early.
+
+    Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row.
+    """
+    bridge = Bridge(search, make_task, num_trials, announce)
+    epochs = search.base.gan_epochs
+    stopping = StopBadGans(
+        time_attr="epoch",
+        metric="frechet_distance",
+        mode="min",
+        max_t=epochs,
+        # Early distances are noisy: no trial is judged before a quarter of its epochs or two measurements.
+        grace_period=min(epochs, max(epochs // 4, 2 * search.base.gan_eval_interval)),
+        reduction_factor=2,
+        stop_last_trials=False,
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(drive_trial, HEAD_SHARE),
+        tune_config=tune.TuneConfig(
+            search_alg=Proposals(bridge),
+            scheduler=stopping,
+            num_samples=num_trials,
+            max_concurrent_trials=resources.concurrent,
+            time_budget_s=time_budget,
+        ),
+        run_config=tune.RunConfig(
+            name=f"tune-{time.time_ns()}",
+            storage_path=str(ray_folder(bridge.study_folder)),
+            verbose=0,
+            callbacks=[Rows(bridge, stopping)],
+        ),
+        param_space={"resources": resources},
+    )
+    interrupts = count_interrupts()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Tune warns of its own defaults
+        tuner.fit()
+    return Progress(bridge.counts, interrupted=bool(interrupts))
+
+
+def ray_folder(study: Path) -> Path:
+    """Where Ray keeps its own files of a study; nothing in it is ever read back."""
+    return study / "ray"
+
+
+def count_interrupts() -> list[int]:
+    """Make SIGTERM end the search as Ctrl-C does; the returned list grows by each such signal."""
+    received = []
+
+    def on_interrupt(number, frame):
+        received.append(number)
+        os.kill(os.getpid(), signal.SIGUSR1)  # on which Tune ends its loop in good order
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
+
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_interrupt)
+    return received
+
+
+class Bridge:
+    """Joins Tune's trials with the search's proposals; lives in the process that runs Tune."""
+
+    def __init__(self, search: Search, make_task: Callable, num_trials: int, announce: Callable[[str], None]):
+        self.search, self.make_task, self.announce = search, make_task, announce
+        self.num_trials = num_trials
+        self.tasks: dict[str, tuple[Proposal, Task]] = {}  # by Tune's trial id
+        self.counts = {"completed": 0, "pruned": 0, "failed": 0}
+
+    @property
+    def study_folder(self) -> Path:
+        return self.search.folder
+
+    def propose(self, tune_id: str) -> dict:
+        proposal = self.search.ask()
+        task = self.make_task(proposal)
+        self.tasks[tune_id] = proposal, task
+        return {"task": task, "phase": proposal.phase}
+
+    def end(self, tune_id: str, status: str, reason: str | None, result: dict) -> None:
+        """A trial has ended: write its row unless its worker has, tell Optuna, say so."""
+        proposal, task = self.tasks[tune_id]
+        if "started_at" not in result:
+            task.write_row(status, reason, result)
+        self.search.tell(proposal.number, status, result)
+        self.counts[status] += 1
+        self.announce(self.line(proposal, status, reason, result))
+
+    def line(self, proposal: Proposal, status: str, reason: str | None, result: dict) -> str:
+        done = f"[{sum(self.counts.values())}/{self.num_trials}] {proposal.trial_id}"
+        if status == "failed":
+            return f"{done} failed: {reason}"
+        return f"{done} {status}  {describe(proposal)}  {measured(result)}"
+
+
+def describe(proposal: Proposal) -> str:
+    config = proposal.config
+    if not config.uses_gan:
+        return "real only"
+    return f"{config.backbone} lstm {config.lstm_depth} gp {config.penalty_weight:g} ratio {config.synthetic_ratio:g}"
+
+
+def measured(result: dict) -> str:
+    shown = (("frechet_distance", "Frechet", ".1f"), ("validation_auroc", "val AUROC", ".3f"))
+    return "  ".join(f"{label} {result[key]:{form}}" for key, label, form in shown if result.get(key) is not None)
+
+
+class Proposals(Searcher):
+    """Tune's view of the search. Ends are told through `Rows`, which knows more of them."""
+
+    def __init__(self, bridge: Bridge):
+        super().__init__()
+        self.bridge = bridge
+
+    def suggest(self, trial_id: str) -> dict:
+        return self.bridge.propose(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the search lives in Optuna's file."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise AssertionError("a study is resumed from its rows and Optuna's file")
+
+
+class StopBadGans(ASHAScheduler):
+    """ASHA on the Frechet distance (Li et al. 2020). The paper's own configurations are never stopped."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.stopped: set[str] = set()
+
+    def on_trial_result(self, tune_controller, trial, result: dict) -> str:
+        decision = super().on_trial_result(tune_controller, trial, result)
+        if decision == TrialScheduler.STOP and trial.config["phase"] == "paper":
+            return TrialScheduler.CONTINUE
+        if decision == TrialScheduler.STOP:
+            self.stopped.add(trial.trial_id)
+        return decision
+
+
+class Rows(tune.Callback):
+    """Hears how Tune's trials end, and passes it on."""
+
+    def __init__(self, bridge: Bridge, stopping: StopBadGans):
+        self.bridge, self.stopping = bridge, stopping
+
+    def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
+        if "status" not in result:
+            task = self.bridge.tasks[trial.trial_id][1]
+            self.bridge.announce(f"      {task.trial_id} GAN epoch {result['epoch']}  {measured(result)}")
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        result = trial.last_result or {}
+        if "status" in result:
+            self.bridge.end(trial.trial_id, result["status"], result["reason"], result)
+        elif trial.trial_id in self.stopping.stopped:
+            reason = f"stopped by ASHA at GAN epoch {result['epoch']}"
+            columns = {name: result[name] for name in ("frechet_distance", "num_real", "num_fake")}
+            self.bridge.end(trial.trial_id, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        error = trial.get_error()
+        self.bridge.end(trial.trial_id, "failed", f"lost by Ray: {error_line(error)}", {})
+
+
+def error_line(error: BaseException | None) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+def drive_trial(settings: dict) -> None:
+    """A Tune trial: one Ray Train run; its reports reach Tune as they come, its result as the last report."""
+    task, resources = settings["task"], settings["resources"]
+    per_worker = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={"task": task, "device": resources.device},
+        scaling_config=train.ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=bool(resources.gpus_per_worker),
+            resources_per_worker=per_worker,
+        ),
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
+        run_config=train.RunConfig(
+            # An equal name would silently resume an earlier run's Ray state.
+            name=f"{task.trial_id}-{time.time_ns()}",
+            storage_path=str(ray_folder(task.study)),
+            failure_config=train.FailureConfig(max_failures=WORKER_FAILURES, controller_failure_limit=2),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    result = trainer.fit()
+    tune.report(result.return_value)
+
+
+def work(settings: dict) -> dict:
+    """A Ray Train worker: `execute`, with the GAN's measurements reported to Ray."""
+    task: Task = settings["task"]
+    device = train.torch.get_device() if settings["device"] == "cuda" else torch.device("cpu")
+    worker_task = replace(task, num_workers=train.get_context().get_world_size())
+
+    def report(entry: dict) -> None:
+        if entry["stage"] == "gan":
+            train.report({key: entry[key] for key in ("epoch", "frechet_distance", "num_real", "num_fake")})
+
+    result = execute(worker_task, report, device)
+    return result | {"epoch": result.get("gan_epoch", 0)}
