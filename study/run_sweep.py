@@ -34,6 +34,13 @@ from study.search import Proposal, Search
 from study.trial import check_fits
 
 USER_ERRORS = (ConfigError, DataError, TableError, ExtractorUnavailable)
+SHORT_NAMES = {  # of studies, by what the data is; a folder's own name might name a patient
+    "sample data: rendered wound phantoms": "sample",
+    "a folder per class": "folders",
+    "CSV manifest": "manifest",
+    "DFU Part B, Infection": "part-b",
+    "Foot Ulcer Segmentation Challenge, images and masks": "segmentation",
+}
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
 
