@@ -6,7 +6,7 @@ SEED = 2025
 NUM_LESIONS = 160
 VIEWS = 3  # photographs of one lesion
 CLASS_NAMES = ("not infected", "infected")
-SEVERITY_SHIFT = 1.2  # distance of the class means from their middle, in standard deviations: the overlap
+SEVERITY_SHIFT = 1.5  # distance of the class means from their middle, in standard deviations: the overlap
 
 # sRGB in [0, 1]
 SKIN_TONES = np.array(
