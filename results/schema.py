@@ -35,7 +35,7 @@ def _schema(columns: list[pa.Field], missing_keys: str) -> pa.Schema:
 TRIALS = _schema(
     [
         # identity: status completed | pruned | failed, phase baseline | paper | search, started_at in UTC, ISO 8601
-        *_columns(TEXT, "study trial_id phase status reason started_at objective gan_key"),
+        *_columns(TEXT, "study trial_id phase status reason started_at preset objective gan_key"),
         *_columns(FLAG, "gan_reused"),
         # config, generator side: decides the GAN
         *_columns(TEXT, "backbone precision feature_extractor"),
@@ -73,7 +73,7 @@ TRIALS = _schema(
         # data
         *_columns(TEXT, "data_fingerprint data_layout split_protocol negative_class positive_class"),
         *_columns(FLAG, "is_sample_data"),
-        *_columns(INT,  "num_skipped_files"),
+        *_columns(INT,  "split_seed num_near_duplicates num_skipped_files"),
         # provenance: versions is a JSON object, package -> version
         *_columns(TEXT, "command commit code_version versions hardware device"),
         *_columns(INT,  "num_workers num_threads schema_version"),

@@ -67,6 +67,8 @@ def data_columns(prepared: Prepared) -> dict:
         "data_layout": prepared.layout,
         "is_sample_data": prepared.is_sample,
         "split_protocol": prepared.split_protocol,
+        "split_seed": prepared.split_seed,
+        "num_near_duplicates": prepared.num_near_duplicates,
         "num_skipped_files": prepared.num_skipped,
         "negative_class": prepared.class_names[0],
         "positive_class": prepared.class_names[1],

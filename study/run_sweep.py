@@ -72,8 +72,12 @@ class StudySettings:
         has_gpu = torch.cuda.is_available() or bool(options.gpus_per_trial)
         name = options.preset or ("search" if has_gpu else "smoke")
         fixed = parse_assignments(options.set)
-        extractor = default_extractor_name(options.inception_weights)
-        base = make_config(preset(name) | {"feature_extractor": extractor, "seed": options.seed} | fixed)
+        here = {
+            "feature_extractor": default_extractor_name(options.inception_weights),
+            "precision": "bfloat16" if has_fast_bfloat16() else "float32",
+            "seed": options.seed,
+        }
+        base = make_config(preset(name) | here | fixed)
         if not base.uses_gan:
             raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
         return cls(name, {field: getattr(base, field) for field in fixed}, options.objective, base)
@@ -88,6 +92,13 @@ class StudySettings:
             "data_fingerprint": prepared.fingerprint,
             "split_protocol": prepared.split_protocol,
         }
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether matrix products in bfloat16 are fast here: tensor cores, or AMX on a processor."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported()
 
 
 def run(options: Namespace) -> int:
@@ -121,7 +132,7 @@ def search_and_report(options: Namespace, settings: StudySettings, prepared: Pre
         announce("measuring the real images' features")
         warm_features(settings.base, prepared)
         announce(f"study {folder}: {remaining} trials to run, {len(trials)} done")
-        make_task = TaskMaker(folder, prepared, settings.objective, resources.num_workers, resources.cpus_per_worker)
+        make_task = TaskMaker(folder, prepared, settings, resources.num_workers, resources.cpus_per_worker)
         progress = run_search(search, make_task, resources, remaining, options.time_budget, announce)
     return report(folder, settings.objective, total, interrupted=bool(progress and progress.interrupted))
 
@@ -242,13 +253,19 @@ class TaskMaker:
 
     study: Path
     prepared: Prepared
-    objective: str
+    settings: StudySettings
     num_workers: int
     num_threads: int
 
     def __call__(self, proposal: Proposal) -> Task:
-        columns = {"phase": proposal.phase, "objective": self.objective, "command": command_line()}
-        columns |= {"code_version": code_version(), **data_columns(self.prepared)}
+        columns = {
+            "phase": proposal.phase,
+            "preset": self.settings.preset,
+            "objective": self.settings.objective,
+            "command": command_line(),
+            "code_version": code_version(),
+            **data_columns(self.prepared),
+        }
         return Task(
             study=self.study,
             prepared=self.prepared.path,

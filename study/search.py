@@ -28,6 +28,7 @@ class Proposal:
     phase: str
     number: int | None
     config: TrialConfig
+    stoppable: bool = False  # the paper's configurations run to their end, and a GAN that is reused costs nothing
 
 
 class Search:
@@ -66,8 +67,13 @@ class Search:
         if self.waiting:
             return self.waiting.pop(0)
         number = self.num_proposed()
-        values, phase = self._paper_values(number) or self._reuse_values() or self._new_gan_values(number)
-        self.study.enqueue_trial(values, user_attrs={"phase": phase})
+        if number < len(self.paper):
+            values, attributes = self.paper[number], {"phase": "paper", "stoppable": False}
+        elif values := self._reuse_values():
+            attributes = {"phase": "search", "stoppable": False}
+        else:
+            values, attributes = self._new_gan_values(), {"phase": "search", "stoppable": True}
+        self.study.enqueue_trial(values, user_attrs=attributes)
         trial = self.study.ask()
         for name, domain in searched(self.fixed).items():
             domain.suggest(trial, name, getattr(self.base, name))
@@ -85,10 +91,7 @@ class Search:
         else:
             self.study.tell(number, state=TrialState.FAIL)
 
-    def _paper_values(self, number: int) -> tuple[dict, str] | None:
-        return (self.paper[number], "paper") if number < len(self.paper) else None
-
-    def _reuse_values(self) -> tuple[dict, str] | None:
+    def _reuse_values(self) -> dict | None:
         """The first finished GAN with uses left, at the least used synthetic ratio; None when there is none."""
         if "synthetic_ratio" in self.fixed:
             return None
@@ -98,12 +101,12 @@ class Search:
             if trial.state == TrialState.COMPLETE and uses[_gan_of(trial.params)] < USES_OF_A_GAN:
                 same_gan = [t.params for t in trials if _gan_of(t.params) == _gan_of(trial.params)]
                 ratio = self._least_used("synthetic_ratio", trials, without={p["synthetic_ratio"] for p in same_gan})
-                return {**generator_side(trial.params), "synthetic_ratio": ratio}, "search"
+                return {**generator_side(trial.params), "synthetic_ratio": ratio}
         return None
 
-    def _new_gan_values(self, number: int) -> tuple[dict, str]:
+    def _new_gan_values(self) -> dict:
         trials = self.study.get_trials(deepcopy=False)
-        return {name: self._least_used(name, trials) for name in SCIENTIFIC if name not in self.fixed}, "search"
+        return {name: self._least_used(name, trials) for name in SCIENTIFIC if name not in self.fixed}
 
     def _least_used(self, name: str, trials: list[FrozenTrial], without: frozenset | set = frozenset()):
         """The value of a scientific parameter that the fewest trials have; ties are drawn by lot."""
@@ -115,7 +118,7 @@ class Search:
     def _proposal(self, trial: optuna.Trial | FrozenTrial) -> Proposal:
         phase = trial.user_attrs["phase"]
         config = make_config(self.base.model_dump() | trial.params)
-        return Proposal(f"{phase}-{trial.number:03d}", phase, trial.number, config)
+        return Proposal(f"{phase}-{trial.number:03d}", phase, trial.number, config, trial.user_attrs["stoppable"])
 
 
 def _gan_of(parameters: dict) -> tuple:

@@ -19,6 +19,7 @@ os.environ |= {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the real-only baseline reports no Frechet distance
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are not used
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_maximum_startup_concurrency": "16",  # a trial is four processes; below this Ray warns of them
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is printed here, a line an event
 }
 
@@ -255,7 +256,7 @@ class Bridge:
         proposal = self.search.ask()
         task = self.make_task(proposal)
         self.tasks[tune_id] = proposal, task
-        return {"task": task, "phase": proposal.phase}
+        return {"task": task, "stoppable": proposal.stoppable}
 
     def end(self, tune_id: str, status: str, reason: str | None, result: dict) -> None:
         """A trial has ended: write its row unless its worker has, tell Optuna, say so."""
@@ -306,7 +307,7 @@ class Proposals(Searcher):
 
 
 class StopBadGans(ASHAScheduler):
-    """ASHA on the Frechet distance (Li et al. 2020). The paper's own configurations are never stopped."""
+    """ASHA on the Frechet distance (Li et al. 2020). Only trials that train a GAN of the search are stopped."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -314,7 +315,7 @@ class StopBadGans(ASHAScheduler):
 
     def on_trial_result(self, tune_controller, trial, result: dict) -> str:
         decision = super().on_trial_result(tune_controller, trial, result)
-        if decision == TrialScheduler.STOP and trial.config["phase"] == "paper":
+        if decision == TrialScheduler.STOP and not trial.config["stoppable"]:
             return TrialScheduler.CONTINUE
         if decision == TrialScheduler.STOP:
             self.stopped.add(trial.trial_id)
