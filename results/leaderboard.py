@@ -33,6 +33,7 @@ COLUMNS = [
     ("val",     "validation_auroc", ".3f",  5),
     ("test",    "test_auroc",       ".3f",  5),
 ]  # fmt: skip
+REAL_ONLY = {"backbone": "none: real only", "lstm_depth": None, "synthetic_ratio": None}  # its config names a GAN
 
 
 def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame:
@@ -102,7 +103,8 @@ def _title(ours: pd.DataFrame, study_path: Path) -> str:
 
 def _table(frame: pd.DataFrame) -> str:
     headers = [header for header, *_ in COLUMNS]
-    cells = [headers, *([_cell(row, *column[1:]) for column in COLUMNS] for row in frame.to_dict("records"))]
+    rows = [row | REAL_ONLY if row["synthetic_ratio"] == 0 else row for row in frame.to_dict("records")]
+    cells = [headers, *([_cell(row, *column[1:]) for column in COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned = ["<" if spec == "s" else ">" for _, _, spec, _ in COLUMNS]
     lines = [

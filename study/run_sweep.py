@@ -144,13 +144,14 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
     counts = Counter(trials["status"])
     left = total - len(trials)
-    print(f"\n{format_leaderboard(board, folder)}\n")
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    print(f"\n{format_leaderboard(board, shown)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
-    print(f"ended        {ended}, {left} not finished")
+    print(f"{'ended':<16} {ended}, {left} not finished")
     for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans"):
-        print(f"{name:<12} {folder / name}")
+        print(f"{name:<16} {shown / name}")
     if left > 0:
-        print(f"to go on     {resume_command()}")
+        print(f"{'to go on':<16} {resume_command()}")
     return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)
 
 

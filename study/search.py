@@ -12,6 +12,7 @@ from study.config import TrialConfig, make_config
 from study.seeds import derive_seed
 from study.space import SCIENTIFIC, generator_side, paper_configurations, searched
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is the caller's to print
 OBJECTIVES = {  # name -> (column, direction) of each objective
     "pareto": (("frechet_distance", "minimize"), ("validation_auroc", "maximize")),
     "frechet": (("frechet_distance", "minimize"),),

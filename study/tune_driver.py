@@ -5,6 +5,7 @@ Tune runs one small driver actor a trial, on the head node; it starts a Ray Trai
 Tune's own snapshots are never read back.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -36,6 +37,7 @@ from study.execute import execute
 from study.record import Task
 from study.search import Proposal, Search
 
+logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
 AUTOSCALER_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()  # `ray up` leaves it on the head
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
