@@ -1,0 +1,78 @@
+"""A tiny prepared data set and tiny networks, shared by the tests of the training loops and of the command."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from data_utils.dataset import Dataset, load_dataset
+from data_utils.phantoms import render_phantoms
+from data_utils.prepare import Prepared, prepare
+from study.gan_quality import GanQuality
+from study.image_quality import ImageFeatures, frechet_distance
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory) -> Path:
+    """96 phantoms of 48 lesions as files of 32 px, in a folder per class."""
+    root = tmp_path_factory.mktemp("phantoms")
+    for number, (pixels, label, lesion) in enumerate(render_phantoms(num_lesions=48, views=2, size=32)):
+        folder = root / ("infected" if label else "clean")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"lesion{lesion.split()[1]}_{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared_phantoms(phantom_folder, tmp_path_factory) -> Prepared:
+    """The phantoms prepared at 32 px: about 67 training images. Do not write into its folder."""
+    return prepare(phantom_folder, tmp_path_factory.mktemp("prepared"), image_size=32)
+
+
+@pytest.fixture(scope="session")
+def phantoms(prepared_phantoms) -> Dataset:
+    """The prepared phantoms as tensors."""
+    return load_dataset(prepared_phantoms.path, 32)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> dict:
+    """Config fields for which a whole trial takes a few seconds on one thread."""
+    return {
+        "image_size": 32, "latent_dim": 8, "lstm_depth": 1, "lstm_width": 8, "decoder_width": 16, "critic_width": 8,
+        "backbone_width": 0.25, "backbone_depth": 0.25, "critic_steps": 2, "gan_batch_size": 16, "gan_epochs": 2,
+        "gan_eval_interval": 1, "generator_lr": 1e-3, "critic_lr": 1e-3, "ema_decay": 0.9, "eval_images": 16,
+        "classifier_width": 8, "classifier_lstm_width": 8, "classifier_epochs": 2, "classifier_batch_size": 16,
+        "classifier_lr": 2e-3,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def one_thread():
+    """Run a test on one thread: tiny networks are faster so, and sums are in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class PixelQuality(GanQuality):
+    """Coarse pixels in the place of a network's features, for tests that are not about the distance's value."""
+
+    @property
+    def validation(self) -> ImageFeatures:
+        return self.features(self.dataset.side("validation").images)
+
+    def features(self, images: torch.Tensor) -> ImageFeatures:
+        return ImageFeatures(images, torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1), None)
+
+    def final_metrics(self, fake: torch.Tensor) -> dict:
+        distance = frechet_distance(self.features(fake).features, self.validation.features)
+        return {"frechet_distance": distance, "num_real": self.num_real, "num_fake": len(fake)}
+
+
+@pytest.fixture
+def pixel_quality(monkeypatch):
+    """GANs trained in this process are measured by `PixelQuality`: no network to load."""
+    monkeypatch.setattr("study.train_gan.GanQuality", PixelQuality)
