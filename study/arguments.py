@@ -40,6 +40,24 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """A whole number that every random generator takes."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def gpu_share(text: str) -> float:
+    """A number of GPUs as Ray shares them out: a fraction of one, or whole ones."""
+    try:
+        gpus = float(text)
+    except ValueError:
+        gpus = -1.0
+    if not (0 <= gpus < 1 or (gpus > 0 and gpus.is_integer())):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a part of a GPU, such as 0.5, nor a number of GPUs")
+    return gpus
+
+
 FLAGS = {
     "data": {
         "--data": {
@@ -57,7 +75,7 @@ FLAGS = {
             "default": "grouped",
             "help": "random replicates the paper's protocol, with copies of a wound on both sides",
         },
-        "--split-seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the 70:15:15 split (default 0)"},
+        "--split-seed": {"type": seed, "default": 0, "metavar": "N", "help": "seed of the 70:15:15 split (default 0)"},
         "--skip-bad": {"action": "store_true", "help": "leave out files that cannot be decoded, and record how many"},
         "--inception-weights": {
             "type": Path,
@@ -80,11 +98,11 @@ FLAGS = {
             "metavar": "FIELD=VALUE",
             "help": "fix a field of the config for the whole study; may be repeated",
         },
-        "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of every trial (default 0)"},
+        "--seed": {"type": seed, "default": 0, "metavar": "N", "help": "seed of every trial (default 0)"},
     },
     "machines": {
         "--gpus-per-trial": {
-            "type": float,
+            "type": gpu_share,
             "metavar": "G",
             "help": "a fraction lets trials share a GPU (default: one for each worker, where there are GPUs)",
         },

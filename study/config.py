@@ -146,8 +146,13 @@ def make_config(settings: dict) -> TrialConfig:
     try:
         return TrialConfig(**settings)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError("; ".join(problems)) from None
+        raise ConfigError("; ".join(map(_problem, error.errors()))) from None
+
+
+def _problem(error: dict) -> str:
+    """One of pydantic's findings in a line; those between several fields name their fields themselves."""
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{error['loc'][0]}={error['input']}: {message}" if error["loc"] else message
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -128,4 +129,4 @@ def code_version() -> str:
 
 def command_line() -> str:
     """The command as it was typed, without folders of this machine."""
-    return " ".join([f"python study/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return shlex.join(["python", f"study/{Path(sys.argv[0]).name}", *sys.argv[1:]])

@@ -25,6 +25,7 @@ from models.feature_extractor import ExtractorUnavailable, build_feature_extract
 from results.leaderboard import format_leaderboard, leaderboard
 from results.tables import TableError, read_trials
 from study.arguments import parse_arguments
+from study.autoscaler import autoscaled_resources
 from study.checkpoint import write_atomically
 from study.config import DEFAULT_TRIALS, ConfigError, TrialConfig, make_config, parse_assignments, preset
 from study.estimate import describe_plan
@@ -55,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except KeyboardInterrupt:  # before the first trial, or a second Ctrl-C; later ones end the search in good order
+        print("interrupted; trials that had ended are kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,13 @@ class StudySettings:
     @classmethod
     def resolve(cls, options: Namespace) -> "StudySettings":
         """Preset, `--set` and `--seed` -> the config that every trial starts from. Raises ConfigError."""
-        has_gpu = torch.cuda.is_available() or bool(options.gpus_per_trial)
+        _, cluster_gpus = autoscaled_resources() or (0, 0)
+        has_gpu = torch.cuda.is_available() or bool(options.gpus_per_trial or cluster_gpus)
         name = options.preset or ("search" if has_gpu else "smoke")
         fixed = parse_assignments(options.set)
         here = {
             "feature_extractor": default_extractor_name(options.inception_weights),
-            "precision": "bfloat16" if has_fast_bfloat16() else "float32",
+            "precision": "bfloat16" if cluster_gpus or has_fast_bfloat16() else "float32",
             "seed": options.seed,
         }
         base = make_config(preset(name) | here | fixed)
@@ -110,25 +115,31 @@ def run(options: Namespace) -> int:
     num_train = sum(prepared.counts["train"])
     check_fits(settings.base, num_train, options.workers_per_trial)
     folder = out / (options.name or f"{SHORT_NAMES[prepared.layout]}-{settings.preset}")
-    with open_study(folder, settings.record(prepared), options.resume):
-        return search_and_report(options, settings, prepared, folder)
+    record = settings.record(prepared)
+    with lock_study(folder, record, options.resume):
+        return search_and_report(options, settings, prepared, folder, record)
 
 
-def search_and_report(options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path) -> int:
+def search_and_report(
+    options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, record: dict
+) -> int:
     from study.tune_driver import connect, run_search, share_out  # Ray takes seconds to import: not for --help
 
     announce = Announcer()
     trials = read_trials(folder)
-    search = Search(folder, settings.base, settings.fixed, settings.objective, ended=set(trials["trial_id"]))
-    catch_up(search, trials)
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
     remaining = total - len(trials)
-    progress = None
+    progress = resources = None
     if remaining > 0:
         announce("starting Ray")
-        cpus, gpus = connect(options.address, options.gpus_per_trial or 0.0, announce)
+        cpus, gpus = connect(options.address)
         resources = share_out(cpus, gpus, total - 1, options.workers_per_trial, options.gpus_per_trial)
         announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
+    # Only now does the study exist: a command that Ray cannot serve can be corrected and given again.
+    write_atomically(folder / "study.json", json.dumps(record, indent=1).encode())
+    search = Search(folder, settings.base, settings.fixed, settings.objective, ended=set(trials["trial_id"]))
+    catch_up(search, trials)
+    if resources:
         announce("measuring the real images' features")
         warm_features(settings.base, prepared)
         announce(f"study {folder}: {remaining} trials to run, {len(trials)} done")
@@ -157,7 +168,7 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
 
 def resume_command() -> str:
     command = command_line()
-    return command if "--resume" in command.split() else f"{command} --resume"
+    return command if "--resume" in sys.argv else f"{command} --resume"
 
 
 def dry_run(options: Namespace) -> int:
@@ -201,7 +212,7 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
     return prepared
 
 
-def open_study(folder: Path, record: dict, resume: bool) -> FileLock:
+def lock_study(folder: Path, record: dict, resume: bool) -> FileLock:
     """The lock of a new study's folder, or of the same study's when resuming; ConfigError otherwise."""
     file = folder / "study.json"
     if file.exists() and not resume:
@@ -216,7 +227,6 @@ def open_study(folder: Path, record: dict, resume: bool) -> FileLock:
         raise ConfigError(f"another run_sweep.py is at work on {folder}; wait, or choose another --name") from None
     if file.exists():
         refuse_other_settings(file, record)
-    write_atomically(file, json.dumps(record, indent=1).encode())
     return lock
 
 
@@ -224,9 +234,9 @@ def refuse_other_settings(file: Path, record: dict) -> None:
     """ConfigError naming what differs between a study on disk and the command that wants to resume it."""
     try:
         stored = json.loads(file.read_text())
-    except ValueError:
+        ours, theirs = ({**r, **r["config"]} for r in (record, stored))
+    except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{file} is damaged; move the study away and start it anew") from None
-    ours, theirs = ({**r, **r["config"]} for r in (record, stored))
     differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in ours if ours[key] != theirs.get(key)]
     differing = [text for text in differing if not text.startswith("config was")]
     if differing:

@@ -32,16 +32,17 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from study.autoscaler import autoscaled_resources
 from study.config import ConfigError
 from study.execute import execute
 from study.record import Task
 from study.search import Proposal, Search
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
-AUTOSCALER_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()  # `ray up` leaves it on the head
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
 WORKER_FAILURES = 3
+WORKER_START_S = {"fixed": 300, "scaling": 3600}  # a machine under load; a new machine being set up
 
 
 @dataclass(frozen=True)
@@ -70,26 +71,34 @@ def share_out(cpus: int, gpus: float, trials: int, num_workers: int, gpus_per_tr
     """
     if gpus_per_trial is None:
         gpus_per_trial = float(num_workers) if gpus else 0.0
+    gpus_per_worker = gpus_per_trial / num_workers
     if gpus_per_trial > gpus:
         raise ConfigError(
-            f"--gpus-per-trial {gpus_per_trial:g} was asked for, Ray has {gpus:g} GPU(s); "
-            "ask for fewer, or leave the flag out to train on CPUs"
+            f"{gpus_per_trial:g} GPU(s) for a trial's {num_workers} worker(s) were asked for, Ray has {gpus:g}; "
+            "ask for fewer workers or --gpus-per-trial (0 trains on CPUs)"
+        )
+    if gpus_per_worker > 1 and not gpus_per_worker.is_integer():
+        raise ConfigError(
+            f"--gpus-per-trial {gpus_per_trial:g} over {num_workers} workers is {gpus_per_worker:g} each, and Ray "
+            "does not divide GPUs so; ask for a multiple of the workers"
         )
     if num_workers > cpus:
         raise ConfigError(f"--workers-per-trial {num_workers} was asked for, Ray has {cpus} CPU(s); ask for fewer")
     slots = min(int(gpus / gpus_per_trial) if gpus_per_trial else cpus, cpus) // (1 if gpus_per_trial else num_workers)
     slots = max(1, min(slots, cpus // num_workers))
     concurrent = min(slots, max(trials, 1))
-    return Resources(num_workers, max(1, cpus // (concurrent * num_workers)), gpus_per_trial / num_workers, concurrent)
+    return Resources(num_workers, max(1, cpus // (concurrent * num_workers)), gpus_per_worker, concurrent)
 
 
-def connect(address: str | None, wait_for_gpus: float, announce: Callable[[str], None]) -> tuple[int, float]:
+def connect(address: str | None) -> tuple[int, float]:
     """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its CPUs and GPUs.
 
-    On a cluster that scales from zero, `wait_for_gpus` GPUs are requested and waited for. ConfigError when nobody
-    answers, or when the dashboard does not: without it Ray never frees the workers of a stopped trial.
+    Of a cluster that scales from zero, the CPUs and GPUs that it can grow to. ConfigError when nobody answers, or
+    when the dashboard does not: without it Ray never frees the workers of a stopped trial.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or ("auto" if AUTOSCALER_CONFIG.exists() else None)
+    growing_to = autoscaled_resources()
+    address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to else None)
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["scaling" if growing_to else "fixed"])
     if address:
         refuse_silent_address(address)
     else:
@@ -109,8 +118,8 @@ def connect(address: str | None, wait_for_gpus: float, announce: Callable[[str],
             "Ray's dashboard does not answer, and without it stopped trials would hold their CPUs for ever; "
             'install ray[default] on the head and start it with --include-dashboard=true'
         )
-    if wait_for_gpus and AUTOSCALER_CONFIG.exists():
-        scale_up(wait_for_gpus, announce)
+    if growing_to:
+        return growing_to
     resources = ray.cluster_resources()
     return int(resources.get("CPU", 0)), resources.get("GPU", 0.0)
 
@@ -152,17 +161,6 @@ def dashboard_answers(context, timeout: float = 60.0) -> bool:
         except OSError:
             time.sleep(0.5)
     return False
-
-
-def scale_up(gpus: float, announce: Callable[[str], None], timeout: float = 1200.0) -> None:
-    """Ask the autoscaler for GPUs and wait until the first trial's have come."""
-    from ray.autoscaler.sdk import request_resources
-
-    announce(f"waiting for {gpus:g} GPU(s) from the autoscaler, up to {timeout / 60:.0f} min")
-    request_resources(bundles=[{"GPU": 1}] * max(1, round(gpus)))
-    deadline = time.monotonic() + timeout
-    while ray.cluster_resources().get("GPU", 0) < gpus and time.monotonic() < deadline:
-        time.sleep(5)
 
 
 @dataclass
