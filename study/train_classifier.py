@@ -56,8 +56,10 @@ def train_classifier(
         if not math.isfinite(training_loss):
             raise Diverged(f"classifier diverged: training loss is {training_loss:g} in epoch {epoch}")
         logits = predict(config, model, validation.images)
-        scores = diagnosis_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), 0.5, "validation")
         validation_loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float()).item()
+        if not math.isfinite(validation_loss):  # the epoch's last step broke the weights
+            raise Diverged(f"classifier diverged: validation loss is {validation_loss:g} in epoch {epoch}")
+        scores = diagnosis_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), 0.5, "validation")
         rank = (scores["validation_auroc"], -validation_loss)
         if rank > tuple(best["rank"]):
             weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}

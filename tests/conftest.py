@@ -1,5 +1,6 @@
 """A tiny prepared data set and tiny networks, shared by the tests of the training loops and of the command."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def prepared_phantoms(phantom_folder, tmp_path_factory) -> Prepared:
 def phantoms(prepared_phantoms) -> Dataset:
     """The prepared phantoms as tensors."""
     return load_dataset(prepared_phantoms.path, 32)
+
+
+@pytest.fixture(scope="session")
+def two_colours(phantoms) -> Dataset:
+    """The phantoms' labels and split, with noisy plain colours for images: class 0 red, class 1 green."""
+    colours = torch.tensor([[200, 60, 60], [60, 200, 60]])[phantoms.labels]
+    noise = torch.randint(-20, 21, phantoms.images.shape, generator=torch.Generator().manual_seed(0))
+    return replace(phantoms, images=(colours[:, :, None, None] + noise).to(torch.uint8))
 
 
 @pytest.fixture(scope="session")
