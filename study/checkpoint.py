@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from study.parallel import from_first_worker
+
 KEEP = 2
 
 
@@ -47,19 +49,23 @@ def save_checkpoint(folder: Path, epoch: int, state: dict) -> None:
 
 def load_checkpoint(folder: Path, device: torch.device | str) -> dict | None:
     """The newest undamaged checkpoint of `folder`, or None; a damaged one is named in a warning and set aside."""
-    for path in _newest_first(folder):
-        content = path.read_bytes()
-        if _digest(content) == path.stem.rpartition("-")[2]:
-            return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        path.rename(path.with_suffix(".damaged"))
-        warnings.warn(f"checkpoint {path} is damaged (its checksum differs) and was set aside", stacklevel=2)
-    return None
+    path = from_first_worker(lambda: _newest_undamaged(folder))  # so that all workers continue from the same one
+    return torch.load(path, map_location=device, weights_only=True) if path else None
 
 
 def delete_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a finished training."""
     for path in _newest_first(folder):
         path.unlink()
+
+
+def _newest_undamaged(folder: Path) -> Path | None:
+    for path in _newest_first(folder):
+        if _digest(path.read_bytes()) == path.stem.rpartition("-")[2]:
+            return path
+        path.rename(path.with_suffix(".damaged"))
+        warnings.warn(f"checkpoint {path} is damaged (its checksum differs) and was set aside", stacklevel=4)
+    return None
 
 
 def _newest_first(folder: Path) -> list[Path]:
