@@ -1,5 +1,6 @@
 """Optuna as this study uses it: what to try next, what came of it, and where it was interrupted. No Ray here."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Search:
         )
         baseline = Proposal("baseline-000", "baseline", None, base.model_copy(update={"synthetic_ratio": 0.0}))
         self.waiting = [] if baseline.trial_id in ended else [baseline]
-        self.waiting += [self._proposal(trial) for trial in self.unfinished()]
+        self.waiting += [self._proposal(optuna.trial.Trial(self.study, trial._trial_id)) for trial in self.unfinished()]
 
     def unfinished(self) -> list[FrozenTrial]:
         """Trials that were proposed and not told of."""
@@ -75,19 +76,17 @@ class Search:
         else:
             values, attributes = self._new_gan_values(), {"phase": "search", "stoppable": True}
         self.study.enqueue_trial(values, user_attrs=attributes)
-        trial = self.study.ask()
-        for name, domain in searched(self.fixed).items():
-            domain.suggest(trial, name, getattr(self.base, name))
-        return self._proposal(trial)
+        return self._proposal(self.study.ask())
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns. A second telling changes nothing."""
         if number is None or self.study.trials[number].state.is_finished():
             return
         values = [result.get(column) for column, _ in self.objectives]
+        measured = all(value is not None and math.isfinite(value) for value in values)
         if status == "pruned":
             self.study.tell(number, state=TrialState.PRUNED)
-        elif status == "completed" and None not in values:
+        elif status == "completed" and measured:
             self.study.tell(number, values)
         else:
             self.study.tell(number, state=TrialState.FAIL)
@@ -116,7 +115,9 @@ class Search:
         values = [value for value in SCIENTIFIC[name].values if value not in without]
         return min(lots.permutation(np.array(values, dtype=object)), key=lambda value: counts[value])
 
-    def _proposal(self, trial: optuna.Trial | FrozenTrial) -> Proposal:
+    def _proposal(self, trial: optuna.Trial) -> Proposal:
+        for name, domain in searched(self.fixed).items():
+            domain.suggest(trial, name, getattr(self.base, name))  # what was suggested before stays as it was
         phase = trial.user_attrs["phase"]
         config = make_config(self.base.model_dump() | trial.params)
         return Proposal(f"{phase}-{trial.number:03d}", phase, trial.number, config, trial.user_attrs["stoppable"])
