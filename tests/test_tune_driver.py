@@ -1,0 +1,192 @@
+"""The Ray edge as far as it goes without starting Ray: sharing out, refusing, stopping, writing rows."""
+
+import math
+import socket
+from types import SimpleNamespace
+
+import pytest
+from optuna.trial import TrialState
+from ray.tune.schedulers import TrialScheduler
+
+from results.tables import read_trials
+from study.config import ConfigError, make_config, preset
+from study.record import Task
+from study.search import Search
+from study.tune_driver import (
+    Bridge,
+    Resources,
+    Rows,
+    StopBadGans,
+    connect,
+    dashboard_answers,
+    refuse_silent_address,
+    share_out,
+)
+
+# ---- what a trial gets
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "trials", "workers", "gpus_per_trial", "expected"),
+    [  # (workers a trial, CPUs a worker, GPUs a worker, trials at once)
+        (2, 0, 9, 1, None, (1, 1, 0, 2)),
+        (1, 0, 9, 1, None, (1, 1, 0, 1)),
+        (8, 0, 3, 1, None, (1, 2, 0, 3)),
+        (8, 0, 1, 1, None, (1, 8, 0, 1)),
+        (8, 0, 40, 3, None, (3, 1, 0, 2)),
+        (2, 0, 40, 2, None, (2, 1, 0, 1)),
+        (16, 4, 40, 1, None, (1, 4, 1, 4)),
+        (16, 4, 40, 2, None, (2, 4, 1, 2)),
+        (16, 1, 40, 1, 0.25, (1, 4, 0.25, 4)),
+        (2, 1, 40, 1, 0.1, (1, 1, 0.1, 2)),
+        (16, 4, 40, 2, 1.0, (2, 2, 0.5, 4)),
+        (16, 4, 40, 1, 0.0, (1, 1, 0, 16)),
+        (4, 4, 40, 2, 4.0, (2, 2, 2, 1)),
+    ],
+)
+def test_share_out(cpus, gpus, trials, workers, gpus_per_trial, expected):
+    found = share_out(cpus, gpus, trials, workers, gpus_per_trial)
+    assert found == Resources(*expected)
+    assert found.device == ("cuda" if expected[2] else "cpu")
+
+
+def test_nothing_is_shared_out_twice_and_something_always_runs():
+    for cpus in range(1, 9):
+        for gpus in range(5):
+            for workers in range(1, cpus + 1):
+                for gpus_per_trial in (0.0, 0.5, *map(float, range(1, gpus + 1))):
+                    per_worker = gpus_per_trial / workers
+                    if gpus_per_trial > gpus or (per_worker > 1 and per_worker % 1):
+                        continue
+                    found = share_out(cpus, gpus, 40, workers, gpus_per_trial)
+                    assert found.concurrent >= 1 and found.cpus_per_worker >= 1
+                    assert found.concurrent * found.num_workers * found.cpus_per_worker <= cpus
+                    assert found.concurrent * gpus_per_trial <= gpus
+                    assert math.isclose(found.gpus_per_worker * workers, gpus_per_trial)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers", "gpus_per_trial", "needed"),
+    [
+        (2, 0, 3, None, r"workers-per-trial 3 .*2 CPU\(s\)"),
+        (2, 0, 1, 1.0, r"1 GPU\(s\) .*Ray has 0; .*--gpus-per-trial"),
+        (16, 1, 2, None, r"2 GPU\(s\) for a trial's 2 worker\(s\) .*Ray has 1; ask for fewer"),
+        (16, 4, 1, 8.0, r"8 GPU\(s\) .*Ray has 4"),
+        (16, 4, 2, 3.0, "3 over 2 workers is 1.5 each"),
+    ],
+)
+def test_more_than_there_is_is_refused_with_numbers(cpus, gpus, workers, gpus_per_trial, needed):
+    with pytest.raises(ConfigError, match=needed):
+        share_out(cpus, gpus, 9, workers, gpus_per_trial)
+
+
+# ---- addresses that nobody answers
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999", ":"])
+def test_silent_address_is_refused(address):
+    with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}"):
+        connect(address)
+
+
+def test_address_that_accepts_connections_passes():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refuse_silent_address(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_dashboard_that_is_off_or_silent():
+    def answers(url, timeout=0.6):
+        return dashboard_answers(SimpleNamespace(address_info={"webui_url": url}), timeout)
+
+    assert not answers(None) and not answers("") and not answers("127.0.0.1:1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert answers(address) and answers(f"http://{address}")
+
+
+# ---- stopping bad GANs, and what their ends leave
+
+
+def new_scheduler():
+    return StopBadGans(
+        time_attr="epoch", metric="frechet_distance", mode="min", max_t=8, grace_period=2, reduction_factor=2,
+        stop_last_trials=False,
+    )  # fmt: skip
+
+
+def report(scheduler, name, distance, stoppable=True, epoch=2, **columns):
+    """One trial's first judged report."""
+    trial = SimpleNamespace(trial_id=name, config={"stoppable": stoppable})
+    scheduler.on_trial_add(None, trial)
+    return scheduler.on_trial_result(None, trial, {"epoch": epoch, "frechet_distance": distance, **columns})
+
+
+def test_worse_half_is_stopped_and_the_papers_configurations_are_not():
+    scheduler = new_scheduler()
+    assert [report(scheduler, name, 100.0) for name in "ab"] == [TrialScheduler.CONTINUE] * 2
+    assert report(scheduler, "worse", 200.0) == TrialScheduler.STOP
+    assert report(scheduler, "paper", 300.0, stoppable=False) == TrialScheduler.CONTINUE
+    assert report(scheduler, "better", 50.0) == TrialScheduler.CONTINUE
+    assert report(scheduler, "young", 400.0, epoch=1) == TrialScheduler.CONTINUE
+    assert scheduler.stopped == {"worse"}
+
+
+def test_reports_without_a_distance_are_not_judged():
+    """The real-only baseline trains no GAN."""
+    scheduler, trial = new_scheduler(), SimpleNamespace(trial_id="baseline", config={"stoppable": False})
+    scheduler.on_trial_add(None, trial)
+    assert scheduler.on_trial_result(None, trial, {"epoch": 0, "status": "completed"}) == TrialScheduler.CONTINUE
+
+
+class ATrial:
+    """What Tune hands to its callbacks."""
+
+    def __init__(self, trial_id, last_result, error=None):
+        self.trial_id, self.last_result, self.error = trial_id, last_result, error
+
+    def get_error(self):
+        return self.error
+
+
+@pytest.fixture
+def bridge(tmp_path):
+    lines = []
+    search = Search(tmp_path, make_config(preset("smoke")), {}, "pareto", ended={"baseline-000"})
+
+    def make_task(proposal):
+        return Task(tmp_path, tmp_path / "none", proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})
+
+    bridge = Bridge(search, make_task, 3, lines.append)
+    bridge.lines = lines
+    return bridge
+
+
+def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
+    for name in "abc":
+        assert bridge.propose(name).keys() == {"task", "stoppable"}
+    scheduler = new_scheduler()
+    rows = Rows(bridge, scheduler)
+    scheduler.stopped.add("a")
+    stopped = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 96}
+    rows.on_trial_complete(1, [], ATrial("a", stopped))
+    rows.on_trial_error(2, [], ATrial("b", {}, RuntimeError("first line\nworker died")))
+    ended = {"frechet_distance": 90.0, "validation_auroc": 0.9, "started_at": "now"}  # its worker wrote the row
+    rows.on_trial_complete(3, [], ATrial("c", {"status": "completed", "reason": None, **ended}))
+
+    trials = read_trials(tmp_path).set_index("trial_id")
+    assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
+    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: worker died"]
+    assert trials.loc["paper-000", ["frechet_distance", "gan_epoch", "num_fake"]].tolist() == [250.0, 2, 96]
+    states = [trial.state for trial in bridge.search.study.trials]
+    assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
+    assert bridge.counts == {"completed": 1, "pruned": 1, "failed": 1}
+    assert [line.split()[:3] for line in bridge.lines] == [
+        ["[1/3]", "paper-000", "pruned"], ["[2/3]", "paper-001", "failed:"], ["[3/3]", "paper-002", "completed"]
+    ]  # fmt: skip
+
+
+def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
+    bridge.propose("a")
+    Rows(bridge, new_scheduler()).on_trial_complete(1, [], ATrial("a", {"epoch": 2, "frechet_distance": 250.0}))
+    assert read_trials(tmp_path).empty
+    assert [trial.state for trial in bridge.search.unfinished()] == [TrialState.RUNNING]
