@@ -73,11 +73,16 @@ def mix(dataset: Dataset, images: Tensor, labels: Tensor, keep_real: bool) -> Da
 
 
 def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
-    """Raise ConfigError for batches that the training images do not fill or the workers cannot share evenly."""
+    """Raise ConfigError for too few images: to fill a batch, to share it evenly, or of each synthetic class."""
     if config.gan_batch_size > num_train:
         raise ConfigError(
             f"gan_batch_size={config.gan_batch_size} is more than the {num_train} training images; "
             f"use --set gan_batch_size=N with N up to {num_train}"
+        )
+    if config.uses_gan and round(config.synthetic_ratio * num_train) < 2:
+        raise ConfigError(
+            f"synthetic_ratio={config.synthetic_ratio:g} of {num_train} training images is not an image of each class; "
+            f"use 0 (real images only) or at least {2 / num_train:.2g}"
         )
     for field in ("gan_batch_size", "classifier_batch_size"):
         if getattr(config, field) % num_workers:

@@ -6,10 +6,10 @@ import torch
 
 from results.schema import TRIALS
 from study import trial
-from study.config import TrialConfig, make_config
+from study.config import ConfigError, TrialConfig, make_config
 from study.execute import execute
 from study.record import Task, data_columns
-from study.trial import SYNTHETIC_GROUP, mix, run_trial
+from study.trial import SYNTHETIC_GROUP, check_fits, mix, run_trial
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -169,3 +169,17 @@ def test_any_other_error_ends_in_a_row_too(task, monkeypatch, capsys):
 
 def test_every_config_field_is_a_column():
     assert set(TrialConfig.model_fields) <= set(TRIALS.names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_workers", "message"),
+    [
+        ({"gan_batch_size": 100}, 1, "gan_batch_size=100 is more than the 68 training images"),
+        ({"classifier_batch_size": 15}, 2, "classifier_batch_size=15 does not divide evenly over 2 workers"),
+        ({"synthetic_ratio": 0.01}, 1, "synthetic_ratio=0.01 of 68 training images .* at least 0.029"),
+    ],
+)
+def test_settings_that_do_not_fit_the_data(tiny_settings, changes, num_workers, message):
+    check_fits(make_config(tiny_settings), 68, num_workers)
+    with pytest.raises(ConfigError, match=message):
+        check_fits(make_config(tiny_settings | changes), 68, num_workers)
