@@ -52,7 +52,8 @@ def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Na
     num_train = sum(counts["train"])
     configs = [base.model_copy(update=values) for values in paper]
     lines = [f"resources: this machine has {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs"
-             f" ({speed / 1e9:.0f} GFLOP/s measured); {options.workers_per_trial} worker(s) a trial",
+             f" ({speed / 1e9:.0f} GFLOP/s measured),",
+             f"  {options.workers_per_trial} worker(s) a trial",
              "", "roughly (within a factor of two, nothing was run)"]
     seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY) for config in configs]
     for config, cost in zip(configs, seconds, strict=True):
