@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from data_utils.dataset import load_dataset
 from data_utils.sources import DataError
 from models.feature_extractor import ExtractorUnavailable
 from results.leaderboard import leaderboard
@@ -73,6 +74,8 @@ def reproduce(study: Path, row: dict) -> int:
     prepared = study.absolute().parent / "prepared" / f"{row['data_fingerprint']}.parquet"
     if not prepared.exists():
         raise ConfigError(f"the prepared data {prepared} is missing; prepare it again with the command of the study")
+    config = row_config(row)
+    load_dataset(prepared, config.image_size)  # raises for a damaged file
     print(f"trial        {row['trial_id']} of {study}")
     for name, here in (("hardware", hardware(device)), ("code_version", code_version()), ("commit", commit())):
         print(f"{name:<12} {row[name]}" + ("" if row[name] == here else f"   here: {here}"))
@@ -81,7 +84,7 @@ def reproduce(study: Path, row: dict) -> int:
             study=Path(folder),
             prepared=prepared,
             trial_id=row["trial_id"],
-            config=row_config(row),
+            config=config,
             num_workers=1,
             num_threads=int(row["num_threads"]),
             columns={name: row[name] for name in ("phase", "objective", "command")},
