@@ -138,6 +138,7 @@ class GanTraining:
             if (global_step + 1) % config.critic_steps == 0:
                 z = share(torch.randn(batch_size, config.latent_dim, generator=draws, device=device))
                 generator_losses.append(self.generator_step(config, labels, z))
+                self.update_ema(config.ema_decay, (global_step + 1) // config.critic_steps)
         no_step = torch.full((1,), float("nan"), device=device)  # an epoch shorter than critic_steps may hold none
         generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
         means = mean_over_workers(torch.cat([torch.stack(critic_parts).mean(0), generator_mean]))
@@ -158,7 +159,7 @@ class GanTraining:
         return torch.stack([loss.detach().float(), parts["wasserstein"].float(), parts["penalty"].float()])
 
     def generator_step(self, config: GanConfig, labels: Tensor, z: Tensor) -> Tensor:
-        """One update of the generator and of its moving average; returns the loss."""
+        """One update of the generator; returns the loss."""
         self.critic.requires_grad_(False)  # its weight gradients would be thrown away
         with autocast(config, z.device):
             loss = generator_loss(self.critic, self.generator(z, labels), labels)
@@ -167,12 +168,15 @@ class GanTraining:
         self.critic.requires_grad_(True)
         average_gradients(self.generator.parameters())
         self.generator_optimiser.step()
-        self._update_ema(config.ema_decay)
         return loss.detach().float()
 
     @torch.no_grad()
-    def _update_ema(self, decay: float) -> None:
-        """Weights move towards the generator's; batch norm's running statistics are copied."""
+    def update_ema(self, decay: float, step: int) -> None:
+        """Weights move towards the generator's, batch norm's running statistics are copied.
+
+        The decay rises to `decay` with the step (1, 2, ...), so that the first weights are soon forgotten.
+        """
+        decay = min(decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
         for mean, value in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
             mean.copy_(value)
