@@ -271,7 +271,7 @@ class Bridge:
         done = f"[{sum(self.counts.values())}/{self.num_trials}] {proposal.trial_id}"
         if status == "failed":
             return f"{done} failed: {reason}"
-        return f"{done} {status}  {describe(proposal)}  {measured(result)}"
+        return f"{done} {status}  {measured(result)}\n{' ' * 13}{describe(proposal)}"
 
 
 def describe(proposal: Proposal) -> str:
