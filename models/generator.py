@@ -143,7 +143,7 @@ class Recurrence(nn.Module):
     def __init__(self, lstm_depth: int, lstm_width: int, decoder_width: int):
         super().__init__()
         self.lstm = nn.LSTM(lstm_width, lstm_width, num_layers=lstm_depth, batch_first=True)
-        self.project = nn.Linear(lstm_width, decoder_width)
+        self.project = nn.Linear(lstm_width, decoder_width, bias=False)  # the decoder's batch norm has one
 
     def forward(self, sequence: Tensor) -> Tensor:
         return self.project(self.lstm(sequence)[0])
@@ -161,10 +161,13 @@ def decoder(width: int, image_size: int) -> nn.Sequential:
         )
     layers = []
     for i in range(doublings):
-        outputs = 3 if i == doublings - 1 else width // 2
-        upsample = nn.ConvTranspose2d(width, outputs, 4, stride=2, padding=1)
+        last = i == doublings - 1
+        outputs = 3 if last else width // 2
+        # Without a bias where the next batch norm has one: it would have no gradient but rounding errors.
+        upsample = nn.ConvTranspose2d(width, outputs, 4, stride=2, padding=1, bias=last)
         nn.init.normal_(upsample.weight, std=0.02)
-        nn.init.zeros_(upsample.bias)
+        if last:
+            nn.init.zeros_(upsample.bias)
         layers += [nn.BatchNorm2d(width), nn.ReLU(), upsample]
         width = outputs
     return nn.Sequential(*layers)

@@ -20,7 +20,7 @@ from models.generator import parameter_count
 from study.checkpoint import load_checkpoint, save_checkpoint
 from study.config import TrialConfig
 from study.diagnosis import choose_threshold, diagnosis_metrics
-from study.parallel import average_gradients, is_first_worker, mean_over_workers, share
+from study.parallel import average_gradients, is_first_worker, mean_over_workers, num_workers, share
 from study.seeds import derive_seed, make_generator
 from study.train_gan import Diverged, autocast
 
@@ -105,7 +105,8 @@ def run_epoch(
     config: TrialConfig, model: nn.Module, optimiser: torch.optim.Optimizer, train: Side, epoch: int
 ) -> float:
     """One pass over the training images; returns the mean loss."""
-    device, batch_size = train.images.device, min(config.classifier_batch_size, len(train.labels))
+    device = train.images.device
+    batch_size = min(config.classifier_batch_size, len(train.labels) // num_workers() * num_workers())
     draws = make_generator(device, config.seed, "classifier", epoch)
     torch.manual_seed(derive_seed(config.seed, "dropout", epoch))
     model.train()
