@@ -151,7 +151,8 @@ def start_and_interrupt(command: list[str], study: Path, number: signal.Signals)
     )
     try:
         deadline = time.monotonic() + PATIENCE_S
-        while not rows_on_disk(study) and process.poll() is None and time.monotonic() < deadline:
+        while not rows_on_disk(study) and time.monotonic() < deadline:
+            assert process.poll() is None, f"ended before its first row:\n{process.communicate()[0]}"
             time.sleep(0.1)
         process.send_signal(number)
         return process.wait(PATIENCE_S), process.communicate()[0]
