@@ -110,8 +110,9 @@ def connect(address: str | None) -> tuple[int, float]:
             log_to_driver=False,
             configure_logging=False,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"no Ray cluster could be reached at {address or 'this machine'}: {error}") from None
+    except Exception as error:  # Ray raises a bare one where its dashboard takes too long to start
+        where = f"no Ray cluster could be reached at {address}" if address else "Ray could not be started here"
+        raise ConfigError(f"{where}; if the machine is busy, try again later: {str(error).strip()}") from None
     if not dashboard_answers(context):
         ray.shutdown()
         raise ConfigError(

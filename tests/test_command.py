@@ -162,7 +162,7 @@ def start_and_interrupt(command: list[str], study: Path, number: signal.Signals)
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * PATIENCE_S)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_interrupted_study_is_resumed(tmp_path, number):
     command, study = sweep(tmp_path, 4), tmp_path / "sample-smoke"
     code, printed = start_and_interrupt(command, study, number)

@@ -89,6 +89,18 @@ def test_silent_address_is_refused(address):
         connect(address)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no"), Exception("\nThe last 20 lines of dashboard.log")])
+def test_ray_that_does_not_start_is_told(monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    monkeypatch.setenv("RAY_GCS_SERVER_PORT", "")
+    monkeypatch.setattr("study.tune_driver.ray.init", fail)
+    with pytest.raises(ConfigError, match=f"Ray could not be started here; .*: {str(error).strip()}"):
+        connect(None)
+
+
 def test_address_that_accepts_connections_passes():
     with socket.create_server(("127.0.0.1", 0)) as server:
         refuse_silent_address(f"127.0.0.1:{server.getsockname()[1]}")
