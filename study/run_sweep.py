@@ -15,23 +15,21 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from filelock import FileLock, Timeout
-
 from data_utils.dataset import load_dataset
 from data_utils.prepare import Prepared, prepare
 from data_utils.sources import DataError
-from models.feature_extractor import ExtractorUnavailable, build_feature_extractor, default_extractor_name
+from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from results.leaderboard import format_leaderboard, leaderboard
 from results.tables import TableError, read_trials
 from study.arguments import parse_arguments
-from study.autoscaler import autoscaled_resources
 from study.checkpoint import write_atomically
-from study.config import DEFAULT_TRIALS, ConfigError, TrialConfig, make_config, parse_assignments, preset
+from study.config import DEFAULT_TRIALS, ConfigError, TrialConfig
 from study.estimate import describe_plan
 from study.gan_quality import INCEPTION_FILE, GanQuality
 from study.record import Task, code_version, command_line, data_columns
+from study.resources import share_out
 from study.search import Proposal, Search
+from study.settings import StudySettings, lock_study
 from study.trial import check_fits
 
 USER_ERRORS = (ConfigError, DataError, TableError, ExtractorUnavailable)
@@ -61,51 +59,6 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-@dataclass(frozen=True)
-class StudySettings:
-    """What a study is; the same from its first command to its last resumption, except for the number of trials."""
-
-    preset: str
-    fixed: dict
-    objective: str
-    base: TrialConfig
-
-    @classmethod
-    def resolve(cls, options: Namespace) -> "StudySettings":
-        """Preset, `--set` and `--seed` -> the config that every trial starts from. Raises ConfigError."""
-        _, cluster_gpus = autoscaled_resources() or (0, 0)
-        has_gpu = torch.cuda.is_available() or bool(options.gpus_per_trial or cluster_gpus)
-        name = options.preset or ("search" if has_gpu else "smoke")
-        fixed = parse_assignments(options.set)
-        here = {
-            "feature_extractor": default_extractor_name(options.inception_weights),
-            "precision": "bfloat16" if cluster_gpus or has_fast_bfloat16() else "float32",
-            "seed": options.seed,
-        }
-        base = make_config(preset(name) | here | fixed)
-        if not base.uses_gan:
-            raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
-        return cls(name, {field: getattr(base, field) for field in fixed}, options.objective, base)
-
-    def record(self, prepared: Prepared) -> dict:
-        """What `study.json` holds."""
-        return {
-            "preset": self.preset,
-            "fixed": self.fixed,
-            "objective": self.objective,
-            "config": self.base.model_dump(),
-            "data_fingerprint": prepared.fingerprint,
-            "split_protocol": prepared.split_protocol,
-        }
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether matrix products in bfloat16 are fast here: tensor cores, or AMX on a processor."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported()
-
-
 def run(options: Namespace) -> int:
     """Prepare, search, report."""
     settings = StudySettings.resolve(options)
@@ -123,7 +76,7 @@ def run(options: Namespace) -> int:
 def search_and_report(
     options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, record: dict
 ) -> int:
-    from study.tune_driver import connect, run_search, share_out  # Ray takes seconds to import: not for --help
+    from study.tune_driver import connect, run_search  # Ray takes seconds to import: not for --help
 
     announce = Announcer()
     trials = read_trials(folder)
@@ -210,37 +163,6 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file
         shutil.copyfile(options.inception_weights, folder / INCEPTION_FILE)
     return prepared
-
-
-def lock_study(folder: Path, record: dict, resume: bool) -> FileLock:
-    """The lock of a new study's folder, or of the same study's when resuming; ConfigError otherwise."""
-    file = folder / "study.json"
-    if file.exists() and not resume:
-        raise ConfigError(f"the study {folder} exists; add --resume to go on with it, or choose another --name")
-    if resume and not file.exists():
-        raise ConfigError(f"--resume: there is no study at {folder}; leave the flag out to start it")
-    lock = FileLock(folder / "driver.lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(f"another run_sweep.py is at work on {folder}; wait, or choose another --name") from None
-    if file.exists():
-        refuse_other_settings(file, record)
-    return lock
-
-
-def refuse_other_settings(file: Path, record: dict) -> None:
-    """ConfigError naming what differs between a study on disk and the command that wants to resume it."""
-    try:
-        stored = json.loads(file.read_text())
-        ours, theirs = ({**r, **r["config"]} for r in (record, stored))
-    except (ValueError, TypeError, KeyError):
-        raise ConfigError(f"{file} is damaged; move the study away and start it anew") from None
-    differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in ours if ours[key] != theirs.get(key)]
-    differing = [text for text in differing if not text.startswith("config was")]
-    if differing:
-        raise ConfigError(f"--resume: the study {file.parent} was made otherwise: {'; '.join(differing)}")
 
 
 def catch_up(search: Search, trials) -> None:

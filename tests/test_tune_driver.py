@@ -1,6 +1,5 @@
-"""The Ray edge as far as it goes without starting Ray: sharing out, refusing, stopping, writing rows."""
+"""The Ray edge as far as it goes without starting Ray: refusing, stopping, writing rows."""
 
-import math
 import socket
 from types import SimpleNamespace
 
@@ -14,71 +13,12 @@ from study.record import Task
 from study.search import Search
 from study.tune_driver import (
     Bridge,
-    Resources,
     Rows,
     StopBadGans,
     connect,
     dashboard_answers,
     refuse_silent_address,
-    share_out,
 )
-
-# ---- what a trial gets
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "trials", "workers", "gpus_per_trial", "expected"),
-    [  # (workers a trial, CPUs a worker, GPUs a worker, trials at once)
-        (2, 0, 9, 1, None, (1, 1, 0, 2)),
-        (1, 0, 9, 1, None, (1, 1, 0, 1)),
-        (8, 0, 3, 1, None, (1, 2, 0, 3)),
-        (8, 0, 1, 1, None, (1, 8, 0, 1)),
-        (8, 0, 40, 3, None, (3, 1, 0, 2)),
-        (2, 0, 40, 2, None, (2, 1, 0, 1)),
-        (16, 4, 40, 1, None, (1, 4, 1, 4)),
-        (16, 4, 40, 2, None, (2, 4, 1, 2)),
-        (16, 1, 40, 1, 0.25, (1, 4, 0.25, 4)),
-        (2, 1, 40, 1, 0.1, (1, 1, 0.1, 2)),
-        (16, 4, 40, 2, 1.0, (2, 2, 0.5, 4)),
-        (16, 4, 40, 1, 0.0, (1, 1, 0, 16)),
-        (4, 4, 40, 2, 4.0, (2, 2, 2, 1)),
-    ],
-)
-def test_share_out(cpus, gpus, trials, workers, gpus_per_trial, expected):
-    found = share_out(cpus, gpus, trials, workers, gpus_per_trial)
-    assert found == Resources(*expected)
-    assert found.device == ("cuda" if expected[2] else "cpu")
-
-
-def test_nothing_is_shared_out_twice_and_something_always_runs():
-    for cpus in range(1, 9):
-        for gpus in range(5):
-            for workers in range(1, cpus + 1):
-                for gpus_per_trial in (0.0, 0.5, *map(float, range(1, gpus + 1))):
-                    per_worker = gpus_per_trial / workers
-                    if gpus_per_trial > gpus or (per_worker > 1 and per_worker % 1):
-                        continue
-                    found = share_out(cpus, gpus, 40, workers, gpus_per_trial)
-                    assert found.concurrent >= 1 and found.cpus_per_worker >= 1
-                    assert found.concurrent * found.num_workers * found.cpus_per_worker <= cpus
-                    assert found.concurrent * gpus_per_trial <= gpus
-                    assert math.isclose(found.gpus_per_worker * workers, gpus_per_trial)
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "workers", "gpus_per_trial", "needed"),
-    [
-        (2, 0, 3, None, r"workers-per-trial 3 .*2 CPU\(s\)"),
-        (2, 0, 1, 1.0, r"1 GPU\(s\) .*Ray has 0; .*--gpus-per-trial"),
-        (16, 1, 2, None, r"2 GPU\(s\) for a trial's 2 worker\(s\) .*Ray has 1; ask for fewer"),
-        (16, 4, 1, 8.0, r"8 GPU\(s\) .*Ray has 4"),
-        (16, 4, 2, 3.0, "3 over 2 workers is 1.5 each"),
-    ],
-)
-def test_more_than_there_is_is_refused_with_numbers(cpus, gpus, workers, gpus_per_trial, needed):
-    with pytest.raises(ConfigError, match=needed):
-        share_out(cpus, gpus, 9, workers, gpus_per_trial)
-
 
 # ---- addresses that nobody answers
 
