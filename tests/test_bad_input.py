@@ -11,6 +11,7 @@ from PIL import Image
 
 from results.tables import read_trials
 from study import run_sweep, tune_driver
+from study.config import preset
 
 PER_CLASS = 24
 
@@ -297,7 +298,7 @@ def test_resuming_adds_only_what_is_missing(command, study):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (["--set", "gan_epochs=3"], "gan_epochs was 24, is 3"),
+        (["--set", "gan_epochs=3"], f"gan_epochs was {preset('smoke')['gan_epochs']}, is 3"),
         (["--seed", "5"], "seed was 0, is 5"),
         (["--objective", "auroc"], "objective was pareto, is auroc"),
         (["--preset", "search", "--name", "folders-smoke"], "preset was smoke, is search"),
