@@ -12,6 +12,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Train GANs and classifiers on foot-ulcer photographs and rank them beside the paper.",
         epilog="Without arguments: a small study on the embedded sample data, on this machine.",
+        allow_abbrev=False,  # `shareable_command` knows flags by their full names
     )
     for title, flags in FLAGS.items():
         group = parser.add_argument_group(title)

@@ -22,6 +22,7 @@ from study.config import TrialConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")
+PATH_FLAGS = ("--data", "--out", "--inception-weights")
 
 
 @dataclass(frozen=True)
@@ -128,5 +129,17 @@ def code_version() -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed, without folders of this machine."""
+    """The command as it was typed."""
     return shlex.join(["python", f"study/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def shareable_command() -> str:
+    """The command for the tables: folders, which may name a patient or a person, are replaced by PATH."""
+    words = shlex.split(command_line())
+    for place, word in enumerate(words):
+        flag, equals, _ = word.partition("=")
+        if flag in PATH_FLAGS and equals:
+            words[place] = f"{flag}=PATH"
+        elif flag in PATH_FLAGS and place + 1 < len(words):
+            words[place + 1] = "PATH"
+    return shlex.join(words)

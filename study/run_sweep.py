@@ -26,7 +26,7 @@ from study.checkpoint import write_atomically
 from study.config import DEFAULT_TRIALS, ConfigError, TrialConfig
 from study.estimate import describe_plan
 from study.gan_quality import INCEPTION_FILE, GanQuality
-from study.record import Task, code_version, command_line, data_columns
+from study.record import Task, code_version, command_line, data_columns, shareable_command
 from study.resources import share_out
 from study.search import Proposal, Search
 from study.settings import StudySettings, lock_study
@@ -195,7 +195,7 @@ class TaskMaker:
             "phase": proposal.phase,
             "preset": self.settings.preset,
             "objective": self.settings.objective,
-            "command": command_line(),
+            "command": shareable_command(),
             "code_version": code_version(),
             **data_columns(self.prepared),
         }

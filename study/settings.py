@@ -84,7 +84,7 @@ def refuse_other_settings(file: Path, record: dict) -> None:
         ours, theirs = ({**r, **r["config"]} for r in (record, stored))
     except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{file} is damaged; move the study away and start it anew") from None
-    differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in ours if ours[key] != theirs.get(key)]
-    differing = [text for text in differing if not text.startswith("config was")]
+    fields = [key for key in ours if key not in ("config", "fixed")]  # which are named one by one
+    differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields if ours[key] != theirs.get(key)]
     if differing:
         raise ConfigError(f"--resume: the study {file.parent} was made otherwise: {'; '.join(differing)}")

@@ -1,0 +1,26 @@
+"""What a row tells of the command and the machine."""
+
+import sys
+
+import pytest
+
+from study.record import command_line, shareable_command
+
+
+@pytest.mark.parametrize(
+    ("typed", "shared"),
+    [
+        (["--data", "/clinic/jane doe", "--trials", "3"], "--data PATH --trials 3"),
+        (["--data=/clinic/jane", "--out", "/home/jane/runs", "--resume"], "--data=PATH --out PATH --resume"),
+        (["--inception-weights", "w.pth", "--set", "lstm_depth=2"], "--inception-weights PATH --set lstm_depth=2"),
+    ],
+)
+def test_rows_hold_no_folder(monkeypatch, typed, shared):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/study/run_sweep.py", *typed])
+    assert shareable_command() == f"python study/run_sweep.py {shared}"
+    assert "clinic" not in shareable_command() and "jane" not in shareable_command()
+
+
+def test_the_command_to_type_again_is_quoted(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["study/run_sweep.py", "--positive", "not infected"])
+    assert command_line() == "python study/run_sweep.py --positive 'not infected'"
