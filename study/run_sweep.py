@@ -82,7 +82,7 @@ def search_and_report(
     trials = read_trials(folder)
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
     remaining = total - len(trials)
-    progress = resources = None
+    interrupted, resources = False, None
     if remaining > 0:
         announce("starting Ray")
         cpus, gpus = connect(options.address)
@@ -97,8 +97,8 @@ def search_and_report(
         warm_features(settings.base, prepared)
         announce(f"study {folder}: {remaining} trials to run, {len(trials)} done")
         make_task = TaskMaker(folder, prepared, settings, resources.num_workers, resources.cpus_per_worker)
-        progress = run_search(search, make_task, resources, remaining, options.time_budget, announce)
-    return report(folder, settings.objective, total, interrupted=bool(progress and progress.interrupted))
+        interrupted = run_search(search, make_task, resources, remaining, options.time_budget, announce)
+    return report(folder, settings.objective, total, interrupted)
 
 
 def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:

@@ -12,7 +12,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 os.environ |= {
@@ -120,14 +120,6 @@ def dashboard_answers(context, timeout: float = 60.0) -> bool:
     return False
 
 
-@dataclass
-class Progress:
-    """What became of the trials of this run."""
-
-    counts: dict
-    interrupted: bool = False
-
-
 def run_search(
     search: Search,
     make_task: Callable[[Proposal], Task],
@@ -135,8 +127,8 @@ def run_search(
     num_trials: int,
     time_budget: float | None,
     announce: Callable[[str], None],
-) -> Progress:
-    """Run `num_trials` more trials; returns how they ended. Ctrl-C, SIGTERM and `time_budget` (seconds) end it early.
+) -> bool:
+    """Run `num_trials` more trials; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget` (seconds) may.
 
     Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row.
     """
@@ -173,7 +165,7 @@ def run_search(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Tune warns of its own defaults
         tuner.fit()
-    return Progress(bridge.counts, interrupted=bool(interrupts))
+    return bool(interrupts)
 
 
 def ray_folder(study: Path) -> Path:
