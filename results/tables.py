@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
+from results.migrations import MIGRATIONS
+from results.schema import SCHEMA_VERSION, TABLES
 
 # pyarrow by itself would cut 1.5 down to 1 in an integer column without a word.
 PYTHON_TYPES = {pa.string(): str, pa.int64(): Integral, pa.float64(): Real, pa.bool_(): bool | np.bool_}
@@ -45,14 +46,19 @@ def write_rows(path: Path, rows: list[dict], schema: pa.Schema) -> None:
     _sync_folder(path.parent)
 
 
+def read_table(study: Path, name: str) -> pd.DataFrame:
+    """A table of `results.schema.TABLES`, all its columns; no rows where nothing was written yet. Raises TableError."""
+    return _read_folder(Path(study) / name, TABLES[name])
+
+
 def read_trials(study: Path) -> pd.DataFrame:
-    """One row per ended trial, all columns of TRIALS; no rows where nothing was written yet. Raises TableError."""
-    return _read_folder(Path(study) / "trials", TRIALS)
+    """One row per ended trial."""
+    return read_table(study, "trials")
 
 
 def read_history(study: Path) -> pd.DataFrame:
-    """One row per report, all columns of HISTORY; no rows where nothing was written yet. Raises TableError."""
-    return _read_folder(Path(study) / "history", HISTORY)
+    """One row per report."""
+    return read_table(study, "history")
 
 
 def _to_table(path: Path, rows: list[dict], schema: pa.Schema) -> pa.Table:
@@ -96,9 +102,11 @@ def _read_folder(folder: Path, schema: pa.Schema) -> pd.DataFrame:
 def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_version(path, file.schema_arrow)
+            version = _checked_version(path, file.schema_arrow)
             table = file.read(use_threads=False)
         table.validate(full=True)
+        for number in range(version, SCHEMA_VERSION):
+            table = MIGRATIONS[number](table, schema)
     except TableError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -111,7 +119,8 @@ def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def _check_version(path: Path, schema: pa.Schema) -> None:
+def _checked_version(path: Path, schema: pa.Schema) -> int:
     version = (schema.metadata or {}).get(b"schema_version", b"none").decode()
-    if version != str(SCHEMA_VERSION):
-        raise TableError(f"{path} has schema version {version}; this code reads version {SCHEMA_VERSION}")
+    if version not in map(str, range(min(MIGRATIONS), SCHEMA_VERSION + 1)):
+        raise TableError(f"{path} has schema version {version}; this code reads versions up to {SCHEMA_VERSION}")
+    return int(version)

@@ -54,6 +54,7 @@ class GanConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     feature_extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = "efficientnet_lite0"
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
+    training_fraction: float = Field(1.0, gt=0, le=1)  # of the training groups, nested subsets; see study.training_set
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -74,6 +75,7 @@ class TrialConfig(GanConfig):
 
     synthetic_ratio: float = Field(1.0, ge=0, le=10)  # synthetic images per real training image; 0 = real only
     training_images: Literal["real_and_synthetic", "synthetic_only"] = "real_and_synthetic"
+    oversampling: float = Field(0.0, ge=0, le=10)     # real images repeated, per real training image
     classifier_backbone: str = "small"                # or any timm backbone by name
     classifier_pretrained: bool = False
     classifier_width: Positive = 32
@@ -87,6 +89,7 @@ class TrialConfig(GanConfig):
     rotation: float = Field(20.0, ge=0, le=180)       # degrees, either way
     zoom: Fraction = 0.15                             # fraction, in or out
     contrast: Fraction = 0.2                          # fraction, up or down
+    classifier_flip: bool = True                      # mirror half of the images
 
     @model_validator(mode="after")
     def _has_training_images(self):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results import tables
+from results.migrations import NEW_IN_2
 from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
 from results.tables import TableError, read_history, read_trials, write_rows
 from study.config import TrialConfig
@@ -59,6 +60,31 @@ def test_test_and_validation_are_measured_alike():
     }
     assert measured["validation"] == measured["test"]
     assert {"_auroc", "_tpr", "_fpr", "_num_images"} <= set(measured["test"])
+
+
+# ---- version 1
+
+
+def as_version_1(path: Path, drop: tuple[str, ...] = ()) -> None:
+    """Rewrite a table file as version 1 wrote it."""
+    table = pq.read_table(path).drop_columns([*NEW_IN_2, *drop])
+    pq.write_table(table.replace_schema_metadata({"schema_version": "1"}), path, write_page_checksum=True)
+
+
+def test_version_1_is_read_with_what_it_did_filled_in(tmp_path):
+    as_version_1(write_trial(tmp_path, "a", test_auroc=0.875))
+    write_trial(tmp_path, "b", training_fraction=0.5)
+    trials = read_trials(tmp_path).set_index("trial_id")
+    assert list(read_trials(tmp_path).columns) == TRIALS.names
+    assert trials["training_fraction"].to_dict() == {"a": 1.0, "b": 0.5}
+    assert trials.loc["a", "test_auroc"] == 0.875 and trials.loc["a", "classifier_flip"]
+    assert pd.isna(trials.loc["a", "arm"]) and pd.isna(trials.loc["a", "test_mcc"])
+
+
+def test_a_column_that_version_1_had_is_still_missed_by_name(tmp_path):
+    as_version_1(write_trial(tmp_path, "a"), drop=("test_auroc",))
+    with pytest.raises(TableError, match=r"a\.parquet: missing columns: test_auroc"):
+        read_trials(tmp_path)
 
 
 # ---- round trip
@@ -165,8 +191,8 @@ def test_foreign_columns_and_versions_are_named(tmp_path):
     pq.write_table(table.set_column(0, "study", pa.array([1])), path)
     with pytest.raises(TableError, match=r"a\.parquet: .*types"):
         read_trials(tmp_path)
-    pq.write_table(table.replace_schema_metadata({"schema_version": "2", "missing_keys": "error"}), path)
-    with pytest.raises(TableError, match=r"a\.parquet has schema version 2; this code reads version 1"):
+    pq.write_table(table.replace_schema_metadata({"schema_version": "3", "missing_keys": "error"}), path)
+    with pytest.raises(TableError, match=r"a\.parquet has schema version 3; this code reads versions up to 2"):
         read_trials(tmp_path)
     pq.write_table(table.replace_schema_metadata(None), path)
     with pytest.raises(TableError, match="schema version none"):
@@ -206,6 +232,7 @@ ENDLESS_WRITER = """
 import sys
 from pathlib import Path
 from results import tables
+from results.migrations import NEW_IN_2
 from results.schema import HISTORY
 
 rows = [{"trial_id": "a", "stage": "gan", "epoch": epoch, "critic_loss": epoch / 7} for epoch in range(20_000)]
