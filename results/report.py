@@ -1,0 +1,152 @@
+"""The report of a study: one HTML page that needs no network, its figures as PNG and SVG, its tables as CSV.
+
+python results/report.py STUDY [--show-real] [--out DIR]
+"""
+
+import argparse
+import base64
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jinja2
+import matplotlib
+
+from results.answer import answer
+from results.evidence import Evidence, read_evidence
+from results.figure import STYLE, Drawing
+from results.figures_calibration import reliability
+from results.figures_diagnosis import differences, few_data, leakage, robustness, roc
+from results.figures_generator import model_pictures, pictured_gans
+from results.figures_search import search_figures
+from results.figures_training import training_figures
+from results.published import auroc_statement
+from results.report_parts import RESUME, Note, Section, Table
+from results.report_tables import (
+    budget_table,
+    comparisons_table,
+    confirmed_table,
+    ended_table,
+    generator_table,
+    run_table,
+    search_table,
+    share_table,
+    subgroup_table,
+)
+from results.tables import TableError
+
+REAL_IMAGES_SHOWN = (
+    "The lower rows of the closest images are photographs of the training set: treat this page as you treat them."
+)
+
+
+def sections(evidence: Evidence, show_real: bool) -> Iterator[Section]:
+    """The report's sections after the answer, in their order."""
+    yield Section(
+        "effect", "Synthetic against real images",
+        "A point right of zero means that adding synthetic images raised accuracy; an interval that crosses zero shows "
+        "no difference.",
+        [differences(evidence), *comparisons_table(evidence)],
+    )  # fmt: skip
+    yield Section(
+        "leaderboard", "Leaderboard",
+        "Ranked on validation images; test images were read once, at the end of a trial. " + auroc_statement() + ".",
+        [*search_table(evidence), confirmed_table(evidence)],
+    )  # fmt: skip
+    yield Section(
+        "images", "Synthetic images",
+        "Sample grids are from fixed noise, none was picked. Distances to training images that are smaller than those "
+        "of held-out images point to copying.",
+        [generator_table(evidence), *image_parts(evidence, show_real)],
+    )  # fmt: skip
+    yield Section(
+        "training", "Training",
+        "A line a model; a band spans its seeds. A Frechet distance is read against real images held to real images.",
+        training_figures(evidence),
+    )  # fmt: skip
+    yield Section(
+        "diagnosis", "Diagnosis",
+        "All on real test images that no choice has seen. Bands and bars are 95 % intervals over resampled groups, as "
+        "images of one wound resemble each other.",
+        [roc(evidence), *reliability(evidence), few_data(evidence), robustness(evidence), leakage(evidence),
+         subgroup_table(evidence), *share_table(evidence)],
+    )  # fmt: skip
+    yield Section(
+        "search", "Search",
+        "What was tried and what it cost. Each point is one trial with one seed, so small differences mean little.",
+        [*search_figures(evidence), budget_table(evidence)],
+    )  # fmt: skip
+    yield Section(
+        "run", "What was run",
+        "Everything that is needed to do it again, and what went wrong.",
+        [run_table(evidence), ended_table(evidence)],
+    )  # fmt: skip
+
+
+def image_parts(evidence: Evidence, show_real: bool) -> list:
+    """The pictures of every model."""
+    gans = [gan for _, gan in pictured_gans(evidence).iterrows()]
+    parts = [Note(REAL_IMAGES_SHOWN)] if show_real else []
+    parts += [part for gan in gans for part in model_pictures(evidence, gan, show_real)]
+    return parts or [Note("No GAN has been trained to its end.", RESUME)]
+
+
+def write_report(study: Path, out: Path | None = None, show_real: bool = False) -> tuple[Path, list[str]]:
+    """Write the report of a study into `out` (default: `<study>/report`); returns the page's path and the sentences.
+
+    With `show_real` the page, and only the page, holds photographs of the training set.
+    Raises TableError for a folder that is no study or whose tables are damaged.
+    """
+    evidence = read_evidence(study)
+    out = Path(out or Path(study) / "report")
+    with matplotlib.rc_context(STYLE):
+        made = list(sections(evidence, show_real))
+    for folder in ("figures", "tables"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for part in (part for section in made for part in section.parts):
+        if isinstance(part, Drawing):
+            part.save(out / "figures")
+        elif isinstance(part, Table):
+            part.frame.to_csv(out / "tables" / f"{part.name}.csv", index=False)
+    sentences = answer(evidence)
+    page = out / "report.html"
+    page.write_text(render(evidence, sentences, made), encoding="utf-8")
+    return page, sentences
+
+
+def render(evidence: Evidence, sentences: list[str], made: list[Section]) -> str:
+    """The page. What comes from data is escaped by jinja2; only figures, whose text is escaped, go in as they are."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["base64"] = lambda picture: base64.b64encode(picture).decode()
+    trial = evidence.trials.iloc[0]
+    return environment.get_template("report.html").render(
+        study=evidence.study.resolve().name, sentences=sentences, sections=made, trial=trial
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Write a study's report: one HTML page, figures and tables.")
+    parser.add_argument("study", type=Path, metavar="STUDY", help="the study's folder, <out>/<study>")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write it (default: STUDY/report)")
+    parser.add_argument("--show-real", action="store_true", help="show training photographs beside their likes")
+    options = parser.parse_args(arguments)
+    try:
+        page, sentences = write_report(options.study, options.out, options.show_real)
+    except (TableError, OSError) as error:
+        print(_printable(str(error)), file=sys.stderr)
+        return 2
+    print(*map(_printable, sentences), sep="\n\n")
+    print(_printable(f"\n{page}\n{page.parent / 'figures'}\n{page.parent / 'tables'}"))
+    return 0
+
+
+def _printable(text: str) -> str:
+    """Class names come from outside: no control characters on the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
