@@ -54,6 +54,11 @@ def merge_groups(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return connected_components(graph, directed=False)[1][groups]
 
 
+def num_leaked_test(split: np.ndarray, groups: np.ndarray) -> int:
+    """How many test images have their (merged) group on the training side too; split and groups are (N,)."""
+    return int(np.isin(groups[split == "test"], groups[split == "train"]).sum())
+
+
 def _close_hashes(hashes: np.ndarray, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     for start in range(0, len(hashes), CHUNK):
         stop = start + CHUNK

@@ -24,6 +24,7 @@ from data_utils.sources import DataError, Record, Source, recognise
 from data_utils.split import check_class_sizes, grouped_split, random_split
 
 FORMAT = 1  # of the prepared file; part of the fingerprint
+MAX_LEAKS = 5  # printed
 SPLITS: dict[str, Callable] = {
     "grouped": grouped_split,
     "random": lambda labels, groups, seed: random_split(labels, seed),
@@ -32,7 +33,11 @@ SPLITS: dict[str, Callable] = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the prepared file lies and what is in it; `counts` are (negatives, positives) by side of the split."""
+    """Where the prepared file lies and what is in it; `counts` are (negatives, positives) by side of the split.
+
+    `leaks` names the files of different groups that look the same, as the user knows them: they may tell who a patient
+    is and go to the console only. `num_leaked_test` test images have their group on the training side too.
+    """
 
     path: Path
     fingerprint: str
@@ -47,6 +52,8 @@ class Prepared:
     num_skipped: int
     is_sample: bool
     notes: tuple[str, ...]
+    leaks: tuple[tuple[str, str], ...]
+    num_leaked_test: int
 
     def describe(self) -> str:
         """What was recognised, in a few lines of at most 80 columns."""
@@ -59,6 +66,10 @@ class Prepared:
             f"classes      1 = {positive} (positive), 0 = {negative} (negative)",
             f"images       {total} in {self.num_groups} groups; {self.num_skipped} bad files skipped",
             f"duplicates   {self.num_near_duplicates} near-duplicate pairs across groups, merged",
+            *(
+                f"leak         {_printable(a)} and {_printable(b)} look the same but have different groups; merged"
+                for a, b in self.leaks[:MAX_LEAKS]
+            ),
             f"split        seed {self.split_seed}, 70:15:15 by group"
             if self.split_protocol == "grouped"
             else f"split        seed {self.split_seed}, 70:15:15{leak}",
@@ -66,13 +77,18 @@ class Prepared:
                 f"  {side:<10} {n + p} images: {n} negative, {p} positive"
                 for side, (n, p) in self.counts.items()
             ),
+            f"leakage      {self.num_leaked_test} of {sum(self.counts['test'])} test images have their group or a "
+            "near-copy in training",
             *(f"note         {_printable(note)}" for note in self.notes),
         ]
-        return "\n".join(textwrap.fill(line, 80, subsequent_indent=" " * 13) for line in lines)
+        # Names stay whole, to be searched for.
+        wrap = textwrap.TextWrapper(80, subsequent_indent=" " * 13, break_long_words=False, break_on_hyphens=False)
+        return "\n".join(map(wrap.fill, lines))
 
 
 @dataclass(frozen=True)
 class _Patch:
+    name: str  # of its file
     png: bytes
     label: int
     group: str
@@ -111,7 +127,7 @@ def prepare(
     patches.sort(key=lambda patch: (patch.content_hash, patch.label))
     labels = np.array([patch.label for patch in patches], dtype=np.int64)
     check_class_sizes(labels)
-    groups, num_pairs = _merged_groups(patches)
+    groups, pairs = _merged_groups(patches)
     split = SPLITS[split_protocol](labels, groups, split_seed)
     fingerprint = _fingerprint(patches, groups, split, image_size, split_protocol)
     metadata = {
@@ -122,7 +138,7 @@ def prepare(
         "image_size": image_size,
         "split_protocol": split_protocol,
         "split_seed": split_seed,
-        "num_near_duplicates": num_pairs,
+        "num_near_duplicates": len(pairs),
         "num_skipped": num_skipped,
         "is_sample": data is None,
     }
@@ -139,6 +155,8 @@ def prepare(
         counts=counts,
         num_groups=len(np.unique(groups)),
         notes=source.notes,
+        leaks=tuple(sorted({tuple(sorted((patches[i].name, patches[j].name))) for i, j in pairs})),
+        num_leaked_test=near_duplicates.num_leaked_test(split, groups),
         **known,
     )
 
@@ -148,7 +166,10 @@ def prepare(
 
 def _sample(image_size: int) -> tuple[Source, list[_Patch]]:
     rendered = phantoms.render_phantoms(size=image_size)
-    patches = [_patch(Image.fromarray(pixels), label, group, image_size) for pixels, label, group in rendered]
+    patches = [
+        _patch(f"phantom {number}", Image.fromarray(pixels), label, group, image_size)
+        for number, (pixels, label, group) in enumerate(rendered)
+    ]
     return Source("sample data: rendered wound phantoms", Path(), phantoms.CLASS_NAMES, []), patches
 
 
@@ -166,39 +187,41 @@ def _decode_all(source: Source, image_size: int, skip_bad: bool) -> tuple[list[_
 
 def _try_decode(record: Record, source: Source, image_size: int) -> list[_Patch] | str:
     """The patches of one file, or its name and the reason why there are none."""
+    name = os.path.relpath(record.path, source.root)
     try:
         image = decode(record.path, source.root)
         if record.mask is None:
-            return [_patch(image, record.label, record.group, image_size)]
+            return [_patch(name, image, record.label, record.group, image_size)]
         mask = decode(record.mask, source.root)
         if mask.size != image.size:
             raise BadImage(f"{image.size} pixels, but its mask has {mask.size}")
         index = source.class_names.index
-        return [_patch(cut, index(name), record.group, image_size) for cut, name in cut_patches(image, mask)]
+        cuts = cut_patches(image, mask)
+        return [_patch(name, cut, index(class_name), record.group, image_size) for cut, class_name in cuts]
     except BadImage as reason:
-        return f"{_printable(os.path.relpath(record.path, source.root))}: {reason}"
+        return f"{_printable(name)}: {reason}"
 
 
-def _patch(image: Image.Image, label: int, group: str, image_size: int) -> _Patch:
+def _patch(name: str, image: Image.Image, label: int, group: str, image_size: int) -> _Patch:
     image = square(image, image_size)
     png = io.BytesIO()
     image.save(png, "PNG")
     content_hash = hashlib.sha256(np.asarray(image).tobytes()).hexdigest()
     hashes, thumbnail = near_duplicates.perceptual_hashes(image), near_duplicates.thumbnail(image)
-    return _Patch(png.getvalue(), label, group, content_hash, hashes, thumbnail)
+    return _Patch(name, png.getvalue(), label, group, content_hash, hashes, thumbnail)
 
 
 # ---- groups, fingerprint, file
 
 
-def _merged_groups(patches: list[_Patch]) -> tuple[np.ndarray, int]:
-    """Groups numbered in the order of their first image, and the number of near-duplicate pairs that joined some."""
+def _merged_groups(patches: list[_Patch]) -> tuple[np.ndarray, np.ndarray]:
+    """Groups (N,) numbered in the order of their first image, and the near-duplicate pairs (P, 2) that joined some."""
     groups = pd.factorize(np.array([patch.group for patch in patches], dtype=object))[0]
     hashes, thumbnails = (
         np.stack([getattr(patch, name) for patch in patches]) for name in ("hashes", "thumbnail")
     )
     pairs = near_duplicates.find_pairs(hashes, thumbnails, groups)
-    return pd.factorize(near_duplicates.merge_groups(groups, pairs))[0], len(pairs)
+    return pd.factorize(near_duplicates.merge_groups(groups, pairs))[0], pairs
 
 
 def _fingerprint(

@@ -1,5 +1,12 @@
-"""Write a table atomically, read it back checked: a damaged file is named, never silently wrong."""
+"""Write a table atomically, read it back checked: a damaged file is named, never silently wrong.
 
+A table is a folder of Parquet files, its parts, each written and replaced as a whole; `compaction.py` joins them. A
+compacted file lists the parts it holds in its metadata. Of a part that several files hold, readers take the part's own
+file first, then the newest compacted file: replaced rows win, and no row counts twice whenever a compaction stopped.
+"""
+
+import hashlib
+import json
 import math
 import os
 import uuid
@@ -14,6 +21,7 @@ import pyarrow.parquet as pq
 from results.migrations import MIGRATIONS
 from results.schema import SCHEMA_VERSION, TABLES
 
+COMPACTED = "compacted-"  # begins a compacted file's name, its number follows
 # pyarrow by itself would cut 1.5 down to 1 in an integer column without a word.
 PYTHON_TYPES = {pa.string(): str, pa.int64(): Integral, pa.float64(): Real, pa.bool_(): bool | np.bool_}
 
@@ -30,7 +38,11 @@ def write_rows(path: Path, rows: list[dict], schema: pa.Schema) -> None:
     a value that does not fit its column's type.
     """
     path = Path(path)
-    table = _to_table(path, rows, schema)
+    replace_file(path, _to_table(path, rows, schema))
+
+
+def replace_file(path: Path, table: pa.Table) -> None:
+    """Write `table` to `path` in one step and onto the disk, with a checksum for each page."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The leading dot hides what a killed writer leaves behind from every Parquet reader of the folder.
     temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex}"
@@ -48,7 +60,9 @@ def write_rows(path: Path, rows: list[dict], schema: pa.Schema) -> None:
 
 def read_table(study: Path, name: str) -> pd.DataFrame:
     """A table of `results.schema.TABLES`, all its columns; no rows where nothing was written yet. Raises TableError."""
-    return _read_folder(Path(study) / name, TABLES[name])
+    schema = TABLES[name]
+    parts = read_parts(Path(study) / name, schema)
+    return pa.concat_tables([schema.empty_table(), *(table for table, _ in parts)]).to_pandas()
 
 
 def read_trials(study: Path) -> pd.DataFrame:
@@ -59,6 +73,34 @@ def read_trials(study: Path) -> pd.DataFrame:
 def read_history(study: Path) -> pd.DataFrame:
     """One row per report."""
     return read_table(study, "history")
+
+
+def read_parts(folder: Path, schema: pa.Schema) -> list[tuple[pa.Table, dict[str, int]]]:
+    """Each file's rows that hold, in order of their parts, and the number of rows by part. Raises TableError."""
+    read, known = [], set()
+    for path in _newest_first(folder):
+        table, parts = _read_file(path, schema)
+        if replaced := known & parts.keys():
+            kept = np.repeat([name not in replaced for name in parts], list(parts.values()))
+            table = table.filter(pa.array(kept, pa.bool_()))
+            parts = {name: num_rows for name, num_rows in parts.items() if name not in replaced}
+        read.append((table, parts))
+        known |= parts.keys()
+    return read[::-1]
+
+
+def with_parts(table: pa.Table, parts: dict[str, int]) -> pa.Table:
+    """The table of a compacted file: `parts` are the number of rows by part, in the rows' order."""
+    listed = json.dumps(parts).encode()
+    # Page checksums do not cover the footer, where the metadata lies.
+    keys = {b"parts": listed, b"parts_sha256": hashlib.sha256(listed).hexdigest().encode()}
+    return table.replace_schema_metadata({**table.schema.metadata, **keys})
+
+
+def next_compacted(folder: Path) -> Path:
+    """Where the next compaction of a table writes to. Raises TableError."""
+    number = max(map(_compaction_number, _compacted_files(folder)), default=-1) + 1
+    return folder / f"{COMPACTED}{number}.parquet"
 
 
 def _to_table(path: Path, rows: list[dict], schema: pa.Schema) -> pa.Table:
@@ -94,17 +136,31 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_folder(folder: Path, schema: pa.Schema) -> pd.DataFrame:
-    tables = [_read_file(path, schema) for path in sorted(folder.glob("*.parquet"))]
-    return pa.concat_tables([schema.empty_table(), *tables]).to_pandas()
+def _newest_first(folder: Path) -> list[Path]:
+    compacted = _compacted_files(folder)
+    parts = set(folder.glob("*.parquet")) - set(compacted)
+    return [*sorted(parts, reverse=True), *sorted(compacted, key=_compaction_number, reverse=True)]
 
 
-def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
+def _compacted_files(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{COMPACTED}*.parquet"))
+
+
+def _compaction_number(path: Path) -> int:
+    number = path.stem.removeprefix(COMPACTED)
+    if not number.isdecimal():
+        raise TableError(f"{path}: its name says that it is compacted, but not as which; move it away")
+    return int(number)
+
+
+def _read_file(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]:
+    """The rows, brought to the schema's version, and the number of rows by part."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             version = _checked_version(path, file.schema_arrow)
             table = file.read(use_threads=False)
         table.validate(full=True)
+        parts = _listed_parts(table) if path.name.startswith(COMPACTED) else {path.name: len(table)}
         for number in range(version, SCHEMA_VERSION):
             table = MIGRATIONS[number](table, schema)
     except TableError:
@@ -116,7 +172,14 @@ def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
     _check_names(path, set(table.schema.names), schema)
     if not table.schema.equals(schema):
         raise TableError(f"{path}: the columns' types or their order differ from results/schema.py")
-    return table
+    return table, parts
+
+
+def _listed_parts(table: pa.Table) -> dict[str, int]:
+    listed = table.schema.metadata.get(b"parts", b"")
+    if hashlib.sha256(listed).hexdigest().encode() != table.schema.metadata.get(b"parts_sha256"):
+        raise ValueError("its list of parts is wrong")
+    return json.loads(listed)
 
 
 def _checked_version(path: Path, schema: pa.Schema) -> int:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from data_utils.dataset import load_dataset
+from data_utils.near_duplicates import num_leaked_test
 from data_utils.phantoms import render_phantoms
 from data_utils.prepare import prepare
 from data_utils.sources import DataError
@@ -168,6 +169,80 @@ def test_copies_across_groups_share_a_side(photographs, tmp_path):
     without = prepare(photographs, tmp_path / "out", image_size=16)
     assert with_copies.num_groups == without.num_groups
     assert with_copies.num_near_duplicates >= without.num_near_duplicates + 20
+
+
+COPIES = ("copied.png", "mirrored.png", "recompressed.jpg")
+
+
+@pytest.fixture(scope="module")
+def with_copies(photographs, tmp_path_factory) -> tuple[Path, list[tuple[str, str, str]]]:
+    """A folder with a copy, a mirrored and a re-compressed copy of three wounds, and the (path, label, group) of these
+    three originals."""
+    root = tmp_path_factory.mktemp("copies")
+    shutil.copytree(photographs, root, dirs_exist_ok=True)
+    names = sorted(str(path.relative_to(photographs)) for path in photographs.rglob("*.png"))
+    rows = [(name, name.split("/")[0], name.split("/")[1].split("_")[0]) for name in names]
+    originals = rows[::40]
+    images = [Image.open(root / name).convert("RGB") for name, _, _ in originals]
+    images[0].save(root / COPIES[0])
+    images[1].transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / COPIES[1])
+    images[2].save(root / COPIES[2], quality=60)
+    right = [(copy, label, group) for copy, (_, label, group) in zip(COPIES, originals, strict=True)]
+    wrong = [(copy, label, f"another {copy}") for copy, label, _ in right]
+    for manifest, copies in (("right.csv", right), ("wrong.csv", wrong)):
+        (root / manifest).write_text("\n".join(map(",".join, [("path", "label", "group"), *rows, *copies])))
+    return root, originals
+
+
+def test_planted_leaks_are_flagged_by_name(with_copies, tmp_path):
+    root, originals = with_copies
+    prepared = prepare(root / "wrong.csv", tmp_path, image_size=16)
+    said = " ".join(prepared.describe().split())
+    for copy, (original, _, _) in zip(COPIES, originals, strict=True):
+        a, b = sorted((original, copy))
+        assert (a, b) in prepared.leaks
+        assert f"leak {a} and {b} look the same but have different groups; merged" in said
+    assert f"{prepared.num_near_duplicates} near-duplicate pairs" in said
+    assert prepared.num_leaked_test == 0 and "0 of 18 test images have their group or a near-copy in training" in said
+    assert not any(copy.encode() in prepared.path.read_bytes() for copy in COPIES)  # names are for the console only
+
+
+def test_copies_in_the_right_group_are_no_leak(with_copies, tmp_path):
+    prepared = prepare(with_copies[0] / "right.csv", tmp_path, image_size=16)
+    assert not set(COPIES) & {name for pair in prepared.leaks for name in pair}
+
+
+def test_a_long_list_of_leaks_is_cut(photographs, tmp_path):
+    shutil.copytree(photographs, tmp_path / "data")
+    for number, path in enumerate(sorted((tmp_path / "data/clean").iterdir())[:20]):
+        shutil.copy(path, path.with_name(f"copy{number}_0.png"))
+    prepared = prepare(tmp_path / "data", tmp_path / "out", image_size=16)
+    assert len(prepared.leaks) == prepared.num_near_duplicates >= 20
+    assert prepared.describe().count("look the same") == 5
+
+
+def test_names_with_terminal_codes_are_escaped_in_leaks(photographs, tmp_path):
+    shutil.copytree(photographs, tmp_path / "data")
+    path = next((tmp_path / "data/clean").iterdir())
+    shutil.copy(path, path.with_name("a\x1b[31mcopy_0.png"))
+    said = prepare(tmp_path / "data", tmp_path / "out", image_size=16).describe()
+    assert "\x1b" not in said and r"a\x1b[31mcopy_0.png" in said
+
+
+def test_a_random_split_leaks_and_says_how_much(photographs, prepared, tmp_path):
+    random = prepare(photographs, tmp_path, image_size=16, split_protocol="random")
+    assert 0 < random.num_leaked_test <= sum(random.counts["test"])
+    assert f"{random.num_leaked_test} of 18 test images" in random.describe()
+    for known in (prepared, random):
+        dataset = load_dataset(known.path, 16)
+        assert num_leaked_test(dataset.split, dataset.groups) == known.num_leaked_test
+    assert prepared.num_leaked_test == 0
+
+
+def test_leaked_test_images_are_counted_one_by_one():
+    split = np.array(["train", "train", "validation", "test", "test", "test"], dtype=object)
+    groups = np.array(["a", "b", "c", "a", "a", "c"], dtype=object)
+    assert num_leaked_test(split, groups) == 2
 
 
 def test_masks_of_another_size_are_bad_files(tmp_path):
