@@ -43,10 +43,11 @@ def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame
     auroc rank by validation AUROC; frechet ranks by distance and starts again at 1 for each feature extractor and
     pair of image counts, the largest group first. `pareto` marks a group's non-dominated front (distance down,
     validation AUROC up). `comparable` is "yes" or the reasons why a row cannot be held against the paper's.
-    Raises TableError for an unknown objective.
+    Rows of a confirmation are left out: what they repeat is in the ranking. Raises TableError for an unknown objective.
     """
     if objective not in OBJECTIVES:
         raise TableError(f"objective: {objective!r} is none of {', '.join(OBJECTIVES)}")
+    trials = trials[trials["phase"] != "confirm"]
     completed = trials[trials["status"] == "completed"].sort_values("trial_id", ignore_index=True)
     completed = completed.assign(rank=_ranks(completed, objective), pareto=_on_front(completed))
     completed = completed.iloc[_order(completed, objective)]

@@ -1,4 +1,4 @@
-"""The flags of `study/run_sweep.py`."""
+"""The flags of `study/run_sweep.py` and of `study/confirm.py`."""
 
 import argparse
 from pathlib import Path
@@ -9,16 +9,34 @@ from study.search import OBJECTIVES
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line (or `arguments`); exits with a usage message on a wrong one."""
-    parser = argparse.ArgumentParser(
+    parser = _parser(
+        FLAGS,
         description="Train GANs and classifiers on foot-ulcer photographs and rank them beside the paper.",
         epilog="Without arguments: a small study on the embedded sample data, on this machine.",
-        allow_abbrev=False,  # `shareable_command` knows flags by their full names
     )
-    for title, flags in FLAGS.items():
-        group = parser.add_argument_group(title)
-        for name, settings in flags.items():
-            group.add_argument(name, **settings)
     return parser.parse_args(arguments)
+
+
+def parse_confirm_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The same for `study/confirm.py`."""
+    parser = _parser(
+        CONFIRM_FLAGS | {"machines": FLAGS["machines"]},
+        description="Re-run the best trials of a search and the paper's over new seeds and arms: with and without "
+        "synthetic images, few data, the other split, worse photographs. Then audit the GANs and compare.",
+        epilog="Given again, it goes on where it was interrupted.",
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY", help="folder of a study, such as runs/sample-smoke")
+    return parser.parse_args(arguments)
+
+
+def _parser(flags: dict[str, dict[str, dict]], description: str, epilog: str) -> argparse.ArgumentParser:
+    # `shareable_command` knows flags by their full names
+    parser = argparse.ArgumentParser(description=description, epilog=epilog, allow_abbrev=False)
+    for title, of_group in flags.items():
+        group = parser.add_argument_group(title)
+        for name, settings in of_group.items():
+            group.add_argument(name, **settings)
+    return parser
 
 
 def duration(text: str) -> float:
@@ -57,6 +75,25 @@ def gpu_share(text: str) -> float:
     if not (0 <= gpus < 1 or (gpus > 0 and gpus.is_integer())):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a part of a GPU, such as 0.5, nor a number of GPUs")
     return gpus
+
+
+def ratios(text: str) -> tuple[float, ...]:
+    """`0.5,1,2` -> numbers above 0, at most 10."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,1") from None
+    if not all(0 < number <= 10 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}: each number must be above 0 and at most 10")
+    return numbers
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """`0.1,0.5` -> numbers between 0 and 1; `none` -> no numbers."""
+    numbers = () if text == "none" else ratios(text)
+    if not all(number < 1 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}: parts of the training groups lie between 0 and 1")
+    return numbers
 
 
 FLAGS = {
@@ -133,6 +170,42 @@ FLAGS = {
         "--dry-run": {
             "action": "store_true",
             "help": "print the resolved config, space, resources and an estimate; run nothing",
+        },
+    },
+}
+
+CONFIRM_FLAGS = {
+    "what is confirmed": {
+        "--top": {
+            "type": count,
+            "default": 3,
+            "metavar": "N",
+            "help": "the best trials by validation (default 3); the paper's configurations come on top",
+        },
+        "--trials": {"nargs": "+", "metavar": "ID", "help": "exactly these trials instead"},
+        "--seeds": {"type": count, "default": 5, "metavar": "N", "help": "new seeds of every arm (default 5)"},
+        "--ratios": {
+            "type": ratios,
+            "default": (0.5, 1.0, 2.0),
+            "metavar": "R,R",
+            "help": "synthetic ratios besides each trial's own (default 0.5,1,2)",
+        },
+        "--fractions": {
+            "type": fractions,
+            "default": (0.1, 0.25, 0.5),
+            "metavar": "F,F",
+            "help": "parts of the training groups for the few-data curve (default 0.1,0.25,0.5), or none",
+        },
+        "--dry-run": {"action": "store_true", "help": "list the trials; run nothing"},
+    },
+    "more tests": {
+        "--test-data": {"type": Path, "metavar": "PATH", "help": "other photographs: an external test set"},
+        "--positive": {"metavar": "NAME", "help": "their positive class, where its name does not tell"},
+        "--group-pattern": {"metavar": "REGEX", "help": "their groups, as for run_sweep.py"},
+        "--subgroups": {
+            "type": Path,
+            "metavar": "CSV",
+            "help": "columns image_id,attribute (default: an estimate of the skin tone)",
         },
     },
 }

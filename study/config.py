@@ -54,7 +54,7 @@ class GanConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     feature_extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = "efficientnet_lite0"
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
-    training_fraction: float = Field(1.0, gt=0, le=1)  # of the training groups, nested subsets; see study.training_set
+    training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -100,6 +100,31 @@ class TrialConfig(GanConfig):
     @property
     def uses_gan(self) -> bool:
         return self.synthetic_ratio > 0
+
+    @property
+    def arm(self) -> str:
+        """What the classifier is trained on, in a word."""
+        if self.training_images == "synthetic_only":
+            return f"synthetic_only_{self.synthetic_ratio:g}"
+        if self.uses_gan:
+            return f"real_and_synthetic_{self.synthetic_ratio:g}"
+        if self.oversampling:
+            return f"real_oversampled_{self.oversampling:g}"
+        augmented = self.rotation or self.zoom or self.contrast or self.classifier_flip
+        return "real" if augmented else "real_unaugmented"
+
+    @property
+    def classifier_key(self) -> str:
+        """8 hex digits of the settings that arms have in common when they are compared."""
+        shared = set(TrialConfig.model_fields) - set(GanConfig.model_fields) - ARM_FIELDS | {"image_size", "precision"}
+        settings = json.dumps({name: getattr(self, name) for name in sorted(shared)})
+        return hashlib.sha256(settings.encode()).hexdigest()[:8]
+
+
+# The fields that make one arm of a comparison different from another.
+ARM_FIELDS = {
+    "synthetic_ratio", "training_images", "oversampling", "rotation", "zoom", "contrast", "classifier_flip",
+}  # fmt: skip
 
 
 # One aligned row a setting. `smoke` ends in minutes on two cores; `search` is for one GPU or a workstation;

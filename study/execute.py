@@ -2,19 +2,20 @@
 
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
-from data_utils.dataset import load_dataset
+from data_utils.dataset import Dataset, Side, load_dataset
 from study.parallel import is_first_worker, num_workers
 from study.record import Task, machine_columns, now
+from study.test_sets import Condition, corrupted_tests, external_test
 from study.train_gan import Diverged
 from study.trial import run_trial
 
 
 def execute(task: Task, report: Callable[[dict], None], device: torch.device) -> dict:
-    """Run the task and write its row and history; returns {"status", "reason", ...result columns}.
+    """Run the task and write its row, history and predictions; returns {"status", "reason", ...result columns}.
 
     A training that diverges, and any other error of the trial, ends in a row with status "failed" and the reason;
     the study goes on. `report` gets each history entry.
@@ -31,7 +32,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     result = {"started_at": now(), **machine_columns(device)}
     try:
         dataset = load_dataset(task.prepared, task.config.image_size, device)
-        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints)
+        tests = more_tests(task, dataset)
+        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests)
         status, reason = "completed", None
     except Diverged as failure:
         status, reason = "failed", str(failure)
@@ -40,7 +42,18 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
             raise  # the other workers are waiting for this one: the launcher has to stop them
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"
+    predictions = result.pop("predictions", [])
     if is_first_worker():
+        if predictions:
+            task.write_predictions(predictions)
         task.write_row(status, reason, result)
         shutil.rmtree(task.checkpoints, ignore_errors=True)
     return {"status": status, "reason": reason, **result}
+
+
+def more_tests(task: Task, dataset: Dataset) -> Iterator[tuple[Condition, Side]]:
+    """The test sets that the task asks for besides the data set's own, each made when it is its turn."""
+    if task.corrupted_tests:
+        yield from corrupted_tests(dataset.side("test"))
+    if task.external:
+        yield from external_test(load_dataset(task.external, task.config.image_size, dataset.images.device))

@@ -49,7 +49,9 @@ class GanQuality:
         return self._real("train")
 
     def _real(self, side: str) -> ImageFeatures:
-        name = f"features-{self.dataset.fingerprint}-{self.config.image_size}-{self.extractor.key}-{side}.safetensors"
+        part = f"-{self.config.training_fraction:g}-{self.config.seed}" if self.config.training_fraction < 1 else ""
+        content = f"{self.dataset.fingerprint}-{self.config.image_size}-{self.extractor.key}-{side}{part}"
+        name = f"features-{content}.safetensors"
         return real_features(self.dataset.side(side).images, self.extractor, self.dataset.path.parent / name)
 
     def features(self, images: torch.Tensor) -> ImageFeatures:
@@ -71,3 +73,9 @@ class GanQuality:
         metrics = quality_metrics(self.features(fake), *reals, extractor_name=self.extractor.name)
         self.seconds += time.perf_counter() - started
         return metrics
+
+
+def warm_features(config: GanConfig, dataset: Dataset) -> None:
+    """Compute the real images' features once, before several trials would do so at the same time."""
+    quality = GanQuality(config, dataset)
+    _ = quality.validation, quality.train

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 
 from data_utils.prepare import Prepared
-from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
+from results.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
 from results.tables import write_rows
 from study.config import TrialConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")
-PATH_FLAGS = ("--data", "--out", "--inception-weights")
+PATH_FLAGS = ("--data", "--out", "--inception-weights", "--test-data", "--subgroups")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Task:
     num_workers: int
     num_threads: int
     columns: dict  # identity, data and command: the same whatever becomes of the trial
+    corrupted_tests: bool = False
+    external: Path | None = None  # another prepared file, all of which is a test
 
     @property
     def gans(self) -> Path:
@@ -49,6 +51,7 @@ class Task:
         """Write the trial's row: one atomic file, replacing an earlier one of the same trial."""
         known = {"study": self.study.name, "trial_id": self.trial_id, "status": status, "reason": reason}
         known |= {"num_workers": self.num_workers, "num_threads": self.num_threads, "schema_version": SCHEMA_VERSION}
+        known |= {"arm": self.config.arm, "classifier_key": self.config.classifier_key}
         row = dict.fromkeys(TRIALS.names) | self.config.model_dump() | self.columns | result | known
         write_rows(self.study / "trials" / f"{self.trial_id}.parquet", [row], TRIALS)
 
@@ -58,8 +61,26 @@ class Task:
         write_rows(self.study / "history" / f"{self.trial_id}.parquet", rows, HISTORY)
 
 
+    def write_predictions(self, predictions: list[dict]) -> None:
+        """Write one row for each image and condition."""
+        of_trial = {"study": self.study.name, "trial_id": self.trial_id, "arm": self.config.arm}
+        of_trial["seed"] = self.config.seed
+        rows = [of_trial | prediction for prediction in predictions]
+        write_rows(self.study / "predictions" / f"{self.trial_id}.parquet", rows, PREDICTIONS)
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def study_columns(preset: str, objective: str) -> dict:
+    """The row's columns that are the same for all trials of a command."""
+    return {
+        "preset": preset,
+        "objective": objective,
+        "command": shareable_command(),
+        "code_version": code_version(),
+    }
 
 
 def data_columns(prepared: Prepared) -> dict:

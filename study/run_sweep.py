@@ -9,11 +9,11 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from argparse import Namespace
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from data_utils.dataset import load_dataset
 from data_utils.prepare import Prepared, prepare
@@ -23,13 +23,15 @@ from results.leaderboard import format_leaderboard, leaderboard
 from results.tables import TableError, read_trials
 from study.arguments import parse_arguments
 from study.checkpoint import write_atomically
-from study.config import DEFAULT_TRIALS, ConfigError, TrialConfig
+from study.config import DEFAULT_TRIALS, ConfigError
 from study.estimate import describe_plan
-from study.gan_quality import INCEPTION_FILE, GanQuality
-from study.record import Task, code_version, command_line, data_columns, shareable_command
+from study.gan_quality import INCEPTION_FILE, warm_features
+from study.progress import Announcer
+from study.record import command_line, data_columns, study_columns
 from study.resources import share_out
-from study.search import Proposal, Search
+from study.search import Search
 from study.settings import StudySettings, lock_study
+from study.tasks import TaskMaker
 from study.trial import check_fits
 
 USER_ERRORS = (ConfigError, DataError, TableError, ExtractorUnavailable)
@@ -76,10 +78,10 @@ def run(options: Namespace) -> int:
 def search_and_report(
     options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, record: dict
 ) -> int:
-    from study.tune_driver import connect, run_search  # Ray takes seconds to import: not for --help
+    from study.tune_driver import connect, run_trials  # Ray takes seconds to import: not for --help
 
     announce = Announcer()
-    trials = read_trials(folder)
+    trials = searched(folder)
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
     remaining = total - len(trials)
     interrupted, resources = False, None
@@ -94,16 +96,17 @@ def search_and_report(
     catch_up(search, trials)
     if resources:
         announce("measuring the real images' features")
-        warm_features(settings.base, prepared)
+        warm_features(settings.base, load_dataset(prepared.path, settings.base.image_size))
         announce(f"study {folder}: {remaining} trials to run, {len(trials)} done")
-        make_task = TaskMaker(folder, prepared, settings, resources.num_workers, resources.cpus_per_worker)
-        interrupted = run_search(search, make_task, resources, remaining, options.time_budget, announce)
+        columns = study_columns(settings.preset, settings.objective) | data_columns(prepared)
+        make_task = TaskMaker(folder, prepared.path, columns, resources)
+        interrupted = run_trials(search, make_task, resources, remaining, options.time_budget, announce)
     return report(folder, settings.objective, total, interrupted)
 
 
 def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     """Print the leaderboard, where the tables are, and what is left; returns the exit code."""
-    trials = read_trials(folder)
+    trials = searched(folder)
     board = leaderboard(trials, objective)
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
     counts = Counter(trials["status"])
@@ -117,6 +120,12 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     if left > 0:
         print(f"{'to go on':<16} {resume_command()}")
     return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)
+
+
+def searched(folder: Path) -> pd.DataFrame:
+    """The rows of the search, without those of a confirmation."""
+    trials = read_trials(folder)
+    return trials[trials["phase"] != "confirm"]
 
 
 def resume_command() -> str:
@@ -172,53 +181,6 @@ def catch_up(search: Search, trials) -> None:
         row = rows[proposal.trial_id]
         search.tell(proposal.number, row["status"], {k: v for k, v in row.items() if v == v})
         search.waiting.remove(proposal)
-
-
-def warm_features(config: TrialConfig, prepared: Prepared) -> None:
-    """Compute the real images' features once, before several trials would do so at the same time."""
-    quality = GanQuality(config, load_dataset(prepared.path, config.image_size))
-    _ = quality.validation, quality.train
-
-
-@dataclass(frozen=True)
-class TaskMaker:
-    """Turns a proposal into the task that a worker gets."""
-
-    study: Path
-    prepared: Prepared
-    settings: StudySettings
-    num_workers: int
-    num_threads: int
-
-    def __call__(self, proposal: Proposal) -> Task:
-        columns = {
-            "phase": proposal.phase,
-            "preset": self.settings.preset,
-            "objective": self.settings.objective,
-            "command": shareable_command(),
-            "code_version": code_version(),
-            **data_columns(self.prepared),
-        }
-        return Task(
-            study=self.study,
-            prepared=self.prepared.path,
-            trial_id=proposal.trial_id,
-            config=proposal.config,
-            num_workers=self.num_workers,
-            num_threads=self.num_threads,
-            columns=columns,
-        )
-
-
-class Announcer:
-    """Prints lines with the time since the start."""
-
-    def __init__(self):
-        self.started = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
-        print(f"{minutes:3d}:{seconds:02d} {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import optuna
@@ -31,6 +32,20 @@ class Proposal:
     number: int | None
     config: TrialConfig
     stoppable: bool = False  # the paper's configurations run to their end, and a GAN that is reused costs nothing
+    columns: dict = field(default_factory=dict)  # more of its row
+
+
+class Proposer(Protocol):
+    """What a driver needs of a search, or of any other list of trials of one study."""
+
+    folder: Path
+    base: TrialConfig
+
+    def ask(self) -> Proposal:
+        """The next trial to run."""
+
+    def tell(self, number: int | None, status: str, result: dict) -> None:
+        """The end of a trial: its status and result columns."""
 
 
 class Search:

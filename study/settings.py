@@ -66,25 +66,40 @@ def lock_study(folder: Path, record: dict, resume: bool) -> FileLock:
         raise ConfigError(f"the study {folder} exists; add --resume to go on with it, or choose another --name")
     if resume and not file.exists():
         raise ConfigError(f"--resume: there is no study at {folder}; leave the flag out to start it")
+    lock = hold(folder)
+    if file.exists():
+        refuse_other_settings(folder, record)
+    return lock
+
+
+def hold(folder: Path) -> FileLock:
+    """The lock of a study's folder; ConfigError when another command holds it."""
     lock = FileLock(folder / "driver.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise ConfigError(f"another run_sweep.py is at work on {folder}; wait, or choose another --name") from None
-    if file.exists():
-        refuse_other_settings(file, record)
+        raise ConfigError(f"another command is at work on {folder}; wait, or choose another study") from None
     return lock
 
 
-def refuse_other_settings(file: Path, record: dict) -> None:
-    """ConfigError naming what differs between a study on disk and the command that wants to resume it."""
+def stored_settings(folder: Path) -> dict:
+    """What `StudySettings.record` wrote down; ConfigError where that is missing or damaged."""
+    file = folder / "study.json"
     try:
         stored = json.loads(file.read_text())
-        ours, theirs = ({**r, **r["config"]} for r in (record, stored))
+        # Fields that came later have done until then what their default says.
+        return stored | {"config": make_config(stored["config"]).model_dump()}
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} is not a study: it has no study.json") from None
     except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{file} is damaged; move the study away and start it anew") from None
+
+
+def refuse_other_settings(folder: Path, record: dict) -> None:
+    """ConfigError naming what differs between a study on disk and the command that wants to resume it."""
+    ours, theirs = ({**r, **r["config"]} for r in (record, stored_settings(folder)))
     fields = [key for key in ours if key not in ("config", "fixed")]  # which are named one by one
     differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields if ours[key] != theirs.get(key)]
     if differing:
-        raise ConfigError(f"--resume: the study {file.parent} was made otherwise: {'; '.join(differing)}")
+        raise ConfigError(f"--resume: the study {folder} was made otherwise: {'; '.join(differing)}")

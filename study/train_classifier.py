@@ -5,7 +5,7 @@ A plain PyTorch loop: it knows a `report` callable and a folder, and runs with n
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -22,15 +22,23 @@ from study.config import TrialConfig
 from study.diagnosis import choose_threshold, diagnosis_metrics
 from study.parallel import average_gradients, is_first_worker, mean_over_workers, num_workers, share
 from study.seeds import derive_seed, make_generator
+from study.test_sets import Condition, predictions
 from study.train_gan import Diverged, autocast
 
 PREDICTION_BATCH = 128
 
 
 def train_classifier(
-    config: TrialConfig, dataset: Dataset, report: Callable[[dict], None], resume_from: Path
+    config: TrialConfig,
+    dataset: Dataset,
+    report: Callable[[dict], None],
+    resume_from: Path,
+    more_tests: Iterable[tuple[Condition, Side]] = (),
 ) -> dict:
     """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
+
+    Under "predictions" the result holds one dict an image of validation, test and `more_tests`, which are seen once,
+    at the end, and decide nothing.
 
     The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept; the
     threshold is then chosen on validation, and the test side is read once. A checkpoint in `resume_from` is
@@ -84,7 +92,7 @@ def train_classifier(
         "classifier_epoch": best["epoch"],
         "classifier_seconds": history[-1]["seconds"],
         "classifier_parameters": parameter_count(model),
-        **diagnose(config, model, validation, dataset.side("test")),
+        **diagnose(config, model, dataset, more_tests),
     }
 
 
@@ -116,7 +124,12 @@ def run_epoch(
     for step in range(steps):
         set_learning_rate(optimiser, config, (epoch - 1 + step / steps) / config.classifier_epochs)
         parameters = draw_augmentation(
-            batch_size, draws, rotation=config.rotation, zoom=config.zoom, contrast=config.contrast
+            batch_size,
+            draws,
+            rotation=config.rotation,
+            zoom=config.zoom,
+            contrast=config.contrast,
+            flip=config.classifier_flip,
         )
         rows, parameters = share(order[step * batch_size : (step + 1) * batch_size]), share(parameters)
         images = apply_augmentation(train.images[rows], parameters).contiguous(memory_format=torch.channels_last)
@@ -146,17 +159,24 @@ def predict(config: TrialConfig, model: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([model(to_float(b).contiguous(memory_format=torch.channels_last)).float() for b in batches])
 
 
-def diagnose(config: TrialConfig, model: nn.Module, validation: Side, test: Side) -> dict:
-    """Threshold from validation, then the metrics of both sides at it."""
-    sides = {
-        name: (to_numpy(side.labels), to_numpy(predict(config, model, side.images).sigmoid()))
-        for name, side in (("validation", validation), ("test", test))
-    }
-    threshold = choose_threshold(*sides["validation"])
+def diagnose(config: TrialConfig, model: nn.Module, dataset: Dataset, more_tests: Iterable) -> dict:
+    """Threshold from validation, then the metrics of validation and test at it, and every prediction."""
+    rows = []
+
+    def probabilities(condition: Condition, side: Side):
+        found = to_numpy(predict(config, model, side.images).sigmoid())
+        rows.extend(predictions(condition, side, found))
+        return found
+
+    sides = {name: dataset.side(name) for name in ("validation", "test")}
+    found = {name: probabilities(Condition(name), side) for name, side in sides.items()}
+    threshold = choose_threshold(to_numpy(sides["validation"].labels), found["validation"])
     metrics = {"threshold": threshold}
-    for name, (labels, probabilities) in sides.items():
-        metrics |= diagnosis_metrics(labels, probabilities, threshold, name)
-    return metrics
+    for name, side in sides.items():
+        metrics |= diagnosis_metrics(to_numpy(side.labels), found[name], threshold, name)
+    for condition, side in more_tests:
+        probabilities(condition, side)
+    return metrics | {"predictions": rows}
 
 
 def to_numpy(tensor: Tensor):

@@ -26,6 +26,7 @@ from study.gan_quality import GanQuality
 from study.image_quality import sample_grid
 from study.parallel import average_gradients, from_first_worker, is_first_worker, mean_over_workers, share
 from study.seeds import derive_seed, make_generator
+from study.training_set import even_places
 
 SAMPLING_BATCH = 64
 GRID_ROWS, GRID_COLUMNS = 2, 8  # of the sample grid: one row a class
@@ -253,8 +254,7 @@ def sample_images(generator: nn.Module, labels: Tensor, config: GanConfig, purpo
 
 def evenly_drawn(labels: Tensor, count: int) -> Tensor:
     """`count` labels in the proportions of `labels`."""
-    places = torch.linspace(0, len(labels) - 1, count, device=labels.device).round().long()
-    return labels.sort().values[places]
+    return labels[even_places(labels, count)]
 
 
 def grid_images(generator: nn.Module, config: GanConfig, device: torch.device) -> Tensor:

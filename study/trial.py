@@ -2,46 +2,57 @@
 
 import resource
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from data_utils.dataset import Dataset
+from data_utils.dataset import Dataset, Side
+from data_utils.near_duplicates import num_leaked_test
+from data_utils.subset import training_subset
 from study.config import ConfigError, TrialConfig
 from study.gan_store import obtain_gan
 from study.parallel import from_first_worker
+from study.test_sets import Condition
 from study.train_classifier import train_classifier
 from study.train_gan import evenly_drawn, load_generator, sample_images
+from study.training_set import mix, oversample
 
 Report = Callable[[dict], None]
-SYNTHETIC_GROUP = "synthetic"  # in the place of a group and an image id
 
 
-def run_trial(config: TrialConfig, dataset: Dataset, report: Report, gans: Path, checkpoints: Path) -> dict:
-    """Run a trial to its end; returns every measured result column.
+def run_trial(
+    config: TrialConfig,
+    dataset: Dataset,
+    report: Report,
+    gans: Path,
+    checkpoints: Path,
+    more_tests: Iterable[tuple[Condition, Side]] = (),
+) -> dict:
+    """Run a trial to its end; returns every measured result column, and the predictions.
 
     `gans` is the study's store of trained GANs; `checkpoints` the trial's own folder, from which its classifier is
     continued. `report` gets one dict at each measurement. Raises `study.train_gan.Diverged` when a training fails.
     """
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
-    result = {"num_train_synthetic": 0}
-    training_set = dataset
+    dataset = training_subset(dataset, config.training_fraction, config.seed)
+    labels, keep_real = dataset.side("train").labels, config.training_images == "real_and_synthetic"
+    result = {
+        "num_train_real": len(labels) if keep_real else 0,
+        "num_train_synthetic": 0,
+        "num_leaked_test": num_leaked_test(dataset.split, dataset.groups),
+    }
+    training_set = oversample(dataset, config.oversampling) if config.oversampling else dataset
     if config.uses_gan:
         folder, metrics, reused = obtain_gan(config, dataset, report, gans)
         generator = load_generator(config, folder, dataset.images.device)
-        synthetic_labels = evenly_drawn(
-            dataset.side("train").labels, round(config.synthetic_ratio * len(dataset.side("train").labels))
-        )
+        synthetic_labels = evenly_drawn(labels, round(config.synthetic_ratio * len(labels)))
         sampling_started = time.perf_counter()
         synthetic = sample_images(generator, synthetic_labels, config, "training")
         sampling_seconds = time.perf_counter() - sampling_started
-        training_set = mix(dataset, synthetic, synthetic_labels, config.training_images == "real_and_synthetic")
-        result = {
+        training_set = mix(training_set, synthetic, synthetic_labels, keep_real)
+        result |= {
             **metrics,
             "gan_key": folder.name,
             "gan_reused": reused,
@@ -50,26 +61,10 @@ def run_trial(config: TrialConfig, dataset: Dataset, report: Report, gans: Path,
         }
     return {
         **result,
-        "num_train_real": int((training_set.side("train").groups != SYNTHETIC_GROUP).sum()),
-        **train_classifier(config, training_set, report, checkpoints),
+        **train_classifier(config, training_set, report, checkpoints, more_tests),
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": from_first_worker(lambda: peak_memory(dataset.images.device)),
     }
-
-
-def mix(dataset: Dataset, images: Tensor, labels: Tensor, keep_real: bool) -> Dataset:
-    """The data set with synthetic images (M, 3, S, S) on its train side, beside the real ones or instead of them."""
-    kept = (dataset.split != "train") | keep_real
-    index = torch.from_numpy(np.flatnonzero(kept)).to(dataset.images.device)
-    added = len(labels)
-    return replace(
-        dataset,
-        images=torch.cat([dataset.images[index], images]),
-        labels=torch.cat([dataset.labels[index], labels]),
-        split=np.concatenate([dataset.split[kept], np.full(added, "train")]),
-        groups=np.concatenate([dataset.groups[kept], np.full(added, SYNTHETIC_GROUP)]),
-        image_ids=np.concatenate([dataset.image_ids[kept], np.full(added, SYNTHETIC_GROUP)]),
-    )
 
 
 def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:

@@ -37,7 +37,7 @@ from study.config import ConfigError
 from study.execute import execute
 from study.record import Task
 from study.resources import Resources
-from study.search import Proposal, Search
+from study.search import Proposal, Proposer
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
@@ -120,8 +120,8 @@ def dashboard_answers(context, timeout: float = 60.0) -> bool:
     return False
 
 
-def run_search(
-    search: Search,
+def run_trials(
+    proposer: Proposer,
     make_task: Callable[[Proposal], Task],
     resources: Resources,
     num_trials: int,
@@ -132,15 +132,15 @@ def run_search(
 
     Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row.
     """
-    bridge = Bridge(search, make_task, num_trials, announce)
-    epochs = search.base.gan_epochs
+    bridge = Bridge(proposer, make_task, num_trials, announce)
+    epochs = proposer.base.gan_epochs
     stopping = StopBadGans(
         time_attr="epoch",
         metric="frechet_distance",
         mode="min",
         max_t=epochs,
         # Early distances are noisy: no trial is judged before a quarter of its epochs or two measurements.
-        grace_period=min(epochs, max(epochs // 4, 2 * search.base.gan_eval_interval)),
+        grace_period=min(epochs, max(epochs // 4, 2 * proposer.base.gan_eval_interval)),
         reduction_factor=2,
         stop_last_trials=False,
     )
@@ -189,20 +189,20 @@ def count_interrupts() -> list[int]:
 
 
 class Bridge:
-    """Joins Tune's trials with the search's proposals; lives in the process that runs Tune."""
+    """Joins Tune's trials with the proposals of a search or confirmation; lives in the process that runs Tune."""
 
-    def __init__(self, search: Search, make_task: Callable, num_trials: int, announce: Callable[[str], None]):
-        self.search, self.make_task, self.announce = search, make_task, announce
+    def __init__(self, proposer: Proposer, make_task: Callable, num_trials: int, announce: Callable[[str], None]):
+        self.proposer, self.make_task, self.announce = proposer, make_task, announce
         self.num_trials = num_trials
         self.tasks: dict[str, tuple[Proposal, Task]] = {}  # by Tune's trial id
         self.counts = {"completed": 0, "pruned": 0, "failed": 0}
 
     @property
     def study_folder(self) -> Path:
-        return self.search.folder
+        return self.proposer.folder
 
     def propose(self, tune_id: str) -> dict:
-        proposal = self.search.ask()
+        proposal = self.proposer.ask()
         task = self.make_task(proposal)
         self.tasks[tune_id] = proposal, task
         return {"task": task, "stoppable": proposal.stoppable}
@@ -212,7 +212,7 @@ class Bridge:
         proposal, task = self.tasks[tune_id]
         if "started_at" not in result:
             task.write_row(status, reason, result)
-        self.search.tell(proposal.number, status, result)
+        self.proposer.tell(proposal.number, status, result)
         self.counts[status] += 1
         self.announce(self.line(proposal, status, reason, result))
 
@@ -225,9 +225,12 @@ class Bridge:
 
 def describe(proposal: Proposal) -> str:
     config = proposal.config
+    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
     if not config.uses_gan:
-        return "real only"
-    return f"{config.backbone} lstm {config.lstm_depth} gp {config.penalty_weight:g} ratio {config.synthetic_ratio:g}"
+        return f"{config.arm.replace('_', ' ')}{' only' if config.arm == 'real' else ''}{part}"
+    gan = f"{config.backbone} lstm {config.lstm_depth} gp {config.penalty_weight:g}"
+    only = " synthetic only" if config.training_images == "synthetic_only" else ""
+    return f"{gan} ratio {config.synthetic_ratio:g}{only}{part}"
 
 
 def measured(result: dict) -> str:

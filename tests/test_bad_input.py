@@ -81,7 +81,7 @@ def pretend_to_run(search, make_task, resources, num_trials, time_budget, announ
 def small_machine(command, monkeypatch):
     """Ray answers, with two CPUs and no GPU, and trials cost nothing."""
     monkeypatch.setattr("study.tune_driver.connect", lambda address: (2, 0.0))
-    monkeypatch.setattr("study.tune_driver.run_search", pretend_to_run)
+    monkeypatch.setattr("study.tune_driver.run_trials", pretend_to_run)
     monkeypatch.setattr(run_sweep, "warm_features", lambda config, prepared: None)
 
 
@@ -343,7 +343,7 @@ def test_damaged_row_is_named(command, study):
 def test_two_at_one_study(command, study):
     folder, arguments = study
     with FileLock(folder / "driver.lock"):
-        assert f"another run_sweep.py is at work on {folder}" in command.refused(*arguments, "--resume")
+        assert f"another command is at work on {folder}" in command.refused(*arguments, "--resume")
 
 
 # ---- machines

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from results.schema import HISTORY, TRIALS
+from results.schema import HISTORY, TABLES, TRIALS
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
@@ -139,6 +139,68 @@ def test_given_again_it_names_resume_which_adds_only_what_is_new(finished):
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     after = rows_on_disk(study)
     assert after.keys() - before.keys() == {"paper-002"} and before.items() <= after.items()
+
+
+# ---- confirmed over a new seed and all arms
+
+
+@pytest.fixture(scope="module")
+def confirmed(finished):
+    """(the ended process, the study's folder, the command) of a confirmation of one trial with one seed."""
+    _, study = finished
+    command = [sys.executable, "study/confirm.py", str(study), "--trials", "paper-000", "--seeds", "1"]
+    command += ["--ratios", "0.5", "--fractions", "0.5"]
+    return run(command), study, command
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_confirmation_runs_every_arm(confirmed):
+    process, study, _ = confirmed
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stderr == "" and "ended            10 completed, 0 failed" in process.stdout.splitlines()
+    trials = pd.read_parquet(study / "trials").query("phase == 'confirm'")
+    arms = trials.query("training_fraction == 1 and split_protocol == 'grouped'")["arm"]
+    assert sorted(arms) == [
+        "real", "real_and_synthetic_0.5", "real_and_synthetic_1", "real_oversampled_1", "real_unaugmented",
+        "synthetic_only_1",
+    ]  # fmt: skip
+    assert trials["seed"].eq(1).all() and trials["status"].eq("completed").all()
+    assert trials.set_index("arm")["num_train_real"]["synthetic_only_1"] == 0
+    leaked = trials.groupby("split_protocol")["num_leaked_test"].max()
+    assert leaked["grouped"] == 0 < leaked["random"]
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_confirmation_fills_every_table(confirmed):
+    _, study, _ = confirmed
+    for name, schema in TABLES.items():
+        table = pd.read_parquet(study / name)
+        assert list(table.columns) == schema.names and len(table), name
+    predictions = pd.read_parquet(study / "predictions")
+    clean = predictions.query("side == 'test' and corruption == 'none'")
+    assert (clean.groupby("trial_id").size() == clean["image_id"].nunique()).sum() >= 8
+    assert predictions["corruption"].nunique() == 7
+    comparisons = pd.read_parquet(study / "comparisons")
+    assert (comparisons["ci_low"] <= comparisons["difference"]).all()
+    assert (comparisons["difference"] <= comparisons["ci_high"]).all()
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_confirmation_given_again_runs_nothing_twice(confirmed):
+    _, study, command = confirmed
+    before = rows_on_disk(study)
+    again = run(command)
+    assert again.returncode == 0 and "10 are done" in again.stdout and "starting Ray" not in again.stdout
+    assert rows_on_disk(study) == before
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_report_of_the_confirmed_study(confirmed):
+    _, study, _ = confirmed
+    process = run([sys.executable, "results/report.py", str(study)])
+    assert process.returncode == 0, process.stdout + process.stderr
+    page = (study / "report" / "report.html").read_text()
+    assert "SAMPLE DATA" in page.upper() and "http://" not in page.replace("http://www.w3.org", "")
 
 
 # ---- ended by a signal, and gone on with

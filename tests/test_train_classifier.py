@@ -10,6 +10,7 @@ from test_train_gan import Crash, ignore, same, stored, untimed
 from data_utils.dataset import Dataset
 from results.schema import HISTORY, TRIALS
 from study.config import TrialConfig, make_config
+from study.test_sets import Condition
 from study.train_classifier import predict, train_classifier
 from study.train_gan import Diverged
 
@@ -77,7 +78,7 @@ def test_resumed_from_the_previous_checkpoint_when_the_newest_is_damaged(config,
 def test_dropout_and_seed_reach_the_weights(config, phantoms, whole, tmp_path):
     expected = stored(tmp_path / "whole")["model"]
     changes = {"dropout": 0.1, "seed": 1, "rotation": 90.0, "zoom": 0.5, "contrast": 0.5, "weight_decay": 0.5}
-    changes |= {"classifier_lr": 1e-3, "classifier_batch_size": 8}
+    changes |= {"classifier_lr": 1e-3, "classifier_batch_size": 8, "classifier_flip": False}
     for field, value in changes.items():
         run(config.model_copy(update={field: value}), phantoms, tmp_path / field)
         assert not same(stored(tmp_path / field)["model"], expected), field
@@ -87,7 +88,7 @@ def test_two_colours_are_learnt(config, two_colours, tmp_path):
     result, reports = run(config.model_copy(update={"classifier_epochs": 8}), two_colours, tmp_path)
     assert result["test_auroc"] > 0.95 and result["test_accuracy"] > 0.9
     assert reports[-1]["training_loss"] < reports[0]["training_loss"]
-    assert result.keys() <= set(TRIALS.names) and reports[0].keys() <= set(HISTORY.names)
+    assert result.keys() <= {*TRIALS.names, "predictions"} and reports[0].keys() <= set(HISTORY.names)
 
 
 def test_the_best_epoch_on_validation_is_kept(config, phantoms, tmp_path):
@@ -103,9 +104,25 @@ def test_test_labels_decide_nothing_but_test_columns(config, phantoms, whole, tm
     labels[on_test] = 1 - labels[on_test]
     result, reports = run(config, dataclasses.replace(phantoms, labels=labels), tmp_path / "other")
     changed = {name for name, value in result.items() if value != whole[0][name]}
-    assert {"test_auroc", "test_accuracy"} <= changed and all(name.startswith("test_") for name in changed)
+    assert {"test_auroc", "test_accuracy"} <= changed
+    assert all(name.startswith("test_") for name in changed - {"predictions"})
+    without_labels = [[{**row, "label": None} for row in r["predictions"]] for r in (result, whole[0])]
+    assert without_labels[0] == without_labels[1]
     assert reports == whole[1]
     assert same(stored(tmp_path / "other"), stored(tmp_path / "whole"))
+
+
+def test_more_tests_are_predicted_and_decide_nothing(config, phantoms, whole, tmp_path):
+    train = phantoms.side("train")
+    result = train_classifier(config, phantoms, lambda entry: None, tmp_path, [(Condition("external"), train)])
+    rows, external = result["predictions"], [row for row in result["predictions"] if row["side"] == "external"]
+    assert [row["image_id"] for row in external] == train.image_ids.tolist()
+    assert all(0 <= row["probability"] <= 1 for row in external)
+    assert {name: v for name, v in result.items() if name not in ("predictions", "classifier_seconds")} == {
+        name: v for name, v in whole[0].items() if name not in ("predictions", "classifier_seconds")
+    }
+    assert rows[: -len(external)] == whole[0]["predictions"]
+    assert {row["corruption"] for row in rows} == {"none"} and {row["strength"] for row in rows} == {0}
 
 
 def test_the_test_side_is_read_once_and_last(config, phantoms, tmp_path):

@@ -9,7 +9,8 @@ from study import trial
 from study.config import ConfigError, TrialConfig, make_config
 from study.execute import execute
 from study.record import Task, data_columns
-from study.trial import SYNTHETIC_GROUP, check_fits, mix, run_trial
+from study.training_set import SYNTHETIC_GROUP, mix
+from study.trial import check_fits, run_trial
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,9 +34,9 @@ def training_sets(monkeypatch) -> list:
     """The data sets that classifiers are trained on."""
     seen, train_classifier = [], trial.train_classifier
 
-    def spy(config, dataset, report, resume_from):
+    def spy(config, dataset, report, resume_from, more_tests):
         seen.append(dataset)
-        return train_classifier(config, dataset, report, resume_from)
+        return train_classifier(config, dataset, report, resume_from, more_tests)
 
     monkeypatch.setattr(trial, "train_classifier", spy)
     return seen
@@ -45,7 +46,8 @@ def test_with_the_real_feature_extractor(phantoms, tiny_settings, tmp_path):
     """Both trials measured with EfficientNet-Lite0: complete, equal for equal seeds, on any store."""
     entries = []
     first = run(tiny_settings, phantoms, tmp_path / "first", entries.append)
-    assert first.keys() <= set(TRIALS.names)
+    assert first.keys() <= {*TRIALS.names, "predictions"}
+    assert len(first["predictions"]) == first["validation_num_images"] + first["test_num_images"]
     assert [(entry["stage"], entry["epoch"]) for entry in entries] == [
         ("gan", 1), ("gan", 2), ("classifier", 1), ("classifier", 2),
     ]  # fmt: skip

@@ -129,7 +129,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
     assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: worker died"]
     assert trials.loc["paper-000", ["frechet_distance", "gan_epoch", "num_fake"]].tolist() == [250.0, 2, 96]
-    states = [trial.state for trial in bridge.search.study.trials]
+    states = [trial.state for trial in bridge.proposer.study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
     assert bridge.counts == {"completed": 1, "pruned": 1, "failed": 1}
     assert [line.split()[:3] for line in bridge.lines] == [
@@ -141,4 +141,4 @@ def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
     bridge.propose("a")
     Rows(bridge, new_scheduler()).on_trial_complete(1, [], ATrial("a", {"epoch": 2, "frechet_distance": 250.0}))
     assert read_trials(tmp_path).empty
-    assert [trial.state for trial in bridge.search.unfinished()] == [TrialState.RUNNING]
+    assert [trial.state for trial in bridge.proposer.unfinished()] == [TrialState.RUNNING]

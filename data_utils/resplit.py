@@ -1,0 +1,28 @@
+"""The same prepared images under the other split protocol, to measure what leakage is worth."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data_utils.parquet_file import read_table, write_table
+from data_utils.prepare import SPLITS
+
+
+def resplit(path: Path, protocol: str) -> tuple[Path, str]:
+    """Write the images of a prepared file, split by `protocol` ("grouped" or "random"), beside it.
+
+    Returns path and fingerprint of the new file, which follow from the old one's: no photograph is read again. The
+    groups are those of the old file, near-duplicates merged. Raises DataError for a damaged file, and where the
+    groups are too few or too large to be split.
+    """
+    table, metadata = read_table(path)
+    labels, groups = table["label"].to_numpy().astype(np.int64), table["group"].to_numpy(zero_copy_only=False)
+    split = SPLITS[protocol](labels, groups, metadata["split_seed"])
+    fingerprint = hashlib.sha256(f"{metadata['fingerprint']} {protocol}".encode()).hexdigest()[:16]
+    columns = {name: table[name].combine_chunks() for name in table.schema.names}
+    columns["split"] = pa.array(split.tolist())
+    new = path.with_name(f"{fingerprint}.parquet")
+    write_table(new, columns, metadata | {"fingerprint": fingerprint, "split_protocol": protocol})
+    return new, fingerprint

@@ -1,0 +1,176 @@
+"""Re-run the best trials of a search and the paper's over new seeds and arms, and test what they claim.
+
+    python study/confirm.py runs/sample-smoke --top 3 --seeds 5
+    python study/confirm.py runs/sample-smoke --trials paper-000 search-007 --seeds 3
+"""
+
+import sys
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+from results.estimates import write_evidence
+
+from data_utils.dataset import Dataset, load_dataset
+from data_utils.prepare import prepare
+from data_utils.sources import DataError
+from models.feature_extractor import ExtractorUnavailable
+from results.tables import TableError, read_trials
+from study.arguments import parse_confirm_arguments
+from study.audit import audit_study, write_subgroups
+from study.config import ConfigError, TrialConfig, make_config
+from study.confirmation import Confirmation, Protocol, choose_trials, plan
+from study.gan_quality import warm_features
+from study.progress import Announcer
+from study.record import study_columns
+from study.reproduce import row_config
+from study.resources import share_out
+from study.search import Proposal
+from study.settings import hold, stored_settings
+from study.tasks import TaskMaker
+from study.trial import check_fits
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+DATA_COLUMNS = (
+    "data_fingerprint", "data_layout", "is_sample_data", "split_protocol", "split_seed", "num_near_duplicates",
+    "num_skipped_files", "negative_class", "positive_class",
+)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = parse_confirm_arguments(arguments)
+    try:
+        return confirm(options)
+    except (ConfigError, DataError, TableError, ExtractorUnavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; trials that had ended are kept, and the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def confirm(options: Namespace) -> int:
+    """Run what has no row yet, then fill the tables of evidence."""
+    study = options.study.expanduser().absolute()
+    settings = stored_settings(study)
+    base, trials = make_config(settings["config"]), read_trials(study)
+    sources = chosen_configs(trials, settings["objective"], options)
+    protocol = Protocol(options.seeds, options.ratios, options.fractions)
+    proposals = plan(sources, base, protocol, settings["split_protocol"])
+    waiting = [proposal for proposal in proposals if proposal.trial_id not in set(trials["trial_id"])]
+    print(describe(sources, proposals, len(proposals) - len(waiting)), flush=True)
+    dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
+    check_proposals(waiting, len(dataset.side("train").labels), options.workers_per_trial)
+    if options.dry_run:
+        return 0
+    external = prepare_external(options, dataset)
+    columns = study_columns(settings["preset"], settings["objective"])
+    columns |= {name: trials.iloc[0][name] for name in DATA_COLUMNS}
+    announce = Announcer()
+    with hold(study):
+        confirmation = Confirmation(study, base, waiting)
+        if waiting and run(options, confirmation, dataset, columns, external, announce):
+            print("interrupted; the same command goes on")
+            return EXIT_INTERRUPTED
+        return write_findings(study, options.subgroups, dataset, announce)
+
+
+def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> dict[str, TrialConfig]:
+    """Id -> config of the trials to confirm, the best by validation first."""
+    rows = trials.set_index("trial_id", drop=False)
+    chosen = choose_trials(trials, objective, options.top, options.trials)
+    return {name: row_config(rows.loc[name].to_dict()) for name in chosen}
+
+
+def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_done: int) -> str:
+    """What is run, in a few lines."""
+    lines = [f"confirming   {len(sources)} trials of the search, with new seeds"]
+    lines += [
+        f"  {name:<12} {config.backbone}, lstm {config.lstm_depth}, penalty {config.penalty_weight:g}, "
+        f"ratio {config.synthetic_ratio:g}"
+        for name, config in sources.items()
+    ]
+    lines.append(f"trials       {len(proposals)}, of which {num_done} are done")
+    lines += [f"  {number:3d} x {name}" for name, number in Counter(map(condition, proposals)).items()]
+    return "\n".join(lines)
+
+
+def condition(proposal: Proposal) -> str:
+    """Arm, part of the data and split, in words."""
+    config = proposal.config
+    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
+    return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
+
+
+def prepared_file(study: Path, fingerprint: str) -> Path:
+    """The prepared data of a study; ConfigError where it is not there."""
+    path = study.parent / "prepared" / f"{fingerprint}.parquet"
+    if not path.exists():
+        raise ConfigError(f"the prepared data {path} is missing; prepare it again with the command of the study")
+    return path
+
+
+def check_proposals(proposals: list[Proposal], num_train: int, num_workers: int) -> None:
+    """ConfigError, before anything runs, where a part of the training set is too small for a batch."""
+    for proposal in proposals:
+        try:
+            check_fits(proposal.config, int(num_train * proposal.config.training_fraction), num_workers)
+        except ConfigError as error:
+            raise ConfigError(f"{condition(proposal)}: {error}; or choose other --fractions or --ratios") from None
+
+
+def prepare_external(options: Namespace, dataset: Dataset) -> Path | None:
+    """The prepared file of `--test-data`, said on the terminal."""
+    if options.test_data is None:
+        return None
+    size, folder = dataset.images.shape[-1], dataset.path.parent
+    flags = {"positive": options.positive, "group_pattern": options.group_pattern}
+    external = prepare(options.test_data, folder, image_size=size, **flags)
+    print(f"external test set, all {sum(map(sum, external.counts.values()))} images\n{external.describe()}", flush=True)
+    return external.path
+
+
+def run(
+    options: Namespace,
+    confirmation: Confirmation,
+    dataset: Dataset,
+    columns: dict,
+    external: Path | None,
+    announce: Announcer,
+) -> bool:
+    """Run the waiting trials on Ray; returns whether they were interrupted."""
+    from study.tune_driver import connect, run_trials  # Ray takes seconds to import: not for --help
+
+    announce("starting Ray")
+    cpus, gpus = connect(options.address)
+    waiting = len(confirmation.waiting)
+    resources = share_out(cpus, gpus, waiting, options.workers_per_trial, options.gpus_per_trial)
+    announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
+    warm_features(confirmation.base, dataset)
+    make_task = TaskMaker(confirmation.folder, dataset.path, columns, resources, more_tests=True, external=external)
+    return run_trials(confirmation, make_task, resources, waiting, None, announce)
+
+
+def write_findings(study: Path, subgroups: Path | None, dataset: Dataset, announce: Announcer) -> int:
+    """Audit the GANs, then estimates and comparisons; returns the exit code."""
+    announce("auditing the GANs")
+    audit_study(study, announce)
+    if subgroups:
+        write_subgroups(study, subgroups, dataset)
+    announce("estimates and comparisons")
+    write_evidence(study)
+    trials = read_trials(study)
+    ended = Counter(trials.loc[trials["phase"] == "confirm", "status"])
+    shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
+    print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
+    for name in ("trials", "predictions", "generator_metrics", "estimates", "comparisons"):
+        print(f"{name:<16} {shown / name}")
+    print(f"{'to read it':<16} python results/report.py {shown}")
+    return int(ended["completed"] == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
