@@ -16,20 +16,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.metric_prc import prc_features_to_metric
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchvision.utils import make_grid
 
 from models.feature_extractor import FeatureExtractor
 from study.checkpoint import write_atomically
+from study.distribution_metrics import frechet_distance, inception_score, kernel_distance, precision_recall
 
 SSIM_WINDOW = 11  # pixels; torchmetrics' default Gaussian window
 # An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
 MAX_PSNR = 10 * math.log10(255**2 * 12)  # 58.9 dB
-PRC_NEIGHBOURS = 3  # Kynkaanniemi et al. (2019), section 3
 
 
 @dataclass(frozen=True)
@@ -126,9 +122,9 @@ def _quality_metrics(fake, validation, train, extractor_name, seed):
         "frechet_distance": distance,
         "fid": distance if extractor_name == "inception" else None,
         "frechet_floor": _frechet_floor(len(fake), validation, train, generator),
-        **_kernel_distance(fake, validation, seed),
-        "inception_score": _inception_score(fake),
-        "inception_score_real": _inception_score(validation),
+        **kernel_distance(fake.features, validation.features, seed),
+        "inception_score": inception_score(fake.logits),
+        "inception_score_real": inception_score(validation.logits),
         **_manifold(fake, validation),
         **_real_or_fake(fake, validation, train, generator),
         **_pairwise(fake, train, fake_nearest, ""),
@@ -143,25 +139,6 @@ def _enough(least: int, *sets: ImageFeatures) -> bool:
     return all(len(images) >= least for images in sets)
 
 
-def frechet_distance(fake: torch.Tensor, real: torch.Tensor) -> float:
-    """Frechet distance of two Gaussians fitted to features (N, D) and (M, D); Heusel et al. (2017), equation 6.
-
-    With A, B the centred features, the trace of sqrt(cov(A) cov(B)) is the sum of the singular values of A B^T over
-    sqrt((N-1)(M-1)): exact, and for fewer images than features faster than eigenvalues of D x D matrices.
-    Raises ValueError for fewer than two images on a side.
-    """
-    if min(len(fake), len(real)) < 2:
-        raise ValueError(f"a Frechet distance needs two images on each side, not {len(fake)} and {len(real)}")
-    fake, real = fake.double().cpu(), real.double().cpu()
-    if min(len(fake), len(real)) > fake.shape[1]:
-        statistics = fid_features_to_statistics(fake), fid_features_to_statistics(real)
-        return fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
-    shift = fake.mean(0) - real.mean(0)
-    fake, real = ((x - x.mean(0)) / math.sqrt(len(x) - 1) for x in (fake, real))
-    trace = torch.linalg.svdvals(fake @ real.T).sum()
-    return (shift.square().sum() + fake.square().sum() + real.square().sum() - 2 * trace).item()
-
-
 def _frechet_floor(count, validation, train, generator):
     if len(train) < count or count < 2 or len(validation) < 2:
         return None
@@ -169,32 +146,12 @@ def _frechet_floor(count, validation, train, generator):
     return frechet_distance(train.features[chosen], validation.features)
 
 
-def _kernel_distance(fake, real, seed):
-    size = min(len(fake), len(real), 2000) // 2
-    if size < 2:
-        return {"kid_mean": None, "kid_std": None}
-    kid = kid_features_to_metric(
-        fake.features, real.features, kid_subsets=100, kid_subset_size=size, rng_seed=seed, verbose=False
-    )
-    return {"kid_mean": kid["kernel_inception_distance_mean"], "kid_std": kid["kernel_inception_distance_std"]}
-
-
-def _inception_score(images):
-    if images.logits is None or len(images) < 2:
-        return None
-    return isc_features_to_metric(images.logits, splits=1)["inception_score_mean"]
-
-
 def _manifold(fake, real):
-    if not _enough(PRC_NEIGHBOURS + 1, fake, real):
-        return dict.fromkeys(["manifold_precision", "manifold_recall", "manifold_f1"])
-    prc = prc_features_to_metric(
-        fake.features.double(), real.features.double(), prc_neighborhood=PRC_NEIGHBOURS, verbose=False
-    )
+    scores = precision_recall(fake.features, real.features)
     return {
-        "manifold_precision": prc["precision"],
-        "manifold_recall": prc["recall"],
-        "manifold_f1": prc["f_score"],
+        "manifold_precision": scores["precision"],
+        "manifold_recall": scores["recall"],
+        "manifold_f1": scores["f_score"],
     }
 
 

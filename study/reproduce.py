@@ -15,11 +15,11 @@ from data_utils.dataset import load_dataset
 from data_utils.sources import DataError
 from models.feature_extractor import ExtractorUnavailable
 from results.leaderboard import leaderboard
-from results.schema import TRIALS
 from results.tables import TableError, read_trials
-from study.config import ConfigError, TrialConfig, make_config
+from study.config import ConfigError
 from study.execute import execute
 from study.record import Task, code_version, commit, hardware
+from study.stored_trial import prepared_file, row_config
 
 METRICS = (
     *("frechet_first", "frechet_distance", "frechet_floor", "fid", "kid_mean", "inception_score"),
@@ -71,9 +71,7 @@ def choose_row(study: Path, best: str | None, trial_id: str | None) -> dict:
 def reproduce(study: Path, row: dict) -> int:
     """Run the row's trial from scratch in a temporary folder and compare."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    prepared = study.absolute().parent / "prepared" / f"{row['data_fingerprint']}.parquet"
-    if not prepared.exists():
-        raise ConfigError(f"the prepared data {prepared} is missing; prepare it again with the command of the study")
+    prepared = prepared_file(study, row["data_fingerprint"])
     config = row_config(row)
     load_dataset(prepared, config.image_size)  # raises for a damaged file
     print(f"trial        {row['trial_id']} of {study}")
@@ -93,13 +91,6 @@ def reproduce(study: Path, row: dict) -> int:
     if again["status"] != "completed":
         raise ConfigError(f"the trial failed here: {again['reason']}")
     return compare(row, again)
-
-
-def row_config(row: dict) -> TrialConfig:
-    """The config that a row was made with."""
-    integer = {field.name for field in TRIALS if str(field.type) == "int64"}
-    values = {name: row[name] for name in TrialConfig.model_fields}
-    return make_config({name: int(value) if name in integer else value for name, value in values.items()})
 
 
 def print_entry(entry: dict) -> None:

@@ -1,0 +1,53 @@
+"""How different a generator's images are from each other, and whether it has collapsed to one image or a few."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Parts of the real images' values. Blurred and noisy photographs and six of seven GANs stayed well above; one image
+# with noise had 0.05 (pixels) and 0.2 (features) of their mean distance. The seventh GAN, whose images visibly repeat a
+# few motifs, had 0.2 of their separation.
+LEAST_DIVERSITY = 0.5
+LEAST_SEPARATION = 0.25
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean distance between two images, and median distance of an image to its nearest one of another group."""
+
+    mean: float
+    nearest: float
+
+
+def spread(vectors: Tensor, groups: Tensor) -> Spread | None:
+    """Spread of vectors (N, D) of the groups (N,); None for fewer than two groups."""
+    if len(groups.unique()) < 2:
+        return None
+    vectors = vectors.double()
+    distances = torch.cdist(vectors, vectors)
+    mean = distances.fill_diagonal_(0).sum() / (len(vectors) * (len(vectors) - 1))
+    nearest = distances.masked_fill(groups == groups[:, None], torch.inf).min(dim=1).values
+    return Spread(mean.item(), nearest.median().item())
+
+
+def diversity_ratio(synthetic: Spread | None, real: Spread | None) -> float | None:
+    """Mean distance of two synthetic images over that of two real ones."""
+    return synthetic.mean / real.mean if synthetic and real and real.mean > 0 else None
+
+
+def has_collapsed(synthetic: dict[str, Spread | None], real: dict[str, Spread | None]) -> bool:
+    """Whether images of one class have collapsed, from their spread in "features" and in "pixels".
+
+    To one image: the mean distance is under half of the real images' both in features, where all noise looks alike,
+    and in pixels, where smooth images do. To a few: the typical distance to the nearest sibling, as a part of the mean
+    distance (so that a generator of smooth images is not accused), is under a quarter of the real images'.
+    """
+    spaces = [(synthetic[name], real[name]) for name in ("features", "pixels")]
+    if any(ours is None or theirs is None for ours, theirs in spaces):
+        return False
+    to_one = all(ours.mean < LEAST_DIVERSITY * theirs.mean for ours, theirs in spaces)
+    to_few = any(
+        ours.nearest * theirs.mean < LEAST_SEPARATION * theirs.nearest * ours.mean for ours, theirs in spaces
+    )
+    return to_one or to_few
