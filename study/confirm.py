@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-from results.estimates import write_evidence
 
 from data_utils.dataset import Dataset, load_dataset
 from data_utils.prepare import prepare
 from data_utils.sources import DataError
 from models.feature_extractor import ExtractorUnavailable
+from results.estimates import write_evidence
 from results.tables import TableError, read_trials
 from study.arguments import parse_confirm_arguments
 from study.audit import audit_study, write_subgroups
@@ -24,10 +24,10 @@ from study.confirmation import Confirmation, Protocol, choose_trials, plan
 from study.gan_quality import warm_features
 from study.progress import Announcer
 from study.record import study_columns
-from study.reproduce import row_config
 from study.resources import share_out
 from study.search import Proposal
 from study.settings import hold, stored_settings
+from study.stored_trial import prepared_file, row_config
 from study.tasks import TaskMaker
 from study.trial import check_fits
 
@@ -103,14 +103,6 @@ def condition(proposal: Proposal) -> str:
     config = proposal.config
     part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
     return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
-
-
-def prepared_file(study: Path, fingerprint: str) -> Path:
-    """The prepared data of a study; ConfigError where it is not there."""
-    path = study.parent / "prepared" / f"{fingerprint}.parquet"
-    if not path.exists():
-        raise ConfigError(f"the prepared data {path} is missing; prepare it again with the command of the study")
-    return path
 
 
 def check_proposals(proposals: list[Proposal], num_train: int, num_workers: int) -> None:
