@@ -126,7 +126,7 @@ def _floor_choice(labels: Tensor, train_labels: Tensor) -> Tensor:
         places, count = (train_labels == label).nonzero()[:, 0], int((labels == label).sum())
         if count <= len(places):
             chosen.append(places[torch.randperm(len(places), generator=draws)[:count]])
-    return torch.cat(chosen)
+    return torch.cat(chosen) if chosen else train_labels[:0]
 
 
 def _metrics(synthetic: Sample, held_out: Sample, floor: Tensor) -> dict:
