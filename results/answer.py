@@ -10,6 +10,7 @@ from results.report_parts import AUDIT, CONFIRM
 # A family-wise error of 5 % is shared between the two outcomes, accuracy and AUROC; the p-values that are held against
 # it are already adjusted over arms.
 SIGNIFICANCE = 0.05 / 2
+NOTHING_FOUND = "no copying or collapse found"  # the audit's verdict on a GAN that passes
 OUTCOMES = ("accuracy", "auroc")
 HEADLINES = {
     frozenset(): "No evidence of a difference",
@@ -130,12 +131,15 @@ def _unconfirmed(evidence: Evidence) -> str:
     if best is None or baseline is None:
         return "Not answered: the search has not completed both a trial with and a trial without synthetic images."
     return (
-        f"Not answered yet: the best of the search on validation ({best.trial_id}, {best.synthetic_ratio:g} "
-        f"synthetic images a real one) reached test accuracy {best.test_accuracy:.3f} and AUROC {best.test_auroc:.3f}, "
-        f"real images alone {baseline.test_accuracy:.3f} and {baseline.test_auroc:.3f}, n = {best.test_num_images:.0f} images "
-        f"({best.test_num_positive:.0f} positive), but one seed, the best of a search, has no interval: "
-        f"`{CONFIRM}` repeats it over seeds."
+        f"Not answered yet: the best of the search on validation ({best.trial_id}, {best.synthetic_ratio:g} synthetic "
+        f"images a real one) reached {_scores(best)} on test, real images alone {_scores(baseline)}, "
+        f"n = {best.test_num_images:.0f} images ({best.test_num_positive:.0f} positive), but one seed, the best of a "
+        f"search, has no interval: `{CONFIRM}` repeats it over seeds."
     )
+
+
+def _scores(trial: pd.Series) -> str:
+    return f"accuracy {trial.test_accuracy:.3f} and AUROC {trial.test_auroc:.3f}"
 
 
 def image_quality(evidence: Evidence) -> str:
@@ -146,9 +150,9 @@ def image_quality(evidence: Evidence) -> str:
     gan = subject(evidence, rows)
     ours = rows[rows["model"] == gan]
     first = ours.iloc[0]
-    flagged = rows[rows["verdict"] != "no copying or collapse found"]
-    named = "; ".join(f"{row.model} seed {row.seed}: {row.verdict}" for row in flagged.itertuples())
-    verdict = f"flagged were {named}" if named else "none was found to copy training images or to have collapsed"
+    flagged = rows[rows["verdict"] != NOTHING_FOUND]
+    named = ", ".join(f"{row.model} seed {row.seed:.0f} {row.verdict}" for row in flagged.itertuples())
+    verdict = f"{len(flagged)} flagged ({named})" if named else "none was found to copy training images or to collapse"
     return (
         f"The images of GAN {gan} have a Frechet distance of {mean_sd(ours['frechet_distance'], '.1f')} over "
         f"{len(ours)} seed{'s' * (len(ours) > 1)} to held-out real images, where real images have "

@@ -100,14 +100,9 @@ def select(frame: pd.DataFrame, **values) -> pd.DataFrame:
 
 
 def arm_name(arm: str) -> str:
-    """An arm in words: "real_and_synthetic_0.5" is "real + 0.5 x synthetic"."""
-    names = {
-        "real": "real",
-        "real_unaugmented": "real, no augmentation",
-        "real_oversampled": "real, repeated",
-        "synthetic_only": "synthetic only",
-    }
-    return names.get(arm) or arm.replace("real_and_synthetic_", "real + ") + " x synthetic"
+    """An arm in words: "real_and_synthetic_0.5" is "real + synthetic, ratio 0.5"; what follows the name stays."""
+    arm = arm.replace("real_and_synthetic_", "real + synthetic, ratio ").replace("synthetic_only", "synthetic only")
+    return arm.replace("real_unaugmented", "real, no augmentation").replace("real_oversampled", "real, repeated")
 
 
 def read_evidence(study: Path) -> Evidence:

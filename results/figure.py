@@ -3,6 +3,7 @@
 import io
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import ClassVar
@@ -43,19 +44,24 @@ class Drawing:
     def wide(self) -> bool:
         return self.figure.get_figwidth() > SMALL[0]
 
+    @cached_property
+    def svg(self) -> str:
+        """The SVG file as matplotlib writes it, on a transparent ground."""
+        file = io.StringIO()
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
+        return file.getvalue()
+
     def save(self, folder: Path) -> None:
         """Write `<name>.png` and `<name>.svg`."""
+        (folder / f"{self.name}.svg").write_text(self.svg, encoding="utf-8")
         with matplotlib.rc_context(STYLE):
-            self.figure.savefig(folder / f"{self.name}.png", dpi=200, facecolor="white")
-            self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None}, facecolor="white")
+            self.figure.savefig(folder / f"{self.name}.png", dpi=150, facecolor="white")
 
     @property
     def inline(self) -> str:
         """The SVG element for the page: own ids, no size of its own, text and axes in the page's colour."""
-        file = io.StringIO()
-        with matplotlib.rc_context(STYLE):
-            self.figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
-        svg = file.getvalue()
+        svg = self.svg
         svg = svg[svg.index("<svg") :]
         svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
         svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{self.name}-", svg).replace(INK, "currentColor")

@@ -27,7 +27,7 @@ def reliability(evidence: Evidence) -> list[Drawing | Table | Note]:
         counts.plot((rows["low"] + rows["high"]) / 2, rows["num_images"], **look(number) | {"linewidth": 0.8})
     curve.plot([0, 1], [0, 1], color=OTHERS, linewidth=0.8, linestyle=":")
     curve.set(ylabel="share of positives")
-    counts.set(xlabel="probability of the positive class", ylabel="images", yscale="log")
+    counts.set(xlabel="probability of the positive class", ylabel="images", ylim=(0, None))
     legend_below(figure, curve)
     listed = "; ".join(
         f"{name} {len(pool)} predictions, mean probability {pool['probability'].mean():.3f}, "

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from results.answer import claimed_gain
 from results.evidence import Evidence, arm_name, select
-from results.figure import OTHERS, SMALL, WIDE, Drawing, legend_below, look, new_figure
+from results.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
 from results.report_parts import CONFIRM, Note
 
 FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
@@ -30,7 +30,7 @@ def differences(evidence: Evidence) -> Drawing | Note:
     if rows.empty:
         return Note("No arm was compared with real images alone yet.", CONFIRM)
     names = [f"{row.gan}: {arm_name(row.arm_a)}" for row in rows.itertuples()]
-    figure, (axes,) = new_figure((SMALL[0] * 1.5, 1.4 + 0.25 * len(rows)))
+    figure, (axes,) = new_figure((WIDE[0], 1.4 + 0.25 * len(rows)))
     low, high = claimed_gain()
     axes.axvspan(100 * low, 100 * high, color=look(1)["color"], alpha=0.3, linewidth=0, label="the paper's claim")
     axes.axvline(0, color=OTHERS, linewidth=1)
@@ -136,8 +136,10 @@ def robustness(evidence: Evidence) -> Drawing | Note:
             _with_interval(axis, points["strength"], points, number, name)
             listed.append(f"{corruption}, {name} {points['value'].iloc[0]:.3f} to {points['value'].iloc[-1]:.3f}")
         axis.set(title=corruption.replace("_", " "), xticks=range(4))
-    figure.supxlabel("strength", fontsize=9)
-    figure.supylabel("test AUROC", fontsize=9)
+    for axis in axes[-3:]:
+        axis.set_xlabel("strength")
+    for axis in axes[::3]:
+        axis.set_ylabel("test AUROC")
     legend_below(figure, axes[0], columns=3)
     alt = f"AUROC from strength 0 to 3: {'; '.join(listed)}."
     return Drawing("robustness", "Test images under worse conditions", alt, figure)
@@ -154,28 +156,38 @@ def _robustness_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
 
 def leakage(evidence: Evidence) -> Drawing | Note:
     """The same arm under the split by groups and under the random split, in AUROC."""
-    rows = select(
-        evidence.estimates, side="test", corruption="none", subgroup=None, metric="auroc", training_fraction=1.0
-    )
-    both = rows.groupby(["arm", "classifier_key"])["split_protocol"].transform("nunique") == 2
-    rows = rows[both].sort_values(["split_protocol", "arm"])
+    rows = _both_splits(evidence)
     if rows.empty:
         return Note("No arm was trained under the other split yet.", CONFIRM)
     figure, (axes,) = new_figure()
     names = list(dict.fromkeys(rows["arm"]))
     for number, (protocol, group) in enumerate(rows.groupby("split_protocol")):
         places = group["arm"].map(names.index) + 0.12 * (2 * number - 1)
-        _with_interval(axes, places, group, number, f"{protocol} split", linestyle="")
-    axes.set(ylabel="test AUROC", xlim=(-0.5, len(names) - 0.5))
-    axes.set_xticks(range(len(names)), [arm_name(name) for name in names])
+        error = _errors(group)
+        axes.errorbar(group["value"], places, xerr=error, label=f"{protocol} split", **look(number) | {"linestyle": ""})
+    axes.set(xlabel="test AUROC", ylim=(-0.5, len(names) - 0.5))
+    axes.set_yticks(range(len(names)), [arm_name(name).replace(", ", ",\n") for name in names])
     legend_below(figure, axes)
     listed = "; ".join(f"{arm_name(row.arm)}, {row.split_protocol} split {row.value:.3f}" for row in rows.itertuples())
     return Drawing("leakage", "Leakage: what a random split adds", f"AUROC of {listed}.", figure)
 
 
-def _with_interval(axes: Axes, x: pd.Series, rows: pd.DataFrame, number: int, label: str, **style) -> None:
-    error = [(rows["value"] - rows["ci_low"]).clip(0), (rows["ci_high"] - rows["value"]).clip(0)]
-    axes.errorbar(x, rows["value"], yerr=error, capsize=2, elinewidth=0.8, label=label, **look(number) | style)
+def _both_splits(evidence: Evidence) -> pd.DataFrame:
+    """AUROC of the arms that were trained under both splits."""
+    if evidence.choice is None:
+        return evidence.estimates.iloc[:0]
+    conditions = {"metric": "auroc", "corruption": "none", "subgroup": None, "training_fraction": 1.0}
+    rows = pd.concat(evidence.estimates_of(arm, **conditions) for arm in evidence.estimates["arm"].unique())
+    return rows[rows.groupby("arm")["split_protocol"].transform("nunique") == 2].sort_values(["split_protocol", "arm"])
+
+
+def _errors(rows: pd.DataFrame) -> list[pd.Series]:
+    """The interval's reach below and above the value; a bar is left out where there is no interval."""
+    return [(rows["value"] - rows["ci_low"]).clip(0), (rows["ci_high"] - rows["value"]).clip(0)]
+
+
+def _with_interval(axes: Axes, x: pd.Series, rows: pd.DataFrame, number: int, label: str) -> None:
+    axes.errorbar(x, rows["value"], yerr=_errors(rows), capsize=2, elinewidth=0.8, label=label, **look(number))
 
 
 def _written(metric: str) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from results.evidence import Evidence, select
 from results.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
-from results.report_parts import AUDIT, Note, Picture
+from results.report_parts import Picture
 from results.tables import TableError
 
 PADDING = 2  # pixels between the images of a grid
@@ -31,8 +31,8 @@ def pictured_gans(evidence: Evidence) -> pd.DataFrame:
     return trials.drop_duplicates("name").sort_values(["confirms", "name"]).reset_index(drop=True)
 
 
-def model_pictures(evidence: Evidence, gan: pd.Series, show_real: bool) -> list[Picture | Drawing | Note]:
-    """Everything there is to see of one GAN, a row of `pictured_gans`."""
+def model_pictures(evidence: Evidence, gan: pd.Series, show_real: bool) -> list[Picture | Drawing]:
+    """What there is to see of one GAN, a row of `pictured_gans`."""
     folder = evidence.study / "gans" / gan["gan_key"]
     network = f"{gan['backbone']}, {gan['lstm_depth']:.0f} LSTM layers, seed {gan['seed']:.0f}"
     classes = f"upper row {gan['negative_class']}, lower row {gan['positive_class']}"
@@ -44,8 +44,6 @@ def model_pictures(evidence: Evidence, gan: pd.Series, show_real: bool) -> list[
     neighbours = select(evidence.neighbours, gan_key=gan["gan_key"], feature_extractor=gan["feature_extractor"])
     if len(neighbours):
         parts += [_closest(evidence, gan, folder / "closest.png", neighbours, show_real), _distances(gan, neighbours)]
-    else:
-        parts.append(Note(f"{name} was not audited for copies yet.", AUDIT))
     return [part for part in parts if part]
 
 
@@ -57,7 +55,7 @@ def _picture(path: Path, caption: str) -> Picture | None:
 
 
 def _closest(evidence: Evidence, gan: pd.Series, path: Path, neighbours: pd.DataFrame, show_real: bool):
-    rows = select(neighbours, kind="synthetic").nsmallest(CLOSEST, "feature_distance")
+    rows = select(neighbours, kind="synthetic").sort_values("number").head(CLOSEST)
     distances = ", ".join(f"{distance:.1f}" for distance in rows["feature_distance"])
     caption = f"The {len(rows)} synthetic images of {gan['name']} nearest to a training image (distances {distances})"
     if not show_real:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
-from matplotlib import colormaps
 
 from results.evidence import Evidence
 from results.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
@@ -83,7 +82,7 @@ def importance(study: optuna.Study) -> Drawing | Note:
     order = columns.mean(axis=1).sort_values().index
     figure, (axes,) = new_figure()
     for number, name in enumerate(columns):
-        places = np.arange(len(order)) + 0.4 * (len(columns) - 1) * (0.5 - number)
+        places = np.arange(len(order)) + 0.4 * (columns.shape[1] - 1) * (0.5 - number)
         axes.barh(places, columns.loc[order, name], height=0.38, color=look(number)["color"], label=name)
     axes.set(xlabel="importance (sums to 1)")
     axes.set_yticks(np.arange(len(order)), [_written(name) for name in order])
@@ -112,17 +111,23 @@ def importances(study: optuna.Study) -> pd.DataFrame:
 
 
 def parallel(trials: pd.DataFrame, parameters: list[str]) -> Drawing:
-    """A line a trial across its parameters to its validation AUROC, which also colours it."""
+    """A line a trial across its parameters to its validation AUROC, the best quarter coloured."""
     trials = trials.dropna(subset="validation_auroc").sort_values("validation_auroc")
     figure, (axes,) = new_figure(WIDE)
     columns = [*parameters, "validation_auroc"]
     places = {name: _places(trials[name]) for name in columns}
     lines = np.array([places[name] for name in columns])  # columns x trials
-    for line in lines.T:
-        axes.plot(line, color=colormaps["cividis"](line[-1] * 0.9), linewidth=1.2, alpha=0.9)
+    best_quarter = len(trials) - max(1, len(trials) // 4)
+    for number, line in enumerate(lines.T):
+        style = (
+            {"color": look(1)["color"], "zorder": 3} if number >= best_quarter else {"color": OTHERS, "linewidth": 0.8}
+        )
+        label = {0: "other trials", len(trials) - 1: "the best quarter on validation"}.get(number)
+        axes.plot(line, label=label, **style)
     axes.set_xticks(range(len(columns)), [_written(name).replace(" ", "\n") for name in columns])
     axes.set_yticks([])
-    axes.grid(axis="y", visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    legend_below(figure, axes)
     for place, name in enumerate(columns):
         for value, height in dict(zip(trials[name], places[name], strict=True)).items():
             if height in (0.0, 1.0) or trials[name].nunique() <= 5:
@@ -148,11 +153,14 @@ def slices(trials: pd.DataFrame, parameters: list[str]) -> Drawing:
     rows = -(-len(parameters) // 4)
     figure, axes = new_figure((WIDE[0], 2.3 * rows), rows, 4, sharey=True)
     for axis, name in zip(axes, parameters, strict=False):
-        values = trials[name].astype(str) if trials[name].dtype == object else trials[name]
+        values = (
+            trials[name]
+            if pd.api.types.is_numeric_dtype(trials[name])
+            else trials[name].str.replace("netv2", "net\nv2")
+        )
         axis.plot(values, trials["validation_auroc"], "o", color=look(0)["color"], alpha=0.7)
         axis.set_xlabel(_written(name))
         axis.margins(x=0.15)
-        axis.tick_params(axis="x", labelrotation=20)
     for axis in axes[len(parameters) :]:
         axis.set_axis_off()
     figure.supylabel("validation AUROC", fontsize=9)

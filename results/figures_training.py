@@ -23,9 +23,10 @@ def training_figures(evidence: Evidence) -> list[Drawing | Note]:
 def gan_history(evidence: Evidence) -> pd.DataFrame:
     """Reports of each GAN once, with the columns model (the trial of the search it belongs to) and run (the GAN)."""
     trials = evidence.trials[_comparable(evidence)]
-    keys = trials.set_index("trial_id")[["gan_key", "confirms"]]
     reports = evidence.history[evidence.history["stage"] == "gan"].drop(columns="gan_key")
-    reports = reports.join(keys, on="trial_id", how="inner").sort_values(["trial_id", "epoch"])
+    reports = reports.merge(trials[["trial_id", "gan_key", "confirms"]], on="trial_id").sort_values(
+        ["trial_id", "epoch"]
+    )
     reports["run"] = reports["gan_key"].fillna(reports["trial_id"])  # a stopped GAN has no key in its row
     reports = reports.drop_duplicates(["run", "epoch"])
     first = reports.groupby("run")["trial_id"].transform("first")
@@ -36,8 +37,8 @@ def classifier_history(evidence: Evidence) -> pd.DataFrame:
     """Reports of each classifier, with the columns model (its arm, or its trial before confirmation) and run."""
     trials = evidence.main if evidence.choice else evidence.searched
     models = trials["arm"].map(arm_name) if evidence.choice else trials["trial_id"]
-    models = pd.Series(models.to_numpy(), trials["trial_id"], name="model")
-    reports = evidence.history[evidence.history["stage"] == "classifier"].join(models, on="trial_id", how="inner")
+    reports = evidence.history[evidence.history["stage"] == "classifier"]
+    reports = reports.merge(trials[["trial_id"]].assign(model=models), on="trial_id")
     return reports.assign(run=reports["trial_id"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 import matplotlib
 
-from results.answer import answer
+from results.answer import answer, limits
 from results.evidence import Evidence, read_evidence
 from results.figure import STYLE, Drawing
 from results.figures_calibration import reliability
@@ -21,13 +21,13 @@ from results.figures_generator import model_pictures, pictured_gans
 from results.figures_search import search_figures
 from results.figures_training import training_figures
 from results.published import auroc_statement
-from results.report_parts import RESUME, Note, Section, Table
+from results.report_parts import AUDIT, RESUME, Note, Section, Table
 from results.report_tables import (
     budget_table,
     comparisons_table,
-    confirmed_table,
+    confirmed_tables,
     ended_table,
-    generator_table,
+    generator_tables,
     run_table,
     search_table,
     share_table,
@@ -51,13 +51,13 @@ def sections(evidence: Evidence, show_real: bool) -> Iterator[Section]:
     yield Section(
         "leaderboard", "Leaderboard",
         "Ranked on validation images; test images were read once, at the end of a trial. " + auroc_statement() + ".",
-        [*search_table(evidence), confirmed_table(evidence)],
+        [*search_table(evidence), *confirmed_tables(evidence)],
     )  # fmt: skip
     yield Section(
         "images", "Synthetic images",
         "Sample grids are from fixed noise, none was picked. Distances to training images that are smaller than those "
         "of held-out images point to copying.",
-        [generator_table(evidence), *image_parts(evidence, show_real)],
+        [*generator_tables(evidence), *image_parts(evidence, show_real)],
     )  # fmt: skip
     yield Section(
         "training", "Training",
@@ -79,16 +79,22 @@ def sections(evidence: Evidence, show_real: bool) -> Iterator[Section]:
     yield Section(
         "run", "What was run",
         "Everything that is needed to do it again, and what went wrong.",
-        [run_table(evidence), ended_table(evidence)],
+        [run_table(evidence), ended_table(evidence), Note(f"Not to be concluded: {'; '.join(limits(evidence))}.")],
     )  # fmt: skip
 
 
 def image_parts(evidence: Evidence, show_real: bool) -> list:
-    """The pictures of every model."""
-    gans = [gan for _, gan in pictured_gans(evidence).iterrows()]
+    """The pictures of every model, and which of them were not audited."""
+    gans = pictured_gans(evidence)
+    if gans.empty:
+        return [Note("No GAN has been trained to its end.", RESUME)]
     parts = [Note(REAL_IMAGES_SHOWN)] if show_real else []
-    parts += [part for gan in gans for part in model_pictures(evidence, gan, show_real)]
-    return parts or [Note("No GAN has been trained to its end.", RESUME)]
+    for _, gan in gans.iterrows():
+        parts += model_pictures(evidence, gan, show_real)
+    unaudited = gans.loc[~gans["gan_key"].isin(evidence.neighbours["gan_key"]), "name"]
+    if len(unaudited):
+        parts.append(Note(f"Not audited for copies: {', '.join(unaudited)}.", f"{AUDIT} --all"))
+    return parts
 
 
 def write_report(study: Path, out: Path | None = None, show_real: bool = False) -> tuple[Path, list[str]]:

@@ -1,11 +1,12 @@
 """The report's tables, each a frame with the columns to show: header, key, format."""
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from results.answer import SIGNIFICANCE, mean_sd
+from results.answer import SIGNIFICANCE
 from results.evidence import Evidence, arm_name, select
 from results.leaderboard import leaderboard
 from results.published import paper_row
@@ -16,6 +17,26 @@ METRICS = {
     "fpr": "false positives", "sensitivity_at_95_specificity": "sens. at 95 % spec.", "brier": "Brier", "ece": "ECE",
 }  # fmt: skip
 HEADLINE = ("accuracy", "auroc")
+SHOWN = (*HEADLINE, "tpr", "fpr")
+AUDIT_COLUMNS = (
+    ("GAN", "model", "s"), ("seed", "seed", "d"), ("features", "feature_extractor", "s"),
+    ("real images", "num_real", "d"), ("synthetic", "num_fake", "d"), ("Frechet", "frechet_distance", ".1f"),
+    ("floor", "frechet_floor", ".1f"), ("KID", "kid_mean", ".3f"), ("floor", "kid_floor", ".3f"),
+    ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("copy rate", "copy_rate", ".1%"),
+    ("diversity to real", "diversity_ratio", ".2f"), ("verdict", "verdict", "s"),
+)  # fmt: skip
+AUDIT_DETAILS = (
+    ("GAN", "model", "s"), ("seed", "seed", "d"), ("features", "feature_extractor", "s"), ("class", "part", "s"),
+    ("real images", "num_real", "d"), ("synthetic", "num_fake", "d"), ("Frechet", "frechet_distance", ".1f"),
+    ("floor", "frechet_floor", ".1f"), ("KID", "kid_mean", ".3f"), ("± sd", "kid_std", ".3f"),
+    ("floor", "kid_floor", ".3f"), ("IS", "inception_score", ".2f"), ("of real images", "inception_score_real", ".2f"),
+    ("precision", "precision", ".2f"), ("floor", "precision_floor", ".2f"), ("recall", "recall", ".2f"),
+    ("floor", "recall_floor", ".2f"), ("density", "density", ".2f"), ("floor", "density_floor", ".2f"),
+    ("coverage", "coverage", ".2f"), ("floor", "coverage_floor", ".2f"),
+    ("nearest-training ratio", "nearest_train_ratio", ".2f"), ("in pixels", "nearest_train_ratio_pixels", ".2f"),
+    ("copy rate", "copy_rate", ".1%"), ("in pixels", "copy_rate_pixels", ".1%"), ("diversity", "diversity", ".1f"),
+    ("of real images", "diversity_real", ".1f"), ("ratio", "diversity_ratio", ".2f"), ("verdict", "verdict", "s"),
+)  # fmt: skip
 
 
 def search_table(evidence: Evidence) -> list[Table | Note]:
@@ -28,55 +49,68 @@ def search_table(evidence: Evidence) -> list[Table | Note]:
     delta[0] = MISSING
     real_only = frame["synthetic_ratio"] == 0
     frame = frame.assign(
-        delta=delta, note=_notes(frame), backbone=frame["backbone"].mask(real_only, "none: real images only")
+        delta=delta,
+        place=[_rank(row) for row in frame.itertuples()],
+        note=[_note(row) for row in frame.fillna({"rank": 0}).itertuples()],
+        backbone=frame["backbone"].mask(real_only, "none: real images only"),
     )
     frame["lstm_depth"] = frame["lstm_depth"].mask(real_only)
     columns = (
-        ("rank", "rank", "d"), ("trial", "trial_id", "s"), ("GAN", "backbone", "s"), ("LSTM", "lstm_depth", ".0f"),
-        ("synthetic per real", "synthetic_ratio", ".2g"), ("Frechet", "frechet_distance", ".1f"),
+        ("rank", "place", "s"), ("trial", "trial_id", "s"), ("GAN", "backbone", "s"), ("LSTM", "lstm_depth", ".0f"),
+        ("ratio", "synthetic_ratio", ".2g"), ("Frechet", "frechet_distance", ".1f"),
         ("floor", "frechet_floor", ".1f"), ("IS", "inception_score", ".2f"), ("SSIM", "ssim_nearest", ".2f"),
         ("validation AUROC", "validation_auroc", ".3f"), ("test AUROC", "test_auroc", ".3f"),
         ("test accuracy", "test_accuracy", ".3f"), ("AUROC minus paper", "delta", "s"), ("", "note", "s"),
     )  # fmt: skip
-    caption = "Trials of the search, ranked by validation AUROC; row 0 is the paper. * Pareto front"
+    caption = "Trials of the search, one seed each, ranked by validation AUROC; row 0 is the paper. * Pareto front"
     explained = [f"{letter} not comparable with the paper: {reason}." for reason, letter in letters.items()]
     return [Table("leaderboard", caption, frame, columns), Note(" ".join(explained))][: 1 + bool(explained)]
 
 
-def _notes(frame: pd.DataFrame) -> list[str]:
-    """What must be said of a row: its status, or that the first place is one seed and flattered."""
-    return [
-        "the paper" if row.rank == 0
-        else row.status if row.status != "completed"
-        else ("* " if row.pareto else "") + ("one seed, best of a search" if row.rank == 1 else "one seed")
-        for row in frame.assign(rank=frame["rank"].fillna(-1)).itertuples()
-    ]  # fmt: skip
+def _note(row) -> str:
+    """What must be said of a row: that it did not finish, or that the first place has luck in it."""
+    if row.status not in ("completed", "published"):
+        return row.status
+    return "one seed, best of a search" if row.rank == 1 else ""
 
 
-def confirmed_table(evidence: Evidence) -> Table | Note:
-    """Arms over seeds with their intervals, the paper first."""
+def _rank(row) -> str:
+    return MISSING if pd.isna(row.rank) else f"{row.rank}{'*' if row.pareto else ''}"
+
+
+def confirmed_tables(evidence: Evidence) -> list[Table | Note]:
+    """Arms over seeds with their intervals, the paper first; all metrics folded; then an external test set, if any."""
     rows = select(
-        evidence.estimates, side="test", corruption="none", subgroup=None, training_fraction=1.0,
-        split_protocol=evidence.protocol,
-    )  # fmt: skip
-    if rows.empty:
-        return Note("No arm was repeated over seeds yet: every figure above is of one seed.",
-                    CONFIRM)  # fmt: skip
-    keys = ["gan", "arm", "classifier_key"]
-    frame = pd.DataFrame(
-        [_arm_row(dict(zip(keys, key, strict=True)), arm) for key, arm in rows.groupby(keys, dropna=False)]
+        evidence.estimates, corruption="none", subgroup=None, training_fraction=1.0, split_protocol=evidence.protocol
     )
+    if rows.empty or evidence.choice is None:
+        return [Note("No arm was repeated over seeds yet: every figure above is of one seed.", CONFIRM)]
+    parts = []
+    for side, group in rows.groupby("side", sort=False):
+        keys = ["gan", "arm", "classifier_key"]
+        arms = [_arm_row(dict(zip(keys, key, strict=True)), arm) for key, arm in group.groupby(keys, dropna=False)]
+        frame = pd.DataFrame([_paper_arm(), *arms])
+        caption = f"Confirmed arms, {side} images: mean ± standard deviation over seeds"
+        parts.append(Table(f"confirmed_{side}", caption, frame, _arm_columns(frame, SHOWN)))
+        parts.append(
+            Table(f"metrics_{side}", f"{caption}, all metrics", frame, _arm_columns(frame, METRICS), folded=True)
+        )
+    return parts
+
+
+def _paper_arm() -> dict:
     published = paper_row()
-    paper = {"name": "the paper", "gan": "plain, 2 LSTM layers", "accuracy": f"{published['test_accuracy']:.3f}",
-             "auroc": f"{published['test_auroc']:.3f}", "f1": f"{published['test_f1']:.3f}",
-             "tpr": f"{published['test_tpr']:.3f}", "fpr": f"{published['test_fpr']:.3f}"}  # fmt: skip
-    frame = pd.concat([pd.DataFrame([paper]), frame.sort_values(["classifier_key", "arm"])], ignore_index=True)
-    columns = [("arm", "name", "s"), ("GAN", "gan", "s"), ("classifier", "classifier_key", "s")]
-    for metric in [name for name in METRICS if name in frame]:
-        columns.append((METRICS[metric], metric, "s"))
-        columns += [("95 % interval", f"{metric}_interval", "s")] * (metric in HEADLINE)
-    columns += [("seeds", "num_seeds", ".0f"), ("images", "num_images", ".0f"), ("groups", "num_groups", ".0f")]
-    return Table("confirmed", "Test images: mean ± standard deviation over seeds", frame, tuple(columns))
+    figures = {metric: f"{published[f'test_{metric}']:.3f}" for metric in ("accuracy", "auroc", "f1", "tpr", "fpr")}
+    return {"name": "the paper: real + synthetic", "gan": "plain, 2 LSTM layers"} | figures
+
+
+def _arm_columns(frame: pd.DataFrame, metrics: Iterable[str]) -> tuple:
+    columns = [("arm", "name", "s"), ("GAN", "gan", "s")]
+    for metric in [name for name in metrics if name in frame]:
+        columns += [(METRICS[metric], metric, "s")]
+        columns += [("95 % interval", f"{metric}_interval", "s")] * (metrics is METRICS or metric in HEADLINE)
+    counts = [("seeds", "num_seeds", ".0f"), ("images", "num_images", ".0f"), ("groups", "num_groups", ".0f")]
+    return (*columns, *counts, ("classifier", "classifier_key", "s"))
 
 
 def _arm_row(key: dict, rows: pd.DataFrame) -> dict:
@@ -121,32 +155,21 @@ def _signed(row) -> str:
     return MISSING if pd.isna(row.ci_low) else f"{row.ci_low:+.3f} to {row.ci_high:+.3f}"
 
 
-def generator_table(evidence: Evidence) -> Table | Note:
-    """Every audited GAN, extractor and class, each measure beside its floor."""
+def generator_tables(evidence: Evidence) -> list[Table | Note]:
+    """Every audited GAN by its main measures beside their floors; then all measures, extractors and classes, folded."""
     rows = evidence.generator_metrics
     if rows.empty:
-        return Note("No GAN was audited yet: quality by class, copying and collapse are not known.",
-                    AUDIT)  # fmt: skip
+        return [Note("No GAN was audited yet: quality by class, copying and collapse are not known.", AUDIT)]
     trial = evidence.trials.iloc[0]
     classes = {0: trial["negative_class"], 1: trial["positive_class"]}
     frame = rows.assign(
         model=rows["confirms"].fillna(rows["trial_id"]), part=rows["label"].map(classes).fillna("both")
     ).sort_values(["model", "seed", "feature_extractor", "label"], na_position="first")
-    columns = (
-        ("GAN", "model", "s"), ("seed", "seed", "d"), ("features", "feature_extractor", "s"), ("class", "part", "s"),
-        ("real", "num_real", "d"), ("synthetic", "num_fake", "d"), ("Frechet", "frechet_distance", ".1f"),
-        ("floor", "frechet_floor", ".1f"), ("KID", "kid_mean", ".3f"), ("± sd", "kid_std", ".3f"),
-        ("floor", "kid_floor", ".3f"),
-        ("IS", "inception_score", ".2f"), ("real", "inception_score_real", ".2f"), ("precision", "precision", ".2f"),
-        ("floor", "precision_floor", ".2f"), ("recall", "recall", ".2f"), ("floor", "recall_floor", ".2f"),
-        ("density", "density", ".2f"), ("floor", "density_floor", ".2f"),
-        ("coverage", "coverage", ".2f"), ("floor", "coverage_floor", ".2f"),
-        ("nearest-training ratio", "nearest_train_ratio", ".2f"), ("in pixels", "nearest_train_ratio_pixels", ".2f"),
-        ("copy rate", "copy_rate", ".1%"), ("in pixels", "copy_rate_pixels", ".1%"),
-        ("diversity to real", "diversity_ratio", ".2f"), ("verdict", "verdict", "s"),
-    )  # fmt: skip
-    caption = "Generator audit. Floor: real training images in the place of the synthetic ones, as many"
-    return Table("generator_metrics", caption, frame, columns)
+    caption = "Generator audit. Floor: as many real training images in the place of the synthetic ones"
+    return [
+        Table("generator_audit", caption, select(frame, label=None), AUDIT_COLUMNS),
+        Table("generator_metrics", "Generator audit by class, all measures", frame, AUDIT_DETAILS, folded=True),
+    ]
 
 
 def subgroup_table(evidence: Evidence) -> Table | Note:
@@ -199,10 +222,16 @@ def budget_table(evidence: Evidence) -> Table:
         ("saved by reusing a trained GAN", len(reused), reused["gan_seconds"].sum()),
         ("training classifiers", int(trials["classifier_seconds"].notna().sum()), trials["classifier_seconds"].sum()),
     ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["what", "trials", "seconds"]).assign(hours=lambda f: f["seconds"] / 3600)
-    columns = (("what", "what", "s"), ("trials", "trials", "d"), ("hours", "hours", ".2f"))
+    frame = pd.DataFrame(rows, columns=["what", "trials", "seconds"])
+    frame = frame.assign(time=frame["seconds"].map(duration))
+    columns = (("what", "what", "s"), ("trials", "trials", "d"), ("time", "time", "s"))
     caption = "Budget. Estimates: epochs times the mean seconds an epoch of the GANs that finished"
     return Table("budget", caption, frame, columns)
+
+
+def duration(seconds: float) -> str:
+    """Hours, or minutes below an hour."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def run_table(evidence: Evidence) -> Table:
@@ -255,9 +284,3 @@ def ended_table(evidence: Evidence) -> Table | Note:
         return Note("Every trial completed.")
     columns = (("trial", "trial_id", "s"), ("status", "status", "s"), ("reason", "reason", "s"))
     return Table("not_completed", "Trials that failed or were stopped, and why", frame, columns)
-
-
-def seeds_of(evidence: Evidence) -> str:
-    """The spread over seeds of the chosen arm's validation AUROC, on which it was chosen."""
-    trials = evidence.of_arm(evidence.main, evidence.choice.arm)
-    return mean_sd(trials["validation_auroc"], ".3f")
