@@ -65,7 +65,8 @@ def is_copy(in_features: Nearest, in_pixels: Nearest) -> Tensor:
 def more_copies(synthetic: Tensor, held_out: Tensor) -> bool:
     """Whether copies are more frequent among synthetic images (N,) than among held-out ones (M,): Fisher's exact test.
 
-    Held-out images count the look-alikes that the split, or a wrong group, leaves on both sides.
+    Held-out images count the look-alikes that the split, or a wrong group, leaves on both sides. Under seven images on
+    each side nothing is significant.
     """
     table = [[int(flags.sum()), int((~flags).sum())] for flags in (synthetic, held_out)]
     return fisher_exact(table, alternative="greater").pvalue < SIGNIFICANCE

@@ -145,7 +145,7 @@ def test_real_photographs_in_a_networks_features(tmp_path):
     photographs = tmp_path / "photographs"
     for folder in PATCHES.iterdir():
         (photographs / folder.name).mkdir(parents=True)
-        for path in sorted(folder.iterdir())[:240:8]:
+        for path in sorted(folder.iterdir())[:360:9]:
             shutil.copyfile(path, photographs / folder.name / path.name)
     dataset = load_dataset(prepare(photographs, tmp_path, image_size=32, positive="ulcer").path, 32)
     references = [Reference(dataset, build_feature_extractor("efficientnet_lite0"))]
@@ -238,6 +238,8 @@ def test_a_few_copies_are_significant_only_against_held_out_ones():
     assert more_copies(flags(12), flags(0)) and not more_copies(flags(5), flags(0))
     assert not more_copies(flags(30), flags(28))  # the data themselves have look-alikes on both sides
     assert not more_copies(flags(0), flags(30))
+    alike = torch.ones(7, dtype=torch.bool)
+    assert more_copies(alike, ~alike) and not more_copies(alike[:6], ~alike[:6])
 
 
 def test_copy_rate_and_distance_ratio():
