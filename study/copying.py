@@ -13,7 +13,7 @@ import torch
 from scipy.stats import fisher_exact
 from torch import Tensor
 
-# Of 321 held-out photographs, as they are, blurred or noisy, and of five GANs' images, none was below; of copies with
+# Of 321 held-out photographs, as they are, blurred or noisy, and of four GANs' images, none was below; of copies with
 # noise of 8 grey levels, 87 % were.
 COPY_RATIO = 0.5
 SIGNIFICANCE = 0.001  # one-sided; a table has some hundred verdicts
