@@ -53,7 +53,8 @@ class BootstrapDistribution:
             return None, None
         below = np.sum(replicates < self.value) + np.sum(replicates <= self.value)
         bias = norm.ppf((below + 1) / (2 * len(replicates) + 2))  # + 1: finite even with all on one side
-        acceleration = np.sum(self.deviations**3) / (6 * np.sum(self.deviations**2) ** 1.5)
+        squares = np.sum(self.deviations**2)  # none where no single group moves the metric, as a quantile may have it
+        acceleration = np.sum(self.deviations**3) / (6 * squares**1.5) if squares else 0
         z = bias + norm.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         low, high = np.quantile(replicates, norm.cdf(bias + z / (1 - acceleration * z)))
         return float(low), float(high)

@@ -78,7 +78,8 @@ class Scores:
 def collect_scores(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[Scores]:
     """All arms under all conditions of the test and the external side, by confirmed trials.
 
-    Where no trial is confirmed yet, each trial of the search stands for itself: the GAN's name is its trial's id.
+    A side with images of one class only is left out. Where no trial is confirmed yet, each trial of the search stands
+    for itself: the GAN's name is its trial's id.
     Raises TableError where trials of one study were tested on different images, or one arm twice with one seed.
     """
     tested = predictions[predictions["side"] != "validation"].drop(columns=["study", "arm", "seed"])
@@ -86,6 +87,7 @@ def collect_scores(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[Scor
     return [
         scores
         for (_, side), part in rows.groupby(["split_protocol", "side"], dropna=False)
+        if part["label"].nunique() == 2
         for scores in _on_one_side(side, part)
     ]
 
