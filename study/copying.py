@@ -3,7 +3,7 @@
 An image is called a copy where it lies at most half as far from its nearest training image as from any training image
 of another group, in features or in pixels: Lowe's ratio (2004, section 7.1) in the place of a distance. A distance
 alone misleads: smooth or blurred images lie near to everything in pixels, and slight noise carries a copy far away in
-features; neither changes the ratio.
+features; the ratio suffers less from either.
 """
 
 import math
