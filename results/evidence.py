@@ -8,6 +8,13 @@ import pandas as pd
 
 from results.tables import TableError, read_table
 
+ARM_NAMES = {
+    "real_and_synthetic_": "real + synthetic, ratio ",
+    "synthetic_only_": "synthetic only, ratio ",
+    "real_oversampled_": "real repeated, ratio ",
+    "real_unaugmented": "real, not augmented",
+}
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -73,11 +80,19 @@ class Evidence:
         return trials.iloc[0] if len(trials) else None
 
     @cached_property
+    def contrasted_arms(self) -> list[str]:
+        """Real images, the chosen arm, and synthetic images alone, as far as they were confirmed."""
+        if self.choice is None:
+            return []
+        arms = ["real", self.choice.arm]
+        arms += sorted(arm for arm in self.main["arm"].unique() if arm.startswith("synthetic_only"))
+        return [arm for arm in arms if len(self.of_arm(self.main, arm))]
+
+    @cached_property
     def contrasts(self) -> dict[str, pd.DataFrame]:
         """What the curves set side by side: name -> its trials, one a seed. Real images come first."""
         if self.choice:
-            arms = {arm_name(arm): self.of_arm(self.main, arm) for arm in ("real", self.choice.arm, "synthetic_only")}
-            return {name: trials for name, trials in arms.items() if len(trials)}
+            return {arm_name(arm): self.of_arm(self.main, arm) for arm in self.contrasted_arms}
         single = {"real (one seed)": self.baseline, "best of the search (one seed)": self.best_of_search}
         return {name: trial.to_frame().T for name, trial in single.items() if trial is not None}
 
@@ -101,8 +116,9 @@ def select(frame: pd.DataFrame, **values) -> pd.DataFrame:
 
 def arm_name(arm: str) -> str:
     """An arm in words: "real_and_synthetic_0.5" is "real + synthetic, ratio 0.5"; what follows the name stays."""
-    arm = arm.replace("real_and_synthetic_", "real + synthetic, ratio ").replace("synthetic_only", "synthetic only")
-    return arm.replace("real_unaugmented", "real, no augmentation").replace("real_oversampled", "real, repeated")
+    for prefix, words in ARM_NAMES.items():
+        arm = arm.replace(prefix, words)
+    return arm
 
 
 def read_evidence(study: Path) -> Evidence:

@@ -5,7 +5,7 @@ import pandas as pd
 from results.evidence import Evidence, select
 from results.figure import OTHERS, Drawing, legend_below, look, new_figure
 from results.metrics import confidence_bands, reliability_bins
-from results.report_parts import CONFIRM, Note, Table
+from results.report_parts import Table
 
 
 def pooled(evidence: Evidence) -> dict[str, pd.DataFrame]:
@@ -15,11 +15,11 @@ def pooled(evidence: Evidence) -> dict[str, pd.DataFrame]:
     return {name: pool for name, pool in pools.items() if len(pool)}
 
 
-def reliability(evidence: Evidence) -> list[Drawing | Table | Note]:
-    """Share of positives against probability, above the number of images in each bin."""
+def reliability(evidence: Evidence) -> list[Drawing | Table]:
+    """Share of positives against probability, above the number of images in each bin; nothing without predictions."""
     pools = pooled(evidence)
     if not pools:
-        return [Note("No predictions of test images are stored yet.", CONFIRM)]
+        return []
     bins = {name: pd.DataFrame(reliability_bins(pool["label"], pool["probability"])) for name, pool in pools.items()}
     figure, (curve, counts) = new_figure((4.6, 4.0), rows=2, sharex=True, height_ratios=[3, 1])
     for number, (name, rows) in enumerate(bins.items()):

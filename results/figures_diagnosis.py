@@ -64,7 +64,9 @@ def roc(evidence: Evidence) -> Drawing | Note:
         counts = f"n = {len(labels)}, {labels.sum()} positive, seeds: {probabilities.shape[1]}"
         listed.append(f"{name} {auroc:.3f} ({counts})")
     if not listed:
-        return Note("No predictions of test images are stored yet.", CONFIRM)
+        return Note(
+            "No predictions of test images are stored yet: no ROC, no reliability, no confidence bands.", CONFIRM
+        )
     axes.plot([0, 1], [0, 1], color=OTHERS, linewidth=0.8, linestyle=":")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     legend_below(figure, axes)
@@ -112,13 +114,8 @@ def few_data(evidence: Evidence) -> Drawing | Note:
 
 
 def _few_data_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    if evidence.choice is None:
-        return {}
-    rows = {
-        arm: evidence.estimates_of(arm, corruption="none", subgroup=None, split_protocol=evidence.protocol)
-        for arm in ("real", evidence.choice.arm)
-    }
-    return {arm_name(arm): frame for arm, frame in rows.items() if len(frame)}
+    conditions = {"corruption": "none", "subgroup": None, "split_protocol": evidence.protocol}
+    return {arm_name(arm): evidence.estimates_of(arm, **conditions) for arm in evidence.contrasted_arms}
 
 
 def robustness(evidence: Evidence) -> Drawing | Note:
@@ -146,12 +143,8 @@ def robustness(evidence: Evidence) -> Drawing | Note:
 
 
 def _robustness_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    if evidence.choice is None:
-        return {}
     conditions = {"metric": "auroc", "subgroup": None, "training_fraction": 1.0, "split_protocol": evidence.protocol}
-    arms = ("real", evidence.choice.arm, "synthetic_only")
-    curves = {arm_name(arm): evidence.estimates_of(arm, **conditions) for arm in arms}
-    return {name: curve for name, curve in curves.items() if len(curve)}
+    return {arm_name(arm): evidence.estimates_of(arm, **conditions) for arm in evidence.contrasted_arms}
 
 
 def leakage(evidence: Evidence) -> Drawing | Note:

@@ -92,7 +92,7 @@ def image_parts(evidence: Evidence, show_real: bool) -> list:
     for _, gan in gans.iterrows():
         parts += model_pictures(evidence, gan, show_real)
     unaudited = gans.loc[~gans["gan_key"].isin(evidence.neighbours["gan_key"]), "name"]
-    if len(unaudited):
+    if 0 < len(unaudited) < len(gans):
         parts.append(Note(f"Not audited for copies: {', '.join(unaudited)}.", f"{AUDIT} --all"))
     return parts
 

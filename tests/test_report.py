@@ -227,10 +227,18 @@ def test_the_papers_claim_is_held_against_the_interval(evidence, difference, pla
     assert place in effect(with_comparisons(evidence, difference))
 
 
+def test_curves_set_the_chosen_arm_beside_real_and_synthetic_images_alone(evidence):
+    names = ["real", "real + synthetic, ratio 1", "synthetic only, ratio 1"]
+    assert list(evidence.contrasts) == names
+    for trials in evidence.contrasts.values():
+        assert set(trials["seed"]) == set(SEEDS) and len(trials) == len(SEEDS)
+    assert set(evidence.contrasts[names[1]]["confirms"]) == {"paper-000"}
+
+
 def test_the_arm_is_chosen_on_validation_not_on_test(evidence):
     assert (evidence.choice.gan, evidence.choice.arm) == ("paper-000", "real_and_synthetic_1")
     assert evidence.choice.num_arms == 4
-    assert evidence.main.groupby("arm")["test_auroc"].mean().idxmax() == "synthetic_only"
+    assert evidence.main.groupby("arm")["test_auroc"].mean().idxmax() == "synthetic_only_1"
 
 
 def test_what_repeated_real_images_bring_too_is_called_so(evidence):
@@ -340,4 +348,6 @@ def test_the_page_is_used_by_keyboard_and_printed(report, browser):
     assert not folded.is_visible()
     page.emulate_media(media="print")
     assert folded.is_visible() and folded.bounding_box()["height"] > 0
+    page.set_viewport_size({"width": 720, "height": 1000})  # about the text of an A4 sheet
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
     page.close()
