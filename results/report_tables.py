@@ -197,8 +197,9 @@ def share_table(evidence: Evidence) -> list[Table]:
     if rows.empty:
         return []
     rows = rows[(rows["side"] == "train") | (rows["kind"] == "synthetic")]
-    names = rows["confirms"] if "confirms" in rows else rows["gan_key"]
-    shown = rows.assign(images=np.where(rows["kind"] == "real", "real, training", "synthetic, " + names.astype(str)))
+    trials = evidence.completed.dropna(subset="gan_key").drop_duplicates("gan_key").set_index("gan_key")
+    models = trials["confirms"].fillna(trials["trial_id"]) + ", seed " + trials["seed"].astype(int).astype(str)
+    shown = rows.assign(images=("synthetic, " + rows["gan_key"].map(models)).fillna("real, training"))
     counts = shown.groupby(["source", "attribute", "images"]).size().rename("count").reset_index()
     counts["share"] = counts["count"] / counts.groupby(["source", "images"])["count"].transform("sum")
     columns = (("subgroup", "attribute", "s"), ("source", "source", "s"), ("images", "images", "s"),
