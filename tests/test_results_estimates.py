@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from results.comparisons import compare
 from results.estimates import estimate, write_evidence
@@ -247,6 +248,14 @@ def test_the_leakage_gap_is_unpaired():
         assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
         assert row["p_value"] < 0.01
         assert (row["num_images"], row["num_groups"]) == (160, 80)
+
+
+def test_the_leakage_gaps_p_value_has_the_error_of_both_sides():
+    leaky = trial(split_protocol="random")
+    for row in compare(*tables((trial(), predict(trial(), separation=0.6)), (leaky, predict(leaky, separation=1)))):
+        error = (row["ci_high"] - row["ci_low"]) / (2 * norm.ppf(0.975))
+        assert 0.005 < row["p_value"] < 0.5
+        assert row["p_value"] == pytest.approx(2 * norm.sf(row["difference"] / error), rel=0.35)
 
 
 # ---- what does not fit

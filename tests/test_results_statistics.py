@@ -46,6 +46,13 @@ def test_a_weight_is_that_many_copies_of_an_image(decimals):
             assert values[number] == pytest.approx(expected[name], abs=1e-12), name
 
 
+def test_exactly_5_percent_false_alarms_are_allowed_under_weights_too():
+    labels = np.array([0, 1, 0, 1] + [0] * 18)  # one false alarm of 20, infected, one too many, infected
+    weights = np.stack([np.full(22, 1.0), np.full(22, 3.0), np.r_[1.0, np.ones(20), 0]], axis=1)
+    found = weighted_metrics(labels, np.linspace(1, 0, 22), 0.5, weights)["sensitivity_at_95_specificity"]
+    assert found.tolist() == [0.5, 0.5, 0]
+
+
 def test_what_a_weighting_leaves_undefined_is_nan():
     weights = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0.0]])  # both classes, one, nothing
     metrics = weighted_metrics(np.array([0, 1, 1]), np.array([0.1, 0.2, 0.3]), 0.5, weights)
