@@ -41,14 +41,14 @@ def compare(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[dict]:
 
 def _pairs(arms: list[Scores]) -> Iterator[tuple[str, Scores, Scores]]:
     splits = [scores.arm["split_protocol"] for scores in arms]
-    main = max(sorted(set(splits)), key=splits.count)  # under the other one there is the leakage gap's arms only
+    main = max(sorted(set(splits)), key=splits.count, default=None)  # the other one has the leakage gap's arms only
     for a, b in permutations(arms, 2):
         family = _family(a.arm, b.arm, main)
         if family and a.images.side == b.images.side:
             yield family, a, b
 
 
-def _family(a: dict, b: dict, main: str) -> str | None:
+def _family(a: dict, b: dict, main: str | None) -> str | None:
     """What the difference of two arms, by their columns, is asked for; None where nobody asks."""
     differing = {name for name in a if a[name] != b[name]}
     if differing == {"split_protocol"} and a["split_protocol"] == "random":

@@ -261,6 +261,12 @@ def test_the_leakage_gaps_p_value_has_the_error_of_both_sides():
 # ---- what does not fit
 
 
+def test_confirmed_trials_without_predictions_have_no_rows():
+    searched, confirmed = trial(phase="search", trial_id="search-000"), trial()
+    predictions, trials = tables((searched, predict(searched)), (confirmed, predict(confirmed, side="validation")))
+    assert estimate(predictions, trials, no_attributes()) == compare(predictions, trials) == []
+
+
 def test_trials_on_other_images_are_refused_by_name():
     second = trial(seed=2)
     other = predict(second)
