@@ -146,8 +146,13 @@ GENERATOR_METRICS = _schema(
         # copying: nearest_train_ratio is the median distance to the nearest training image over that of held-out real
         # images; copy_rate the share of synthetic images nearer than the held-out 1st percentile
         *_columns(REAL, "nearest_train_ratio nearest_train_ratio_pixels copy_rate copy_rate_pixels"),
-        # diversity_ratio: mean distance between two synthetic images over that between two real ones
-        *_columns(REAL, "diversity diversity_real diversity_ratio"),
+        # copied_share: at most half as far from the nearest training image as from any of another group; of held-out
+        # real images copied_share_real. copy_rate alone misleads: smooth images are near to everything.
+        *_columns(REAL, "copied_share copied_share_real"),
+        # diversity_ratio: mean distance between two synthetic images over that between two real ones;
+        # separation_ratio: the same of the distance to the nearest sibling, as a part of the mean distance
+        *_columns(REAL, "diversity diversity_real diversity_ratio diversity_ratio_pixels"),
+        *_columns(REAL, "separation_ratio separation_ratio_pixels"),
         *_columns(TEXT, "verdict"),
     ],
     missing_keys="error",
@@ -157,7 +162,7 @@ GENERATOR_METRICS = _schema(
 NEIGHBOURS = _schema(
     [
         *_columns(TEXT, "study gan_key feature_extractor kind"),
-        *_columns(INT,  "number label"),  # of a synthetic image: its place in `gans/<gan_key>/audit.png`
+        *_columns(INT,  "number label"),  # number: rank by distance; 0 to 7 are in `gans/<gan_key>/closest.png`
         *_columns(TEXT, "image_id nearest_image_id nearest_image_id_pixels"),
         *_columns(REAL, "feature_distance pixel_distance"),
     ],

@@ -36,18 +36,25 @@ def diversity_ratio(synthetic: Spread | None, real: Spread | None) -> float | No
     return synthetic.mean / real.mean if synthetic and real and real.mean > 0 else None
 
 
+def separation_ratio(synthetic: Spread | None, real: Spread | None) -> float | None:
+    """Distance to the nearest sibling, as a part of the mean distance, over that of the real images.
+
+    As a part of the mean, so that a generator of smooth images is not accused.
+    """
+    if not (synthetic and real and synthetic.mean > 0 and real.nearest > 0):
+        return None
+    return synthetic.nearest / synthetic.mean / (real.nearest / real.mean)
+
+
 def has_collapsed(synthetic: dict[str, Spread | None], real: dict[str, Spread | None]) -> bool:
     """Whether images of one class have collapsed, from their spread in "features" and in "pixels".
 
     To one image: the mean distance is under half of the real images' both in features, where all noise looks alike,
-    and in pixels, where smooth images do. To a few: the typical distance to the nearest sibling, as a part of the mean
-    distance (so that a generator of smooth images is not accused), is under a quarter of the real images'.
+    and in pixels, where smooth images do. To a few: the typical nearest sibling is as near as `LEAST_SEPARATION` says.
     """
     spaces = [(synthetic[name], real[name]) for name in ("features", "pixels")]
     if any(ours is None or theirs is None for ours, theirs in spaces):
         return False
     to_one = all(ours.mean < LEAST_DIVERSITY * theirs.mean for ours, theirs in spaces)
-    to_few = any(
-        ours.nearest * theirs.mean < LEAST_SEPARATION * theirs.nearest * ours.mean for ours, theirs in spaces
-    )
-    return to_one or to_few
+    separations = [separation_ratio(ours, theirs) for ours, theirs in spaces]
+    return to_one or any(ratio is not None and ratio < LEAST_SEPARATION for ratio in separations)

@@ -18,7 +18,7 @@ from study.distribution_metrics import (
     kernel_distance,
     precision_recall,
 )
-from study.diversity import diversity_ratio, has_collapsed
+from study.diversity import diversity_ratio, has_collapsed, separation_ratio
 from study.image_quality import sample_grid
 from study.seeds import derive_seed, make_generator
 from study.train_gan import autocast, load_generator, sample_images
@@ -30,6 +30,7 @@ FLOORS = {  # column of real training images in the place of synthetic ones -> c
     "frechet_floor": "frechet_distance", "kid_floor": "kid_mean", "precision_floor": "precision",
     "recall_floor": "recall", "density_floor": "density", "coverage_floor": "coverage",
 }  # fmt: skip
+RATIOS = ("diversity_ratio", "diversity_ratio_pixels", "separation_ratio", "separation_ratio_pixels")
 SEED = derive_seed(0, "audit")  # not the GAN's, so that all GANs have the same floors
 
 
@@ -108,7 +109,7 @@ def _metric_rows(synthetic: Sample, reference: Reference) -> list[dict]:
     }
     overall = _metrics(synthetic, held_out, reference.train.features[floor])
     # Between classes there is always a distance: diversity is that within a class, and so is collapse.
-    for name in ("diversity", "diversity_real", "diversity_ratio"):
+    for name in ("diversity", "diversity_real", *RATIOS):
         values = [row[name] for row in by_class.values()]
         overall[name] = sum(values) / len(values) if values and None not in values else None
     findings = {finding for row in by_class.values() for finding in row["findings"]} | overall["findings"] - {COLLAPSED}
@@ -132,9 +133,10 @@ def _floor_choice(labels: Tensor, train_labels: Tensor) -> Tensor:
 def _metrics(synthetic: Sample, held_out: Sample, floor: Tensor) -> dict:
     real = held_out.features
     spreads = synthetic.spreads(), held_out.spreads()
-    copies = (is_copy(sample.in_features, sample.in_pixels) for sample in (synthetic, held_out))
+    copies = [is_copy(sample.in_features, sample.in_pixels) for sample in (synthetic, held_out)]
     flags = {COPIES: more_copies(*copies), COLLAPSED: has_collapsed(*spreads)}
     within, within_real = (sides["features"] for sides in spreads)
+    in_pixels = [sides["pixels"] for sides in spreads]
     floors = _distances(floor if len(floor) == len(synthetic) else floor[:0], real)
     return {
         "num_real": len(held_out),
@@ -147,9 +149,14 @@ def _metrics(synthetic: Sample, held_out: Sample, floor: Tensor) -> dict:
         "nearest_train_ratio_pixels": distance_ratio(synthetic.in_pixels, held_out.in_pixels),
         "copy_rate": copy_rate(synthetic.in_features, held_out.in_features),
         "copy_rate_pixels": copy_rate(synthetic.in_pixels, held_out.in_pixels),
+        "copied_share": copies[0].double().mean().item(),
+        "copied_share_real": copies[1].double().mean().item(),
         "diversity": within.mean if within else None,
         "diversity_real": within_real.mean if within_real else None,
         "diversity_ratio": diversity_ratio(within, within_real),
+        "diversity_ratio_pixels": diversity_ratio(*in_pixels),
+        "separation_ratio": separation_ratio(within, within_real),
+        "separation_ratio_pixels": separation_ratio(*in_pixels),
         "findings": {finding for finding, found in flags.items() if found},
     }
 
