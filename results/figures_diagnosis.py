@@ -167,7 +167,7 @@ def leakage(evidence: Evidence) -> Drawing | Note:
 
 def _both_splits(evidence: Evidence) -> pd.DataFrame:
     """AUROC of the arms that were trained under both splits."""
-    if evidence.choice is None:
+    if evidence.choice is None or evidence.estimates.empty:
         return evidence.estimates.iloc[:0]
     conditions = {"metric": "auroc", "corruption": "none", "subgroup": None, "training_fraction": 1.0}
     rows = pd.concat(evidence.estimates_of(arm, **conditions) for arm in evidence.estimates["arm"].unique())

@@ -20,7 +20,7 @@ from results.tables import TableError, read_trials
 from study.arguments import parse_confirm_arguments
 from study.audit import audit_study, write_subgroups
 from study.config import ConfigError, TrialConfig, make_config
-from study.confirmation import Confirmation, Protocol, choose_trials, plan
+from study.confirmation import Confirmation, Protocol, chains, choose_trials, plan
 from study.gan_quality import warm_features
 from study.progress import Announcer
 from study.record import study_columns
@@ -71,7 +71,7 @@ def confirm(options: Namespace) -> int:
     columns |= {name: trials.iloc[0][name] for name in DATA_COLUMNS}
     announce = Announcer()
     with hold(study):
-        confirmation = Confirmation(study, base, waiting)
+        confirmation = Confirmation(study, base, chains(waiting))
         if waiting and run(options, confirmation, dataset, columns, external, announce):
             print("interrupted; the same command goes on")
             return EXIT_INTERRUPTED
@@ -138,12 +138,13 @@ def run(
 
     announce("starting Ray")
     cpus, gpus = connect(options.address)
-    waiting = len(confirmation.waiting)
-    resources = share_out(cpus, gpus, waiting, options.workers_per_trial, options.gpus_per_trial)
+    num_runs = len(confirmation.waiting)
+    num_trials = sum(1 + len(first.followers) for first in confirmation.waiting)
+    resources = share_out(cpus, gpus, num_runs, options.workers_per_trial, options.gpus_per_trial)
     announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
     warm_features(confirmation.base, dataset)
     make_task = TaskMaker(confirmation.folder, dataset.path, columns, resources, more_tests=True, external=external)
-    return run_trials(confirmation, make_task, resources, waiting, None, announce)
+    return run_trials(confirmation, make_task, resources, num_trials, None, announce, num_runs)
 
 
 def write_findings(study: Path, subgroups: Path | None, dataset: Dataset, announce: Announcer) -> int:

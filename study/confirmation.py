@@ -1,6 +1,6 @@
 """What a confirmation runs: GANs of a search again, over new seeds and over arms, as proposals. No Ray here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +25,7 @@ class Protocol:
 
 @dataclass
 class Confirmation:
-    """Proposes a fixed list of trials, those without a row; the counterpart of `study.search.Search`."""
+    """Proposes a fixed list of chains of trials; the counterpart of `study.search.Search`."""
 
     folder: Path
     base: TrialConfig
@@ -71,6 +71,20 @@ def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol,
             for proposal in _few_data_and_leakage(source, seeded, base, protocol, split) if number == 0 else ():
                 _sort_in(proposal, config.synthetic_ratio, training, others)
     return [*training.values(), *others.values()]
+
+
+def chains(proposals: list[Proposal]) -> list[Proposal]:
+    """Trials that share a GAN, and those of a seed that need none, one after the other behind the first of them.
+
+    So a GAN's trials do not wait for each other, and Ray's start, longer than a small classifier's training, is paid
+    once for all of them.
+    """
+    alike: dict[tuple, list[Proposal]] = {}
+    for proposal in proposals:
+        config, split = proposal.config, proposal.columns["split_protocol"]
+        gan = (proposal.columns["confirms"], config.training_fraction, split) if config.uses_gan else ()
+        alike.setdefault((config.seed, config.classifier_key, *gan), []).append(proposal)
+    return [replace(first, followers=tuple(others)) for first, *others in alike.values()]
 
 
 def _sort_in(proposal: Proposal, ratio: float, training: dict, others: dict) -> None:

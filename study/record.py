@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import torch
 
-from data_utils.prepare import Prepared
 from results.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
 from results.tables import write_rows
 from study.config import TrialConfig
+
+if TYPE_CHECKING:
+    from data_utils.prepare import Prepared  # takes a second, in each of Ray's processes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")
@@ -55,6 +59,14 @@ class Task:
         row = dict.fromkeys(TRIALS.names) | self.config.model_dump() | self.columns | result | known
         write_rows(self.study / "trials" / f"{self.trial_id}.parquet", [row], TRIALS)
 
+    def read_row(self) -> dict | None:
+        """The trial's row, null columns left out, or None while it has not ended."""
+        path = self.study / "trials" / f"{self.trial_id}.parquet"
+        if not path.exists():
+            return None
+        (row,) = pq.read_table(path).to_pylist()
+        return {name: value for name, value in row.items() if value is not None or name == "reason"}
+
     def write_history(self, entries: list[dict]) -> None:
         """Write one row for each report so far."""
         rows = [{"study": self.study.name, "trial_id": self.trial_id, **entry} for entry in entries]
@@ -83,7 +95,7 @@ def study_columns(preset: str, objective: str) -> dict:
     }
 
 
-def data_columns(prepared: Prepared) -> dict:
+def data_columns(prepared: "Prepared") -> dict:
     """The row's columns that tell of the data."""
     return {
         "data_fingerprint": prepared.fingerprint,

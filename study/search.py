@@ -33,6 +33,7 @@ class Proposal:
     config: TrialConfig
     stoppable: bool = False  # the paper's configurations run to their end, and a GAN that is reused costs nothing
     columns: dict = field(default_factory=dict)  # more of its row
+    followers: tuple["Proposal", ...] = ()  # run after it on the same worker, which saves Ray's start
 
 
 class Proposer(Protocol):

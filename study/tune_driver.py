@@ -34,7 +34,6 @@ from ray.tune.search import Searcher
 
 from study.autoscaler import autoscaled_resources
 from study.config import ConfigError
-from study.execute import execute
 from study.record import Task
 from study.resources import Resources
 from study.search import Proposal, Proposer
@@ -122,17 +121,19 @@ def dashboard_answers(context, timeout: float = 60.0) -> bool:
 
 def run_trials(
     proposer: Proposer,
-    make_task: Callable[[Proposal], Task],
+    make_tasks: Callable[[Proposal], list[Task]],
     resources: Resources,
     num_trials: int,
     time_budget: float | None,
     announce: Callable[[str], None],
+    num_runs: int | None = None,
 ) -> bool:
     """Run `num_trials` more trials; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget` (seconds) may.
 
-    Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row.
+    `num_runs` is the number of proposals, where some have followers. Each trial that ends leaves a row; a trial that
+    is interrupted leaves its checkpoints and no row.
     """
-    bridge = Bridge(proposer, make_task, num_trials, announce)
+    bridge = Bridge(proposer, make_tasks, num_trials, announce)
     epochs = proposer.base.gan_epochs
     stopping = StopBadGans(
         time_attr="epoch",
@@ -149,9 +150,10 @@ def run_trials(
         tune_config=tune.TuneConfig(
             search_alg=Proposals(bridge),
             scheduler=stopping,
-            num_samples=num_trials,
+            num_samples=num_runs or num_trials,
             max_concurrent_trials=resources.concurrent,
             time_budget_s=time_budget,
+            reuse_actors=True,  # a driver's imports take seconds
         ),
         run_config=tune.RunConfig(
             name=f"tune-{time.time_ns()}",
@@ -191,10 +193,16 @@ def count_interrupts() -> list[int]:
 class Bridge:
     """Joins Tune's trials with the proposals of a search or confirmation; lives in the process that runs Tune."""
 
-    def __init__(self, proposer: Proposer, make_task: Callable, num_trials: int, announce: Callable[[str], None]):
-        self.proposer, self.make_task, self.announce = proposer, make_task, announce
+    def __init__(
+        self,
+        proposer: Proposer,
+        make_tasks: Callable[[Proposal], list[Task]],
+        num_trials: int,
+        announce: Callable[[str], None],
+    ):
+        self.proposer, self.make_tasks, self.announce = proposer, make_tasks, announce
         self.num_trials = num_trials
-        self.tasks: dict[str, tuple[Proposal, Task]] = {}  # by Tune's trial id
+        self.running: dict[str, dict[str, tuple[Proposal, Task]]] = {}  # by Tune's trial id, then by ours
         self.counts = {"completed": 0, "pruned": 0, "failed": 0}
 
     @property
@@ -203,13 +211,16 @@ class Bridge:
 
     def propose(self, tune_id: str) -> dict:
         proposal = self.proposer.ask()
-        task = self.make_task(proposal)
-        self.tasks[tune_id] = proposal, task
-        return {"task": task, "stoppable": proposal.stoppable}
+        tasks = self.make_tasks(proposal)
+        pairs = zip((proposal, *proposal.followers), tasks, strict=True)
+        self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
+        return {"tasks": tasks, "stoppable": proposal.stoppable}
 
-    def end(self, tune_id: str, status: str, reason: str | None, result: dict) -> None:
-        """A trial has ended: write its row unless its worker has, tell Optuna, say so."""
-        proposal, task = self.tasks[tune_id]
+    def end(self, tune_id: str, trial_id: str, status: str, reason: str | None, result: dict) -> None:
+        """A trial has ended: write its row unless its worker has, tell Optuna, say so. A second end is not heard."""
+        if trial_id not in self.running[tune_id]:
+            return
+        proposal, task = self.running[tune_id].pop(trial_id)
         if "started_at" not in result:
             task.write_row(status, reason, result)
         self.proposer.tell(proposal.number, status, result)
@@ -281,22 +292,23 @@ class Rows(tune.Callback):
         self.bridge, self.stopping = bridge, stopping
 
     def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
-        if "status" not in result:
-            task = self.bridge.tasks[trial.trial_id][1]
-            self.bridge.announce(f"      {task.trial_id} GAN epoch {result['epoch']}  {measured(result)}")
+        for ended in result.get("ended", ()):
+            self.bridge.end(trial.trial_id, ended["trial_id"], ended["status"], ended["reason"], ended)
+        if "frechet_distance" in result:
+            first = next(iter(self.bridge.running[trial.trial_id]))
+            self.bridge.announce(f"      {first} GAN epoch {result['epoch']}  {measured(result)}")
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
-        result = trial.last_result or {}
-        if "status" in result:
-            self.bridge.end(trial.trial_id, result["status"], result["reason"], result)
-        elif trial.trial_id in self.stopping.stopped:
+        if trial.trial_id in self.stopping.stopped:
+            result, (trial_id,) = trial.last_result, self.bridge.running[trial.trial_id]
             reason = f"stopped by ASHA at GAN epoch {result['epoch']}"
             columns = {name: result[name] for name in ("frechet_distance", "num_real", "num_fake")}
-            self.bridge.end(trial.trial_id, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
+            self.bridge.end(trial.trial_id, trial_id, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        error = trial.get_error()
-        self.bridge.end(trial.trial_id, "failed", f"lost by Ray: {error_line(error)}", {})
+        reason = f"lost by Ray: {error_line(trial.get_error())}"
+        for trial_id in list(self.bridge.running[trial.trial_id]):
+            self.bridge.end(trial.trial_id, trial_id, "failed", reason, {})
 
 
 def error_line(error: BaseException | None) -> str:
@@ -306,13 +318,13 @@ def error_line(error: BaseException | None) -> str:
 
 def drive_trial(settings: dict) -> None:
     """A Tune trial: one Ray Train run; its reports reach Tune as they come, its result as the last report."""
-    task, resources = settings["task"], settings["resources"]
+    tasks, resources = settings["tasks"], settings["resources"]
     per_worker = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
     trainer = TorchTrainer(
         work,
-        train_loop_config={"task": task, "device": resources.device},
+        train_loop_config={"tasks": tasks, "device": resources.device},
         scaling_config=train.ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=bool(resources.gpus_per_worker),
@@ -321,8 +333,8 @@ def drive_trial(settings: dict) -> None:
         torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
         run_config=train.RunConfig(
             # An equal name would silently resume an earlier run's Ray state.
-            name=f"{task.trial_id}-{time.time_ns()}",
-            storage_path=str(ray_folder(task.study)),
+            name=f"{tasks[0].trial_id}-{time.time_ns()}",
+            storage_path=str(ray_folder(tasks[0].study)),
             failure_config=train.FailureConfig(max_failures=WORKER_FAILURES, controller_failure_limit=2),
             callbacks=[TuneReportCallback()],
         ),
@@ -332,14 +344,22 @@ def drive_trial(settings: dict) -> None:
 
 
 def work(settings: dict) -> dict:
-    """A Ray Train worker: `execute`, with the GAN's measurements reported to Ray."""
-    task: Task = settings["task"]
+    """A Ray Train worker: `execute` for each task, with the first one's GAN measurements and all ends reported to Ray.
+
+    A task that has its row is not run again after a fault of the worker.
+    """
+    from study.execute import execute  # heavy, and Tune's and Train's own processes import this file too
+
     device = train.torch.get_device() if settings["device"] == "cuda" else torch.device("cpu")
-    worker_task = replace(task, num_workers=train.get_context().get_world_size())
+    first, ended = settings["tasks"][0], []
+    for task in settings["tasks"]:
 
-    def report(entry: dict) -> None:
-        if entry["stage"] == "gan":
-            train.report({key: entry[key] for key in ("epoch", "frechet_distance", "num_real", "num_fake")})
+        def report(entry: dict, is_first: bool = task is first) -> None:
+            if is_first and entry["stage"] == "gan":
+                train.report({key: entry[key] for key in ("epoch", "frechet_distance", "num_real", "num_fake")})
 
-    result = execute(worker_task, report, device)
-    return result | {"epoch": result.get("gan_epoch", 0)}
+        worker_task = replace(task, num_workers=train.get_context().get_world_size())
+        result = task.read_row() or execute(worker_task, report, device)
+        ended.append({"trial_id": task.trial_id, **result})
+        train.report({"epoch": result.get("gan_epoch") or 0, "ended": ended[-1:]})
+    return {"epoch": ended[0].get("gan_epoch") or 0, "ended": ended}

@@ -10,7 +10,7 @@ from data_utils.dataset import load_dataset
 from data_utils.resplit import resplit
 from results.schema import TRIALS
 from study.config import ConfigError, TrialConfig, make_config
-from study.confirmation import Protocol, choose_trials, plan
+from study.confirmation import Protocol, chains, choose_trials, plan
 from study.resources import Resources
 from study.tasks import TaskMaker
 
@@ -130,6 +130,19 @@ def test_trials_that_train_a_gan_come_first():
     assert trains == sorted(trains, reverse=True) and sum(trains) == 2 * 2 + 2 * 2
 
 
+def test_chains_hold_every_trial_once_and_one_gan_each():
+    proposals = plan({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
+    heads = chains(proposals)
+    flat = [one for head in heads for one in (head, *head.followers)]
+    assert Counter(p.trial_id for p in flat) == Counter(p.trial_id for p in proposals)
+    for head in heads:
+        chain = [head, *head.followers]
+        gans = {(p.columns["confirms"], p.config.seed, p.config.training_fraction, p.columns["split_protocol"])
+                for p in chain if p.config.uses_gan}
+        assert len(gans) <= 1 and len({p.config.uses_gan for p in chain}) == 1
+    assert len(heads) == 2 * (2 + 2 + 1)  # a seed: two GANs, two of the first under other conditions, the real arms
+
+
 def test_a_study_fixed_to_synthetic_only_still_gets_mixed_arms():
     proposals = plan({"a": source(training_images="synthetic_only")}, BASE, SMALL, "grouped")
     assert names(proposals)["real_and_synthetic_1", 1.0, "grouped"] == 2
@@ -152,7 +165,7 @@ def test_tasks_test_more_only_where_it_is_fair(prepared_phantoms, tmp_path):
     columns = {"split_protocol": "grouped", "data_fingerprint": prepared_phantoms.fingerprint}
     external = tmp_path / "other.parquet"
     make_task = TaskMaker(tmp_path, prepared_phantoms.path, columns, Resources(1, 1, 0, 1), True, external)
-    tasks = [(p, make_task(p)) for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=1), "grouped")]
+    tasks = [(p, *make_task(p)) for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=1), "grouped")]
     for proposal, task in tasks:
         split, part = proposal.columns["split_protocol"], proposal.config.training_fraction
         assert task.columns["split_protocol"] == split and task.columns["phase"] == "confirm"

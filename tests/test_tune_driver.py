@@ -1,6 +1,7 @@
 """The Ray edge as far as it goes without starting Ray: refusing, stopping, writing rows."""
 
 import socket
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +10,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from results.tables import read_trials
 from study.config import ConfigError, make_config, preset
+from study.confirmation import Confirmation
 from study.record import Task
-from study.search import Search
+from study.search import Proposal, Search
 from study.tune_driver import (
     Bridge,
     Rows,
@@ -106,7 +108,8 @@ def bridge(tmp_path):
     search = Search(tmp_path, make_config(preset("smoke")), {}, "pareto", ended={"baseline-000"})
 
     def make_task(proposal):
-        return Task(tmp_path, tmp_path / "none", proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})
+        columns = {"phase": proposal.phase}
+        return [Task(tmp_path, tmp_path / "none", proposal.trial_id, proposal.config, 1, 1, columns)]
 
     bridge = Bridge(search, make_task, 3, lines.append)
     bridge.lines = lines
@@ -115,7 +118,7 @@ def bridge(tmp_path):
 
 def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     for name in "abc":
-        assert bridge.propose(name).keys() == {"task", "stoppable"}
+        assert bridge.propose(name).keys() == {"tasks", "stoppable"}
     scheduler = new_scheduler()
     rows = Rows(bridge, scheduler)
     scheduler.stopped.add("a")
@@ -123,7 +126,10 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     rows.on_trial_complete(1, [], ATrial("a", stopped))
     rows.on_trial_error(2, [], ATrial("b", {}, RuntimeError("first line\nworker died")))
     ended = {"frechet_distance": 90.0, "validation_auroc": 0.9, "started_at": "now"}  # its worker wrote the row
-    rows.on_trial_complete(3, [], ATrial("c", {"status": "completed", "reason": None, **ended}))
+    ended |= {"trial_id": "paper-002", "status": "completed", "reason": None}
+    for _ in range(2):  # as it ends, and when its run does
+        rows.on_trial_result(3, [], ATrial("c", {}), {"epoch": 2, "ended": [ended]})
+    rows.on_trial_complete(3, [], ATrial("c", {"epoch": 2, "ended": [ended]}))
 
     trials = read_trials(tmp_path).set_index("trial_id")
     assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
@@ -134,6 +140,29 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     assert bridge.counts == {"completed": 1, "pruned": 1, "failed": 1}
     assert [line.split()[:3] for line in bridge.lines] == [
         ["[1/3]", "paper-000", "pruned"], ["[2/3]", "paper-001", "failed:"], ["[3/3]", "paper-002", "completed"]
+    ]  # fmt: skip
+
+
+def test_followers_end_one_by_one_and_are_lost_together(tmp_path):
+    base, lines = make_config(preset("smoke")), []
+    names = [f"confirm-{letter}" for letter in "abc"]
+    first, *others = (Proposal(name, "confirm", None, base) for name in names)
+    confirmation = Confirmation(tmp_path, base, [replace(first, followers=tuple(others))])
+
+    def make_tasks(proposal):
+        return [Task(tmp_path, tmp_path / "none", name, base, 1, 1, {"phase": "confirm"}) for name in names]
+
+    bridge = Bridge(confirmation, make_tasks, 3, lines.append)
+    rows = Rows(bridge, new_scheduler())
+    assert [task.trial_id for task in bridge.propose("x")["tasks"]] == names
+    rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "frechet_distance": 9.0})
+    end = {"trial_id": names[0], "status": "completed", "reason": None, "started_at": "now", "validation_auroc": 0.9}
+    rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "ended": [end]})
+    rows.on_trial_error(1, [], ATrial("x", {}, RuntimeError("gone")))
+    assert read_trials(tmp_path).set_index("trial_id")["status"].to_dict() == dict.fromkeys(names[1:], "failed")
+    assert [line.split()[:3] for line in lines] == [
+        ["confirm-a", "GAN", "epoch"], ["[1/3]", "confirm-a", "completed"], ["[2/3]", "confirm-b", "failed:"],
+        ["[3/3]", "confirm-c", "failed:"],
     ]  # fmt: skip
 
 
