@@ -101,7 +101,7 @@ def _arms(source: str, config: TrialConfig, base: TrialConfig, protocol: Protoco
         _proposal(source, config.model_copy(update={"training_images": "synthetic_only"}), split),
         _proposal(None, real, split),
         _proposal(None, real.model_copy(update=NO_AUGMENTATION), split),
-        _proposal(None, real.model_copy(update={"oversampling": ratio}), split),
+        *(_proposal(None, real.model_copy(update={"oversampling": r}), split) for r in ratios),
     ]
 
 

@@ -86,6 +86,7 @@ def test_every_arm_over_new_seeds():
             ("synthetic_only_1", 1.0, "grouped"),
             ("real", 1.0, "grouped"),
             ("real_unaugmented", 1.0, "grouped"),
+            ("real_oversampled_0.5", 1.0, "grouped"),
             ("real_oversampled_1", 1.0, "grouped"),
             ("real_and_synthetic_1", 0.25, "grouped"),
             ("real", 0.25, "grouped"),
