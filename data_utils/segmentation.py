@@ -4,6 +4,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from data_utils.skin_tone import skin_pixels
+
 CLASS_NAMES = ("skin", "ulcer")
 MIN_WOUND_PIXELS = 100  # smaller components are specks of the annotation
 MARGIN = 1.5  # side of an ulcer patch over the longer side of its wound
@@ -22,7 +24,7 @@ def cut_patches(photograph: Image.Image, mask: Image.Image) -> list[tuple[Image.
     wound = _wound_pixels(mask)
     boxes = [_ulcer_box(component, wound.shape) for component in _components(wound)]
     side = int(np.median([box[2] - box[0] for box in boxes])) if boxes else min(wound.shape) // 4
-    skin = _skin_boxes(wound, _skin_pixels(photograph), side)
+    skin = _skin_boxes(wound, skin_pixels(np.asarray(photograph)), side)
     return [(photograph.crop(box), "ulcer") for box in boxes] + [
         (photograph.crop(box), "skin") for box in skin
     ]
@@ -47,12 +49,6 @@ def _ulcer_box(component: tuple[slice, slice], shape: tuple[int, int]) -> tuple[
     top = min(max((rows.start + rows.stop - side) // 2, 0), shape[0] - side)
     left = min(max((columns.start + columns.stop - side) // 2, 0), shape[1] - side)
     return left, top, left + side, top + side
-
-
-def _skin_pixels(photograph: Image.Image) -> np.ndarray:
-    """Chroma range of skin in YCbCr, which holds over skin tones (Chai and Ngan 1999, section III)."""
-    _, cb, cr = np.moveaxis(np.asarray(photograph.convert("YCbCr")), 2, 0)
-    return (cb >= 77) & (cb <= 127) & (cr >= 133) & (cr <= 173)
 
 
 def _skin_boxes(wound: np.ndarray, skin: np.ndarray, side: int) -> list[tuple[int, int, int, int]]:

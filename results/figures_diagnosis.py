@@ -11,6 +11,7 @@ from results.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
 from results.report_parts import CONFIRM, Note
 
 FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
+ARM = ["arm", "gan", "classifier_key"]
 REPLICATES = 200  # of the bootstrap behind the ROC's band
 
 
@@ -94,7 +95,7 @@ def roc_band(probabilities: pd.DataFrame) -> np.ndarray:
 def few_data(evidence: Evidence) -> Drawing | Note:
     """AUROC and accuracy against the part of the training groups that is used."""
     curves = _few_data_curves(evidence)
-    if not any(curve["training_fraction"].lt(1).any() for curve in curves.values()):
+    if not curves:
         return Note("No arm was trained on a part of the data yet.", CONFIRM)
     figure, axes = new_figure(WIDE, columns=2)
     for axis, metric in zip(axes, ("auroc", "accuracy"), strict=True):
@@ -114,8 +115,15 @@ def few_data(evidence: Evidence) -> Drawing | Note:
 
 
 def _few_data_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    conditions = {"corruption": "none", "subgroup": None, "split_protocol": evidence.protocol}
-    return {arm_name(arm): evidence.estimates_of(arm, **conditions) for arm in evidence.contrasted_arms}
+    """The arms that were trained on parts of the data, whichever GAN is the chosen one."""
+    conditions = {"side": "test", "corruption": "none", "subgroup": None, "split_protocol": evidence.protocol}
+    rows = select(evidence.estimates, **conditions)
+    in_parts = rows.groupby(ARM, dropna=False)["training_fraction"].transform("min") < 1
+    return {_arm_and_gan(arm, gan): curve for (arm, gan, _), curve in rows[in_parts].groupby(ARM, dropna=False)}
+
+
+def _arm_and_gan(arm: str, gan: str | None) -> str:
+    return arm_name(arm) + (f" ({gan})" if isinstance(gan, str) else "")
 
 
 def robustness(evidence: Evidence) -> Drawing | Note:
@@ -153,25 +161,25 @@ def leakage(evidence: Evidence) -> Drawing | Note:
     if rows.empty:
         return Note("No arm was trained under the other split yet.", CONFIRM)
     figure, (axes,) = new_figure()
-    names = list(dict.fromkeys(rows["arm"]))
+    rows = rows.assign(name=list(map(_arm_and_gan, rows["arm"], rows["gan"])))
+    names = list(dict.fromkeys(rows["name"]))
     for number, (protocol, group) in enumerate(rows.groupby("split_protocol")):
-        places = group["arm"].map(names.index) + 0.12 * (2 * number - 1)
+        places = group["name"].map(names.index) + 0.12 * (2 * number - 1)
         error = _errors(group)
         axes.errorbar(group["value"], places, xerr=error, label=f"{protocol} split", **look(number) | {"linestyle": ""})
     axes.set(xlabel="test AUROC", ylim=(-0.5, len(names) - 0.5))
-    axes.set_yticks(range(len(names)), [arm_name(name).replace(", ", ",\n") for name in names])
+    axes.set_yticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
     legend_below(figure, axes)
-    listed = "; ".join(f"{arm_name(row.arm)}, {row.split_protocol} split {row.value:.3f}" for row in rows.itertuples())
+    listed = "; ".join(f"{row.name}, {row.split_protocol} split {row.value:.3f}" for row in rows.itertuples())
     return Drawing("leakage", "Leakage: what a random split adds", f"AUROC of {listed}.", figure)
 
 
 def _both_splits(evidence: Evidence) -> pd.DataFrame:
     """AUROC of the arms that were trained under both splits."""
-    if evidence.choice is None or evidence.estimates.empty:
-        return evidence.estimates.iloc[:0]
-    conditions = {"metric": "auroc", "corruption": "none", "subgroup": None, "training_fraction": 1.0}
-    rows = pd.concat(evidence.estimates_of(arm, **conditions) for arm in evidence.estimates["arm"].unique())
-    return rows[rows.groupby("arm")["split_protocol"].transform("nunique") == 2].sort_values(["split_protocol", "arm"])
+    conditions = {"side": "test", "corruption": "none", "subgroup": None, "training_fraction": 1.0, "metric": "auroc"}
+    rows = select(evidence.estimates, **conditions)
+    on_both = rows.groupby(ARM, dropna=False)["split_protocol"].transform("nunique") == 2
+    return rows[on_both].sort_values(["split_protocol", "arm"])
 
 
 def _errors(rows: pd.DataFrame) -> list[pd.Series]:

@@ -99,7 +99,7 @@ def _title(ours: pd.DataFrame, study_path: Path) -> str:
         "SAMPLE DATA": ours["is_sample_data"].eq(True).any(),
         "RANDOM SPLIT": ours["split_protocol"].eq("random").any(),
     }
-    return _wrap(" - ".join([f"Leaderboard of {study_path}", *(text for text, is_so in warnings.items() if is_so)]))
+    return wrap(" - ".join([f"Leaderboard of {study_path}", *(text for text, is_so in warnings.items() if is_so)]))
 
 
 def _table(frame: pd.DataFrame) -> str:
@@ -121,7 +121,7 @@ def _cell(row: dict, key: str, spec: str, widest: int) -> str:
         return _rank_cell(row)
     if pd.isna(row[key]):
         return "-"
-    text = _printable(format(row[key], spec))
+    text = printable(format(row[key], spec))
     return text if len(text) <= widest else text[: widest - 1] + "~"
 
 
@@ -139,7 +139,7 @@ def _notes(ours: pd.DataFrame) -> str:
         *_comparability(ours),
         *_distance_groups(ours),
     ]
-    return "\n".join(map(_wrap, lines))
+    return "\n".join(map(wrap, lines))
 
 
 def _comparability(ours: pd.DataFrame) -> list[str]:
@@ -167,15 +167,16 @@ def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:
     ranked = ours.loc[ours["rank"].notna(), "trial_id"]
     study = shlex.quote(str(study_path))
     commands = [f"python study/reproduce.py {study} --trial {shlex.quote(trial)}" for trial in ranked]
-    return "\n".join(["Run a trial again:", *map(_printable, commands)]) if commands else ""
+    return "\n".join(["Run a trial again:", *map(printable, commands)]) if commands else ""
 
 
-def _wrap(text: str) -> str:
-    text = _printable(text)
+def wrap(text: str) -> str:
+    """`printable` text broken at 80 columns, but not within words, which paths and commands are."""
+    text = printable(text)
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Control and invisible characters as escapes: class folders and paths come from outside."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
@@ -190,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise TableError(f"{options.study}: no study here; a study's folder holds trials/")
         frame = leaderboard(read_trials(options.study), options.objective)
     except TableError as error:
-        print(_printable(str(error)), file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     print(format_leaderboard(frame, options.study), end="")
     return 0

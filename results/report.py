@@ -20,6 +20,7 @@ from results.figures_diagnosis import differences, few_data, leakage, robustness
 from results.figures_generator import model_pictures, pictured_gans
 from results.figures_search import search_figures
 from results.figures_training import training_figures
+from results.leaderboard import printable, wrap
 from results.published import auroc_statement
 from results.report_parts import AUDIT, RESUME, Note, Section, Table
 from results.report_tables import (
@@ -142,16 +143,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         page, sentences = write_report(options.study, options.out, options.show_real)
     except (TableError, OSError) as error:
-        print(_printable(str(error)), file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
-    print(*map(_printable, sentences), sep="\n\n")
-    print(_printable(f"\n{page}\n{page.parent / 'figures'}\n{page.parent / 'tables'}"))
+    print(*map(wrap, sentences), "", sep="\n\n")
+    print(*map(printable, map(str, (page, page.parent / "figures", page.parent / "tables"))), sep="\n")
     return 0
-
-
-def _printable(text: str) -> str:
-    """Class names come from outside: no control characters on the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 if __name__ == "__main__":
