@@ -2,7 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,18 @@ class Dataset:
         assert len(chosen), f"no images in {name!r}"
         index = torch.from_numpy(chosen).to(self.images.device)
         return Side(self.images[index], self.labels[index], self.groups[chosen], self.image_ids[chosen])
+
+    def keep(self, kept: np.ndarray) -> "Dataset":
+        """Only the images of the flags `kept` (N,)."""
+        index = torch.from_numpy(np.flatnonzero(kept)).to(self.images.device)
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            split=self.split[kept],
+            groups=self.groups[kept],
+            image_ids=self.image_ids[kept],
+        )
 
 
 def load_dataset(path: Path, image_size: int, device: str | torch.device = "cpu") -> Dataset:

@@ -1,10 +1,7 @@
 """A part of the training groups: what a study of fewer patients would have had."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
-import torch
 
 from data_utils.dataset import Dataset
 from data_utils.sources import DataError
@@ -29,15 +26,7 @@ def training_subset(dataset: Dataset, fraction: float, seed: int) -> Dataset:
                 f"training_fraction={fraction:g} of {len(set(dataset.groups[is_train]))} training groups leaves none "
                 f"that holds {name!r}; use a larger fraction"
             )
-    index = torch.from_numpy(np.flatnonzero(kept)).to(dataset.images.device)
-    return replace(
-        dataset,
-        images=dataset.images[index],
-        labels=dataset.labels[index],
-        split=dataset.split[kept],
-        groups=dataset.groups[kept],
-        image_ids=dataset.image_ids[kept],
-    )
+    return dataset.keep(kept)
 
 
 def _draw_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:

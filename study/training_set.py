@@ -28,7 +28,8 @@ def oversample(dataset: Dataset, oversampling: float) -> Dataset:
 def mix(dataset: Dataset, images: Tensor, labels: Tensor, keep_real: bool) -> Dataset:
     """The data set with synthetic images (M, 3, S, S) on its train side, beside the real ones or instead of them."""
     name = np.full(len(labels), SYNTHETIC_GROUP)
-    return _add(dataset if keep_real else _without_train(dataset), images, labels, name, name)
+    kept = dataset if keep_real else dataset.keep(dataset.split != "train")
+    return _add(kept, images, labels, name, name)
 
 
 def _add(dataset: Dataset, images: Tensor, labels: Tensor, groups: np.ndarray, image_ids: np.ndarray) -> Dataset:
@@ -39,17 +40,4 @@ def _add(dataset: Dataset, images: Tensor, labels: Tensor, groups: np.ndarray, i
         split=np.concatenate([dataset.split, np.full(len(labels), "train")]),
         groups=np.concatenate([dataset.groups, groups]),
         image_ids=np.concatenate([dataset.image_ids, image_ids]),
-    )
-
-
-def _without_train(dataset: Dataset) -> Dataset:
-    kept = np.flatnonzero(dataset.split != "train")
-    index = torch.from_numpy(kept).to(dataset.images.device)
-    return replace(
-        dataset,
-        images=dataset.images[index],
-        labels=dataset.labels[index],
-        split=dataset.split[kept],
-        groups=dataset.groups[kept],
-        image_ids=dataset.image_ids[kept],
     )
