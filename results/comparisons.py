@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from results.bootstrap import BootstrapDistribution
-from results.scores import Scores, collect_scores
+from results.scores import Scores, collect_scores, main_split
 from results.statistics import accuracy_permutation_test, delong_test, holm
 
 METRICS = {"between GANs": ["auroc"]}  # of all other families accuracy, which the paper claims, and AUROC
@@ -40,8 +40,7 @@ def compare(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[dict]:
 
 
 def _pairs(arms: list[Scores]) -> Iterator[tuple[str, Scores, Scores]]:
-    splits = [scores.arm["split_protocol"] for scores in arms]
-    main = max(sorted(set(splits)), key=splits.count, default=None)  # the other one has the leakage gap's arms only
+    main = main_split(arms)
     for a, b in permutations(arms, 2):
         family = _family(a.arm, b.arm, main)
         if family and a.images.side == b.images.side:

@@ -4,33 +4,15 @@ Intervals are those of `results.bootstrap`. The ECE has none: resampling adds to
 there already, and on simulated data no bootstrap interval came near its nominal coverage.
 """
 
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from results.comparisons import compare
-from results.schema import COMPARISONS, ESTIMATES
-from results.scores import ImageSet, Scores, collect_scores
-from results.tables import TableError, read_table, read_trials, write_rows
+from results.scores import ImageSet, Scores, collect_scores, main_split
 
 METRICS = ["auroc", "auprc", "accuracy", "f1", "mcc", "tpr", "fpr", "sensitivity_at_95_specificity", "brier", "ece"]
 SUBGROUP_METRICS = ["auroc", "tpr", "fpr"]
 WITHOUT_INTERVAL = {"ece"}
-
-
-def write_evidence(study: Path) -> None:
-    """Compute ESTIMATES and COMPARISONS from the study's predictions and replace both tables.
-
-    Raises TableError for a study without predictions.
-    """
-    study = Path(study)
-    predictions, trials = read_table(study, "predictions"), read_trials(study)
-    if predictions.empty:
-        raise TableError(f"{study / 'predictions'} holds none; make some with: python study/confirm.py {study}")
-    estimates = estimate(predictions, trials, read_table(study, "attributes"))
-    write_rows(study / "estimates" / "estimates.parquet", estimates, ESTIMATES)
-    write_rows(study / "comparisons" / "comparisons.parquet", compare(predictions, trials), COMPARISONS)
 
 
 def estimate(predictions: pd.DataFrame, trials: pd.DataFrame, attributes: pd.DataFrame) -> list[dict]:
@@ -45,11 +27,11 @@ def estimate(predictions: pd.DataFrame, trials: pd.DataFrame, attributes: pd.Dat
 
 
 def _subgroup_rows(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
-    """Rows by attribute of the real images: test side, as photographed, full training data, grouped split."""
+    """Rows by attribute of the real images: test side, as photographed, full training data, the study's split."""
     real = attributes[attributes["kind"] == "real"]
     names = real["attribute"].where(real["source"] == "file", real["attribute"] + " (" + real["source"] + ")")
     members = real.groupby(names)["image_id"].agg(set)
-    whole = [scores for scores in arms if _has_subgroups(scores)]
+    whole = [scores for scores in arms if _has_subgroups(scores, main_split(arms))]
     parts: dict[str, ImageSet] = {}  # shared by the arms, with their resamples
     rows = []
     for subgroup, ids in members.items():
@@ -61,9 +43,9 @@ def _subgroup_rows(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def _has_subgroups(scores: Scores) -> bool:
+def _has_subgroups(scores: Scores, split: str | None) -> bool:
     as_photographed = scores.images.side == "test" and scores.condition["corruption"] == "none"
-    return as_photographed and (scores.arm["split_protocol"], scores.arm["training_fraction"]) == ("grouped", 1)
+    return as_photographed and (scores.arm["split_protocol"], scores.arm["training_fraction"]) == (split, 1)
 
 
 def _rows(scores: Scores, metrics: list[str], subgroup: str | None) -> list[dict]:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.tables import TableError, read_table
+from results.comparisons import compare
+from results.estimates import estimate
+from results.schema import COMPARISONS, ESTIMATES
+from results.tables import TableError, read_table, read_trials, write_rows
 
 ARM_NAMES = {
     "real_and_synthetic_": "real + synthetic, ratio ",
@@ -119,6 +122,20 @@ def arm_name(arm: str) -> str:
     for prefix, words in ARM_NAMES.items():
         arm = arm.replace(prefix, words)
     return arm
+
+
+def write_evidence(study: Path) -> None:
+    """Compute ESTIMATES and COMPARISONS from the study's predictions and replace both tables.
+
+    Raises TableError for a study without predictions.
+    """
+    study = Path(study)
+    predictions, trials = read_table(study, "predictions"), read_trials(study)
+    if predictions.empty:
+        raise TableError(f"{study / 'predictions'} holds none; make some with: python study/confirm.py {study}")
+    estimates = estimate(predictions, trials, read_table(study, "attributes"))
+    write_rows(study / "estimates" / "estimates.parquet", estimates, ESTIMATES)
+    write_rows(study / "comparisons" / "comparisons.parquet", compare(predictions, trials), COMPARISONS)
 
 
 def read_evidence(study: Path) -> Evidence:

@@ -1,4 +1,4 @@
-"""How well the classifiers diagnose: differences, ROC, reliability, few data, robustness, leakage."""
+"""How well the classifiers diagnose: differences, ROC, few data, robustness, leakage."""
 
 import numpy as np
 import pandas as pd

@@ -62,7 +62,8 @@ def sections(evidence: Evidence, show_real: bool) -> Iterator[Section]:
     )  # fmt: skip
     yield Section(
         "training", "Training",
-        "A line a model; a band spans its seeds. A Frechet distance is read against real images held to real images.",
+        "A line a model; a band spans its seeds. Read a Frechet distance against the dotted line, the distance of real "
+        "images to real images.",
         training_figures(evidence),
     )  # fmt: skip
     yield Section(
@@ -138,7 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write a study's report: one HTML page, figures and tables.")
     parser.add_argument("study", type=Path, metavar="STUDY", help="the study's folder, <out>/<study>")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write it (default: STUDY/report)")
-    parser.add_argument("--show-real", action="store_true", help="show training photographs beside their likes")
+    show = "show the photographs that synthetic images come nearest to"
+    parser.add_argument("--show-real", action="store_true", help=show)
     options = parser.parse_args(arguments)
     try:
         page, sentences = write_report(options.study, options.out, options.show_real)

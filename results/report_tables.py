@@ -145,7 +145,7 @@ def comparisons_table(evidence: Evidence) -> list[Table]:
         ("groups", "num_groups", "d"), ("test", "test", "s"),
     )  # fmt: skip
     caption = (
-        "Every difference that was tested; p adjusted by Holm within question and outcome. The answer calls a "
+        "Every difference that was tested; p adjusted by Holm within question, outcome and side. The answer calls a "
         f"difference shown where the adjusted p is below {SIGNIFICANCE}"
     )
     return [Table("comparisons", caption, frame, columns, folded=True)]

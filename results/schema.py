@@ -38,7 +38,7 @@ def _schema(columns: list[pa.Field], missing_keys: str) -> pa.Schema:
 TRIALS = _schema(
     [
         # identity: status completed | pruned | failed, phase baseline | paper | search | confirm, started_at in UTC,
-        # ISO 8601. arm is what the classifier was trained on (`study.arms`); confirms is the trial of the search whose
+        # ISO 8601. arm is what the classifier was trained on; confirms is the trial of the search whose
         # GAN, ratio and classifier a confirm row repeats; classifier_key names all settings of the classifier but the
         # arm's, so that arms of equal key are compared.
         *_columns(TEXT, "study trial_id phase status reason started_at preset objective gan_key"),
@@ -178,7 +178,8 @@ ATTRIBUTES = _schema(
     missing_keys="error",
 )  # fmt: skip
 
-# One row an arm, condition and metric: mean and deviation over seeds, 95 % interval by clustered bootstrap.
+# One row an arm, condition and metric: mean and deviation over seeds, 95 % interval by bootstrap, groups and seeds
+# resampled (BCa); none for ece, nor where there are too few groups to tell.
 ESTIMATES = _schema(
     [
         *_columns(TEXT, "study gan arm classifier_key split_protocol"),
@@ -192,7 +193,8 @@ ESTIMATES = _schema(
     missing_keys="error",
 )  # fmt: skip
 
-# One row a paired difference a - b on the same test images and seeds; p_adjusted by Holm within family and metric.
+# One row a paired difference a - b on the same test images and seeds; p_adjusted by Holm within family, metric and
+# side. The family leakage alone compares two sets of test images, and is not paired.
 COMPARISONS = _schema(
     [
         *_columns(TEXT, "study family metric gan arm_a arm_b classifier_key split_protocol"),

@@ -92,6 +92,12 @@ def collect_scores(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[Scor
     ]
 
 
+def main_split(arms: list[Scores]) -> str | None:
+    """The study's own split protocol: under the other one there are the leakage gap's arms only."""
+    splits = [scores.arm["split_protocol"] for scores in arms]
+    return max(sorted(set(splits)), key=splits.count, default=None)
+
+
 def _evidence(trials: pd.DataFrame) -> pd.DataFrame:
     """Of each completed trial that counts: its id, seed, threshold and the columns `ARM`."""
     columns = ["trial_id", "phase", "seed", "threshold", "confirms", *(name for name in ARM if name != "gan")]

@@ -106,7 +106,7 @@ FLAGS = {
         "--positive": {"metavar": "NAME", "help": "the positive class, where its name does not tell"},
         "--group-pattern": {
             "metavar": "REGEX",
-            "help": "its one group, matched to a file's name, tells the patient or wound",
+            "help": "matched at the start of a file's name; its one group in parentheses is the patient or wound",
         },
         "--split": {
             "choices": ("grouped", "random"),
@@ -199,13 +199,13 @@ CONFIRM_FLAGS = {
         "--dry-run": {"action": "store_true", "help": "list the trials; run nothing"},
     },
     "more tests": {
-        "--test-data": {"type": Path, "metavar": "PATH", "help": "other photographs: an external test set"},
+        "--test-data": {"type": Path, "metavar": "PATH", "help": "other photographs, all of them an external test set"},
         "--positive": {"metavar": "NAME", "help": "their positive class, where its name does not tell"},
         "--group-pattern": {"metavar": "REGEX", "help": "their groups, as for run_sweep.py"},
         "--subgroups": {
             "type": Path,
             "metavar": "CSV",
-            "help": "columns image_id,attribute (default: an estimate of the skin tone)",
+            "help": "columns image_id,attribute: subgroups besides the estimated skin tones",
         },
     },
 }

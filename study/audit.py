@@ -26,7 +26,7 @@ from models.feature_extractor import (
 from results.schema import ATTRIBUTES, GENERATOR_METRICS, NEIGHBOURS
 from results.tables import TableError, read_table, read_trials, write_rows
 from study.audit_reference import Reference
-from study.config import ConfigError, TrialConfig
+from study.config import ConfigError
 from study.gan_quality import inception_weights
 from study.gan_store import read_result
 from study.generator_audit import audit_gan
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def audit_study(study: Path, announce: Callable[[str], None] = print, everything: bool = False) -> None:
-    """Audit the GANs of confirming trials on the whole training side of a grouped split; `everything`: of all trials.
+    """Audit the GANs of confirming trials on the whole training side of the study's split; `everything`: of all trials.
 
     Fills the tables generator_metrics, neighbours and attributes, one file a GAN, and leaves out those that are there.
     Raises ConfigError where there is no such GAN or its prepared data is missing, DataError where that is damaged.
@@ -78,7 +78,8 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
     trials = read_trials(study)
     chosen = trials[(trials["status"] == "completed") & trials["gan_key"].notna()]
     if not everything:
-        confirmed = (chosen["phase"] == "confirm") & (chosen["split_protocol"] == "grouped")
+        own_split = trials.loc[trials["phase"] != "confirm", "split_protocol"].iloc[0]
+        confirmed = (chosen["phase"] == "confirm") & (chosen["split_protocol"] == own_split)
         chosen = chosen[confirmed & (chosen["training_fraction"] == 1)]
     chosen = chosen.sort_values("trial_id").drop_duplicates("gan_key")
     rows = [row for row in chosen.to_dict("records") if read_result(study / "gans" / row["gan_key"])]
@@ -92,13 +93,8 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
 
 def data_key(row: dict) -> tuple:
     """Equal for GANs that were trained on the same images; whole training sides of a grouped split first."""
-    part = part_name(row_config(row))
+    part = row_config(row).training_part
     return row["split_protocol"], row["data_fingerprint"], row["image_size"], -row["training_fraction"], part
-
-
-def part_name(config: TrialConfig) -> str:
-    """Names a part of the training groups in the file names of cached features; nothing for the whole."""
-    return f"-{config.training_fraction:g}-{config.seed}" if config.training_fraction < 1 else ""
 
 
 def with_references(
@@ -116,7 +112,7 @@ def with_references(
         write_real_skin_tones(study, dataset)
         extractors = extractors or build_extractors(path.parent, device)
         part = training_subset(dataset, config.training_fraction, config.seed)
-        references = [Reference(part, extractor, part_name(config)) for extractor in extractors]
+        references = [Reference(part, extractor, config.training_part) for extractor in extractors]
         yield from ((row, references) for row in alike)
 
 

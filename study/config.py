@@ -63,6 +63,11 @@ class GanConfig(BaseModel):
             raise ValueError("pretrained needs an EfficientNetV2 backbone with backbone_width=1 and backbone_depth=1")
         return self
 
+    @property
+    def training_part(self) -> str:
+        """Names a part of the training groups in the names of files; nothing for the whole."""
+        return f"-{self.training_fraction:g}-{self.seed}" if self.training_fraction < 1 else ""
+
     def gan_key(self, data_fingerprint: str, code_version: str) -> str:
         """16 hex digits that name the GAN these settings make of this data with this code."""
         settings = {name: getattr(self, name) for name in GanConfig.model_fields}

@@ -15,8 +15,8 @@ from data_utils.dataset import Dataset, load_dataset
 from data_utils.prepare import prepare
 from data_utils.sources import DataError
 from models.feature_extractor import ExtractorUnavailable
-from results.estimates import write_evidence
-from results.tables import TableError, read_trials
+from results.evidence import write_evidence
+from results.tables import TableError, read_table, read_trials
 from study.arguments import parse_confirm_arguments
 from study.audit import audit_study, write_subgroups
 from study.config import ConfigError, TrialConfig, make_config
@@ -66,9 +66,12 @@ def confirm(options: Namespace) -> int:
     check_proposals(waiting, len(dataset.side("train").labels), options.workers_per_trial)
     if options.dry_run:
         return 0
+    if options.test_data and len(waiting) < len(proposals):
+        check_external(study)
     external = prepare_external(options, dataset)
     columns = study_columns(settings["preset"], settings["objective"])
-    columns |= {name: trials.iloc[0][name] for name in DATA_COLUMNS}
+    searched = trials[trials["phase"] != "confirm"].iloc[0]  # a confirmation has rows of the other split, too
+    columns |= {name: searched[name] for name in DATA_COLUMNS}
     announce = Announcer()
     with hold(study):
         confirmation = Confirmation(study, base, chains(waiting))
@@ -112,6 +115,15 @@ def check_proposals(proposals: list[Proposal], num_train: int, num_workers: int)
             check_fits(proposal.config, int(num_train * proposal.config.training_fraction), num_workers)
         except ConfigError as error:
             raise ConfigError(f"{condition(proposal)}: {error}; or choose other --fractions or --ratios") from None
+
+
+def check_external(study: Path) -> None:
+    """ConfigError where a confirmation that has begun was not tested on an external data set."""
+    if not (read_table(study, "predictions")["side"] == "external").any():
+        raise ConfigError(
+            f"--test-data: trials of this confirmation are done and were not tested on it; move "
+            f"{study / 'trials' / 'confirm-*.parquet'} away and give the command again (their GANs are kept)"
+        )
 
 
 def prepare_external(options: Namespace, dataset: Dataset) -> Path | None:

@@ -49,7 +49,7 @@ class GanQuality:
         return self._real("train")
 
     def _real(self, side: str) -> ImageFeatures:
-        part = f"-{self.config.training_fraction:g}-{self.config.seed}" if self.config.training_fraction < 1 else ""
+        part = self.config.training_part if side == "train" else ""
         content = f"{self.dataset.fingerprint}-{self.config.image_size}-{self.extractor.key}-{side}{part}"
         name = f"features-{content}.safetensors"
         return real_features(self.dataset.side(side).images, self.extractor, self.dataset.path.parent / name)

@@ -60,8 +60,8 @@ def obtain_gan(
         history = []
 
         def report_and_keep(entry: dict) -> None:
-            history.append(entry)
-            report(entry)
+            history.append(entry | {"gan_key": folder.name})
+            report(history[-1])
 
         metrics = train_gan(config, dataset, report_and_keep, folder)
         if is_first_worker():

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from data_utils.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 
+from data_utils.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_utils.dataset import Dataset, Side
 
 

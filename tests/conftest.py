@@ -1,5 +1,6 @@
 """A tiny prepared data set and tiny networks, shared by the tests of the training loops and of the command."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from data_utils.phantoms import render_phantoms
 from data_utils.prepare import Prepared, prepare
 from study.gan_quality import GanQuality
 from study.image_quality import ImageFeatures, frechet_distance
+
+
+@pytest.fixture(scope="session")
+def real_patches() -> Path:
+    """A folder of real patches of 2021's Foot Ulcer Segmentation Challenge, one a class; skips where there is none."""
+    folder = Path(os.environ.get("FOOT_ULCER_PATCHES", "../shared/data/foot_ulcer_patches"))
+    if not folder.is_dir():
+        pytest.skip("FOOT_ULCER_PATCHES names no folder of real patches")
+    return folder
 
 
 @pytest.fixture(scope="session")

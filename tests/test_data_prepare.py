@@ -15,8 +15,6 @@ from data_utils.phantoms import render_phantoms
 from data_utils.prepare import prepare
 from data_utils.sources import DataError
 
-PATCHES = Path(__file__).parents[2] / "shared/data/foot_ulcer_patches"
-
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
@@ -285,9 +283,8 @@ def test_sample_data(tmp_path):
     assert max(map(len, sample.describe().splitlines())) <= 80
 
 
-@pytest.mark.skipif(not PATCHES.is_dir(), reason="needs the real patches")
-def test_real_patches(tmp_path):
-    prepared = prepare(PATCHES, tmp_path, image_size=64)
+def test_real_patches(real_patches, tmp_path):
+    prepared = prepare(real_patches, tmp_path, image_size=64)
     assert np.sum(list(prepared.counts.values()), axis=0).tolist() == [1225, 905]
     assert 760 < prepared.num_groups < 806  # of 806 photographs some are copies
     dataset = load_dataset(prepared.path, 64)

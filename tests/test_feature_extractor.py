@@ -18,8 +18,6 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 
 from models.feature_extractor import build_feature_extractor, default_extractor_name
 
-PATCHES = Path(__file__).parents[2] / "shared" / "data" / "foot_ulcer_patches"
-
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
@@ -152,9 +150,8 @@ def test_default_is_inception_only_where_its_weights_are_at_hand(tmp_path, monke
     assert default_extractor_name(None) == "inception"
 
 
-@pytest.mark.skipif(not PATCHES.is_dir(), reason="the photographs are not beside this repository")
-def test_lite0_tells_ulcer_from_skin_in_unseen_photographs(lite0):
-    files = [path for kind in ("skin", "ulcer") for path in sorted((PATCHES / kind).glob("*.jpg"))[::12]]
+def test_lite0_tells_ulcer_from_skin_in_unseen_photographs(lite0, real_patches):
+    files = [path for kind in ("skin", "ulcer") for path in sorted((real_patches / kind).glob("*.jpg"))[::12]]
     images = torch.stack([torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in files])
     features = lite0(images)[0].numpy()
     labels = np.array([path.parent.name == "ulcer" for path in files])

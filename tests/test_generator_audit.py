@@ -3,7 +3,6 @@
 import math
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,13 +12,12 @@ from torch.nn import functional as F
 from data_utils.dataset import load_dataset
 from data_utils.prepare import prepare
 from models.feature_extractor import FeatureExtractor, build_feature_extractor
+from results.answer import NOTHING_FOUND
 from study.audit_reference import Reference
 from study.config import make_config
 from study.copying import Nearest, copy_rate, distance_ratio, more_copies, nearest, pixel_distances
 from study.diversity import Spread, has_collapsed, spread
 from study.generator_audit import COLLAPSED, COPIES, HONEST, audit_images, interpolate
-
-PATCHES = Path("../shared/data/foot_ulcer_patches")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,10 +138,9 @@ def test_bad_generators_that_neither_copy_nor_collapse_are_not_accused(phantoms,
     assert verdict_on(HONEST_ONES[kind](held_out)) == HONEST
 
 
-@pytest.mark.skipif(not PATCHES.is_dir(), reason="the photographs are not here")
-def test_real_photographs_in_a_networks_features(tmp_path):
+def test_real_photographs_in_a_networks_features(real_patches, tmp_path):
     photographs = tmp_path / "photographs"
-    for folder in PATCHES.iterdir():
+    for folder in real_patches.iterdir():
         (photographs / folder.name).mkdir(parents=True)
         for path in sorted(folder.iterdir())[:360:9]:
             shutil.copyfile(path, photographs / folder.name / path.name)
@@ -160,6 +157,10 @@ def test_real_photographs_in_a_networks_features(tmp_path):
         rows = {row["label"]: row for row in audit_images(images, held_out.labels, references).metrics}
         assert rows[None]["verdict"] == verdict
         assert rows[None]["inception_score"] >= 1
+
+
+def test_the_report_knows_the_verdict_of_a_generator_that_passes():
+    assert NOTHING_FOUND == HONEST
 
 
 # ---- what the rows hold

@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import norm
 
 from results.comparisons import compare
-from results.estimates import estimate, write_evidence
+from results.estimates import estimate
+from results.evidence import write_evidence
 from results.metrics import binary_metrics
 from results.schema import ATTRIBUTES, COMPARISONS, ESTIMATES, PREDICTIONS, TRIALS
 from results.tables import TableError, read_table, write_rows

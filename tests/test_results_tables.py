@@ -7,11 +7,13 @@ import threading
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.dataset import dataset
 
 from results import tables
 from results.migrations import NEW_IN_2
@@ -98,6 +100,15 @@ def test_rows_come_back_and_pandas_reads_the_folder(tmp_path):
         row = frame.set_index("trial_id").loc["a"]
         assert (row.test_auroc, row.seed, row.gan_reused) == (0.875, 7, False)
         assert len(frame) == 2
+
+
+def test_duckdb_and_pyarrow_read_the_folder(tmp_path):
+    for name, auroc in (("a", 0.875), ("b", 0.5)):
+        write_trial(tmp_path, name, test_auroc=auroc)
+    found = duckdb.sql(f"SELECT trial_id, test_auroc FROM '{tmp_path}/trials/*.parquet' ORDER BY trial_id").fetchall()
+    assert found == [("a", 0.875), ("b", 0.5)]
+    table = dataset(tmp_path / "trials").to_table()
+    assert table.schema.names == TRIALS.names and table["test_auroc"].to_pylist() == [0.875, 0.5]
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float32("-inf"), np.float64("nan")])
