@@ -36,7 +36,8 @@ class Prepared:
     """Where the prepared file lies and what is in it; `counts` are (negatives, positives) by side of the split.
 
     `leaks` names the files of different groups that look the same, as the user knows them: they may tell who a patient
-    is and go to the console only. `num_leaked_test` test images have their group on the training side too.
+    is and go to the console only, as do `files`, each with the salted id of its image. `num_leaked_test` test images
+    have their group on the training side too.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Prepared:
     notes: tuple[str, ...]
     leaks: tuple[tuple[str, str], ...]
     num_leaked_test: int
+    files: tuple[tuple[str, str], ...]
 
     def describe(self) -> str:
         """What was recognised, in a few lines of at most 80 columns."""
@@ -144,8 +146,9 @@ def prepare(
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{fingerprint}.parquet"
+    columns = _columns(patches, groups, split, _salt(folder))
     if not _is_written(path, metadata):
-        write_table(path, _columns(patches, groups, split, _salt(folder)), metadata)
+        write_table(path, columns, metadata)
     sides = {name: labels[split == name] for name in ("train", "validation", "test")}
     counts = {name: (int((side == 0).sum()), int((side == 1).sum())) for name, side in sides.items()}
     known = {name: value for name, value in metadata.items() if name not in ("format", "class_names")}
@@ -157,6 +160,7 @@ def prepare(
         notes=source.notes,
         leaks=tuple(sorted({tuple(sorted((patches[i].name, patches[j].name))) for i, j in pairs})),
         num_leaked_test=near_duplicates.num_leaked_test(split, groups),
+        files=tuple(sorted(zip((patch.name for patch in patches), columns["image_id"], strict=True))),
         **known,
     )
 

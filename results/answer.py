@@ -44,8 +44,8 @@ def effect(evidence: Evidence) -> str:
 
 
 def direction(row) -> int:
-    """1 or -1 where a row of COMPARISONS shows a difference, else 0."""
-    clear = row.p_adjusted < SIGNIFICANCE and (row.ci_low > 0 or row.ci_high < 0)
+    """1 or -1 where a row of COMPARISONS shows a difference, else 0: always 0 for one seed, whose luck is unknown."""
+    clear = row.num_seeds > 1 and row.p_adjusted < SIGNIFICANCE and (row.ci_low > 0 or row.ci_high < 0)
     return int(clear) * (1 if row.difference > 0 else -1)
 
 
@@ -165,6 +165,8 @@ def audited(evidence: Evidence) -> pd.DataFrame:
     """Rows of GENERATOR_METRICS for both classes together in the study's own features, with the column model."""
     extractor = evidence.trials["feature_extractor"].iloc[0]
     rows = select(evidence.generator_metrics, label=None, feature_extractor=extractor)
+    if len(evidence.main):  # not of parts of the data, of the other split, or of the search's seed
+        rows = rows[rows["gan_key"].isin(evidence.main["gan_key"])]
     return rows.assign(model=rows["confirms"].fillna(rows["trial_id"]))
 
 
@@ -206,6 +208,8 @@ def limits(evidence: Evidence) -> list[str]:
     if evidence.protocol == "random":
         found.append("how well new patients are diagnosed, as copies of a wound may lie on both sides of the split")
     found += _leakage(evidence)
+    if evidence.choice and evidence.choice.num_seeds == 1:
+        found.append("that another training would do the same, as each arm was trained with one seed")
     if evidence.choice is None:
         found.append("that any trial is better than another, as the best of a search over one seed has luck in it")
     if trial["feature_extractor"] != SETTINGS["feature_extractor"]:

@@ -16,6 +16,7 @@ from results.scores import Scores, collect_scores, main_split
 from results.statistics import accuracy_permutation_test, delong_test, holm
 
 METRICS = {"between GANs": ["auroc"]}  # of all other families accuracy, which the paper claims, and AUROC
+ONE_SEED = "clustered DeLong, this one training"
 TESTS = {"auroc": "clustered DeLong, seeds random", "accuracy": "exact paired permutation by group, these networks"}
 UNPAIRED_TEST = "two independent clustered bootstraps"
 
@@ -24,6 +25,7 @@ def compare(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[dict]:
     """Rows of COMPARISONS from the tables of one study; none where no trial is confirmed.
 
     Families (a - b): "synthetic against real", "against oversampled", "classical augmentation", "few data",
+    "few data against oversampled",
     "between GANs", all under the study's own split, and "leakage" (random - grouped split).
     Raises TableError as `collect_scores`.
     """
@@ -57,10 +59,10 @@ def _family(a: dict, b: dict, main: str | None) -> str | None:
     mixed, full = a["arm"].startswith("real_and_synthetic"), a["training_fraction"] == 1
     if b["arm"] == "real" and (mixed or (full and a["arm"].startswith("synthetic_only"))):
         return "synthetic against real" if full else "few data"
+    if b["oversampling"] and a["arm"] == f"real_and_synthetic_{b['oversampling']:g}":
+        return "against oversampled" if full else "few data against oversampled"
     if not full:
         return None
-    if b["oversampling"] and a["arm"] == f"real_and_synthetic_{b['oversampling']:g}":
-        return "against oversampled"
     if (a["arm"], b["arm"]) == ("real", "real_unaugmented"):
         return "classical augmentation"
     return "between GANs" if differing == {"gan"} and a["gan"] < b["gan"] else None
@@ -84,7 +86,7 @@ def _paired(a: Scores, b: Scores, metric: str) -> dict | None:
         "value_a": float(values_a[:, 0].mean()),
         "value_b": float(values_b[:, 0].mean()),
         "p_value": p_value,
-        "test": TESTS[metric],
+        "test": ONE_SEED if metric == "auroc" and len(seeds) == 1 else TESTS[metric],
         "num_seeds": len(seeds),
         **a.images.counts,
     }

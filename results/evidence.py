@@ -27,6 +27,7 @@ class Choice:
     arm: str
     classifier_key: str
     num_arms: int
+    num_seeds: int
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,16 @@ class Evidence:
 
     @cached_property
     def choice(self) -> Choice | None:
-        """By mean validation AUROC over seeds; None where nothing was confirmed."""
+        """By mean validation AUROC over seeds; None where nothing was confirmed.
+
+        Of arms with the most seeds: one whose unlucky seeds diverged does not compete with its lucky ones.
+        """
         arms = self.main[self.main["arm"].str.startswith("real_and_synthetic", na=False)]
-        means = arms.groupby(["confirms", "arm", "classifier_key"])["validation_auroc"].mean().dropna()
-        return Choice(*means.idxmax(), num_arms=len(means)) if len(means) else None
+        scores = arms.groupby(["confirms", "arm", "classifier_key"])["validation_auroc"].agg(["mean", "count"])
+        whole = scores[scores["count"] == scores["count"].max()]
+        if whole["mean"].isna().all():
+            return None
+        return Choice(*whole["mean"].idxmax(), num_arms=len(scores), num_seeds=int(whole["count"].iloc[0]))
 
     @cached_property
     def best_of_search(self) -> pd.Series | None:

@@ -115,6 +115,11 @@ FLAGS = {
         },
         "--split-seed": {"type": seed, "default": 0, "metavar": "N", "help": "seed of the 70:15:15 split (default 0)"},
         "--skip-bad": {"action": "store_true", "help": "leave out files that cannot be decoded, and record how many"},
+        "--image-ids": {
+            "type": Path,
+            "metavar": "CSV",
+            "help": "write the salted id of each file there, to name subgroups by; keep it private",
+        },
         "--inception-weights": {
             "type": Path,
             "metavar": "PATH",
@@ -202,6 +207,7 @@ CONFIRM_FLAGS = {
         "--test-data": {"type": Path, "metavar": "PATH", "help": "other photographs, all of them an external test set"},
         "--positive": {"metavar": "NAME", "help": "their positive class, where its name does not tell"},
         "--group-pattern": {"metavar": "REGEX", "help": "their groups, as for run_sweep.py"},
+        "--skip-bad": {"action": "store_true", "help": "leave out those of them that cannot be decoded"},
         "--subgroups": {
             "type": Path,
             "metavar": "CSV",

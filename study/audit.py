@@ -31,7 +31,7 @@ from study.gan_quality import inception_weights
 from study.gan_store import read_result
 from study.generator_audit import audit_gan
 from study.stored_trial import prepared_file, row_config
-from study.subgroups import read_subgroups, real_skin_tones, synthetic_skin_tones
+from study.subgroups import real_skin_tones, synthetic_skin_tones
 
 EXIT_USER_ERROR = 2
 TABLE = "{:<24.24} {:>7} {:>5} {:>5} {:>5}  {}"
@@ -110,16 +110,16 @@ def with_references(
         config, path = row_config(alike[0]), prepared_file(study, alike[0]["data_fingerprint"])
         dataset = load_dataset(path, config.image_size)
         write_real_skin_tones(study, dataset)
-        extractors = extractors or build_extractors(path.parent, device)
+        extractors = extractors or build_extractors(config.feature_extractor, path.parent, device)
         part = training_subset(dataset, config.training_fraction, config.seed)
         references = [Reference(part, extractor, config.training_part) for extractor in extractors]
         yield from ((row, references) for row in alike)
 
 
-def build_extractors(prepared_folder: Path, device: torch.device) -> list[FeatureExtractor]:
-    """EfficientNet-Lite0, and Inception where its weights are at hand."""
+def build_extractors(own: str, prepared_folder: Path, device: torch.device) -> list[FeatureExtractor]:
+    """The study's own extractor, EfficientNet-Lite0, and Inception where its weights are at hand."""
     weights = inception_weights(prepared_folder)
-    names = dict.fromkeys(["efficientnet_lite0", default_extractor_name(weights)])
+    names = dict.fromkeys([own, "efficientnet_lite0", default_extractor_name(weights)])
     return [build_feature_extractor(name, weights, device) for name in names]
 
 
@@ -145,12 +145,6 @@ def write_real_skin_tones(study: Path, dataset: Dataset) -> None:
     if not ((attributes["source"] == "ITA estimate") & (attributes["kind"] == "real")).any():
         rows = real_skin_tones(study.absolute().name, dataset)
         write_rows(study / "attributes" / "ita-real.parquet", rows, ATTRIBUTES)
-
-
-def write_subgroups(study: Path, path: Path, dataset: Dataset) -> None:
-    """Fill the table attributes with a user's file; raises ConfigError for what is wrong with it."""
-    rows = read_subgroups(path, dataset, study.absolute().name)
-    write_rows(study / "attributes" / "file.parquet", rows, ATTRIBUTES)
 
 
 def verdict_table(metrics: pd.DataFrame) -> str:

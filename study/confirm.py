@@ -12,22 +12,26 @@ from pathlib import Path
 import pandas as pd
 
 from data_utils.dataset import Dataset, load_dataset
-from data_utils.prepare import prepare
+from data_utils.resplit import resplit
 from data_utils.sources import DataError
+from data_utils.subset import training_subset
 from models.feature_extractor import ExtractorUnavailable
 from results.evidence import write_evidence
-from results.tables import TableError, read_table, read_trials
+from results.schema import ATTRIBUTES
+from results.tables import TableError, read_trials, write_rows
 from study.arguments import parse_confirm_arguments
-from study.audit import audit_study, write_subgroups
+from study.audit import audit_study
 from study.config import ConfigError, TrialConfig, make_config
-from study.confirmation import Confirmation, Protocol, chains, choose_trials, plan
+from study.confirmation import MIXED, OTHER_SPLIT, Confirmation, Protocol, chains, choose_trials, distinct_gans, plan
+from study.external_set import check_done_trials, prepare_external
 from study.gan_quality import warm_features
 from study.progress import Announcer
-from study.record import study_columns
+from study.record import LOST, study_columns
 from study.resources import share_out
 from study.search import Proposal
 from study.settings import hold, stored_settings
 from study.stored_trial import prepared_file, row_config
+from study.subgroups import read_subgroups
 from study.tasks import TaskMaker
 from study.trial import check_fits
 
@@ -57,18 +61,21 @@ def confirm(options: Namespace) -> int:
     study = options.study.expanduser().absolute()
     settings = stored_settings(study)
     base, trials = make_config(settings["config"]), read_trials(study)
+    check_base(base)
     sources = chosen_configs(trials, settings["objective"], options)
-    protocol = Protocol(options.seeds, options.ratios, options.fractions)
-    proposals = plan(sources, base, protocol, settings["split_protocol"])
-    waiting = [proposal for proposal in proposals if proposal.trial_id not in set(trials["trial_id"])]
+    prepared, split = prepared_file(study, settings["data_fingerprint"]), settings["split_protocol"]
+    protocol = Protocol(options.seeds, options.ratios, options.fractions, can_split(prepared, OTHER_SPLIT[split]))
+    proposals = plan(sources, base, protocol, split)
+    waiting = without_row(proposals, trials)
     print(describe(sources, proposals, len(proposals) - len(waiting)), flush=True)
-    dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
-    check_proposals(waiting, len(dataset.side("train").labels), options.workers_per_trial)
+    dataset = load_dataset(prepared, base.image_size)
+    check_proposals(waiting, dataset, options.workers_per_trial)
+    subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
     if options.dry_run:
         return 0
-    if options.test_data and len(waiting) < len(proposals):
-        check_external(study)
-    external = prepare_external(options, dataset)
+    external = prepare_external(options, dataset) if options.test_data else None
+    if external:
+        check_done_trials(study, external, trials, split)
     columns = study_columns(settings["preset"], settings["objective"])
     searched = trials[trials["phase"] != "confirm"].iloc[0]  # a confirmation has rows of the other split, too
     columns |= {name: searched[name] for name in DATA_COLUMNS}
@@ -78,19 +85,25 @@ def confirm(options: Namespace) -> int:
         if waiting and run(options, confirmation, dataset, columns, external, announce):
             print("interrupted; the same command goes on")
             return EXIT_INTERRUPTED
-        return write_findings(study, options.subgroups, dataset, announce)
+        return write_findings(study, subgroups, announce)
 
 
 def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> dict[str, TrialConfig]:
     """Id -> config of the trials to confirm, the best by validation first."""
     rows = trials.set_index("trial_id", drop=False)
     chosen = choose_trials(trials, objective, options.top, options.trials)
-    return {name: row_config(rows.loc[name].to_dict()) for name in chosen}
+    return distinct_gans({name: row_config(rows.loc[name].to_dict()) for name in chosen})
+
+
+def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
+    """The proposals still to run; a trial that a machine's fault ended runs again."""
+    ended = trials[~trials["reason"].fillna("").str.startswith(LOST)]
+    return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
 
 
 def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_done: int) -> str:
     """What is run, in a few lines."""
-    lines = [f"confirming   {len(sources)} trials of the search, with new seeds"]
+    lines = [f"confirming   the GANs of {len(sources)} trials, with new seeds"]
     lines += [
         f"  {name:<12} {config.backbone}, lstm {config.lstm_depth}, penalty {config.penalty_weight:g}, "
         f"ratio {config.synthetic_ratio:g}"
@@ -108,33 +121,34 @@ def condition(proposal: Proposal) -> str:
     return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
 
 
-def check_proposals(proposals: list[Proposal], num_train: int, num_workers: int) -> None:
-    """ConfigError, before anything runs, where a part of the training set is too small for a batch."""
+def check_base(base: TrialConfig) -> None:
+    """ConfigError for a study whose fixed fields leave an arm of the confirmation without its meaning."""
+    if base.training_fraction < 1:
+        raise ConfigError(f"training_fraction={base.training_fraction:g}: confirm a study of all training groups")
+    if base.model_copy(update=MIXED | {"synthetic_ratio": 0.0}).arm == "real_unaugmented":
+        raise ConfigError("the study has no classical augmentation: confirm one that leaves rotation or flip on")
+
+
+def can_split(prepared: Path, protocol: str) -> bool:
+    """Whether the images can be split otherwise; says why not."""
+    try:
+        return bool(resplit(prepared, protocol))
+    except DataError as error:
+        print(f"no arms under the {protocol} split: {error}")
+        return False
+
+
+def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int) -> None:
+    """ConfigError or DataError, before anything runs, where a part of the training set is too small for a batch."""
+    counts: dict[tuple, int] = {}
     for proposal in proposals:
+        part = proposal.config.training_fraction, proposal.config.seed
+        if part not in counts:
+            counts[part] = len(training_subset(dataset, *part).side("train").labels)
         try:
-            check_fits(proposal.config, int(num_train * proposal.config.training_fraction), num_workers)
+            check_fits(proposal.config, counts[part], num_workers)
         except ConfigError as error:
             raise ConfigError(f"{condition(proposal)}: {error}; or choose other --fractions or --ratios") from None
-
-
-def check_external(study: Path) -> None:
-    """ConfigError where a confirmation that has begun was not tested on an external data set."""
-    if not (read_table(study, "predictions")["side"] == "external").any():
-        raise ConfigError(
-            f"--test-data: trials of this confirmation are done and were not tested on it; move "
-            f"{study / 'trials' / 'confirm-*.parquet'} away and give the command again (their GANs are kept)"
-        )
-
-
-def prepare_external(options: Namespace, dataset: Dataset) -> Path | None:
-    """The prepared file of `--test-data`, said on the terminal."""
-    if options.test_data is None:
-        return None
-    size, folder = dataset.images.shape[-1], dataset.path.parent
-    flags = {"positive": options.positive, "group_pattern": options.group_pattern}
-    external = prepare(options.test_data, folder, image_size=size, **flags)
-    print(f"external test set, all {sum(map(sum, external.counts.values()))} images\n{external.describe()}", flush=True)
-    return external.path
 
 
 def run(
@@ -159,12 +173,15 @@ def run(
     return run_trials(confirmation, make_task, resources, num_trials, None, announce, num_runs)
 
 
-def write_findings(study: Path, subgroups: Path | None, dataset: Dataset, announce: Announcer) -> int:
+def write_findings(study: Path, subgroups: list[dict], announce: Announcer) -> int:
     """Audit the GANs, then estimates and comparisons; returns the exit code."""
     announce("auditing the GANs")
-    audit_study(study, announce)
+    try:
+        audit_study(study, announce)
+    except ConfigError as error:  # no GAN to audit; what was diagnosed counts all the same
+        announce(f"no audit: {error}")
     if subgroups:
-        write_subgroups(study, subgroups, dataset)
+        write_rows(study / "attributes" / "file.parquet", subgroups, ATTRIBUTES)
     announce("estimates and comparisons")
     write_evidence(study)
     trials = read_trials(study)

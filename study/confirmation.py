@@ -16,11 +16,13 @@ OTHER_SPLIT = {"grouped": "random", "random": "grouped"}
 
 @dataclass(frozen=True)
 class Protocol:
-    """How much is confirmed: seeds of every arm, synthetic ratios beside the trial's own, parts of the groups."""
+    """How much is confirmed: seeds of every arm, synthetic ratios beside the trial's own, parts of the groups, and
+    whether the arms of the other split are among it."""
 
     num_seeds: int = 5
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     fractions: tuple[float, ...] = (0.1, 0.25, 0.5)
+    other_split: bool = True
 
 
 @dataclass
@@ -59,18 +61,29 @@ def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol,
     """All trials of a confirmation, those that train a GAN first: so trials that run at once train different ones.
 
     `sources`: id of the confirmed trial -> its config; the first one also gets the few-data curve and the arms under
-    the other split than `split`. Arms without a GAN are shared by sources of equal classifier settings. Seeds are
-    new ones: a trial was chosen for its luck with the old.
+    the other split than `split`. Of a source its GAN and its ratio are confirmed; the classifier's settings are those
+    of `base` for all, so that GANs are compared with each other, and share the arms without one. Seeds are new ones:
+    a trial was chosen for its luck with the old.
     """
     training, others = {}, {}
     for number, (source, config) in enumerate(sources.items()):
         for seed in range(base.seed + 1, base.seed + 1 + protocol.num_seeds):
-            seeded = config.model_copy(update=MIXED | {"seed": seed})
+            gan = {name: getattr(config, name) for name in GanConfig.model_fields}
+            own = {"seed": seed, "synthetic_ratio": config.synthetic_ratio}
+            seeded = base.model_copy(update=gan | MIXED | own)
             for proposal in _arms(source, seeded, base, protocol, split):
                 _sort_in(proposal, config.synthetic_ratio, training, others)
             for proposal in _few_data_and_leakage(source, seeded, base, protocol, split) if number == 0 else ():
                 _sort_in(proposal, config.synthetic_ratio, training, others)
     return [*training.values(), *others.values()]
+
+
+def distinct_gans(sources: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
+    """The sources without those whose GAN an earlier one has: the search tries a GAN with several ratios."""
+    first: dict[tuple, str] = {}
+    for name, config in sources.items():
+        first.setdefault(tuple(getattr(config, field) for field in GanConfig.model_fields), name)
+    return {name: sources[name] for name in first.values()}
 
 
 def chains(proposals: list[Proposal]) -> list[Proposal]:
@@ -108,17 +121,16 @@ def _arms(source: str, config: TrialConfig, base: TrialConfig, protocol: Protoco
 def _few_data_and_leakage(
     source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str
 ) -> list[Proposal]:
-    conditions = [({"training_fraction": fraction}, split) for fraction in protocol.fractions]
-    conditions.append(({}, OTHER_SPLIT[split]))
     real = _without_gan(config, base)
-    return [
-        proposal
-        for changes, side in conditions
-        for proposal in (
-            _proposal(source, config.model_copy(update=changes), side),
-            _proposal(None, real.model_copy(update=changes), side),
-        )
+    repeated = real.model_copy(update={"oversampling": config.synthetic_ratio})
+    arms = [(source, config), (None, real), (None, repeated)]
+    parts = [
+        _proposal(name, arm.model_copy(update={"training_fraction": fraction}), split)
+        for fraction in protocol.fractions
+        for name, arm in arms
     ]
+    leakage = [_proposal(name, arm, OTHER_SPLIT[split]) for name, arm in arms[:2]] if protocol.other_split else []
+    return parts + leakage
 
 
 def _without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:

@@ -24,9 +24,10 @@ from study.config import TrialConfig
 if TYPE_CHECKING:
     from data_utils.prepare import Prepared  # takes a second, in each of Ray's processes
 
+LOST = "lost by Ray:"  # begins the reason of a trial that a machine's fault ended, not its own
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")
-PATH_FLAGS = ("--data", "--out", "--inception-weights", "--test-data", "--subgroups")
+PATH_FLAGS = ("--data", "--out", "--inception-weights", "--test-data", "--subgroups", "--image-ids")
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Task:
         write_rows(self.study / "trials" / f"{self.trial_id}.parquet", [row], TRIALS)
 
     def read_row(self) -> dict | None:
-        """The trial's row, null columns left out, or None while it has not ended."""
+        """The trial's row, null columns left out, or None while it has not ended, or not by itself."""
         path = self.study / "trials" / f"{self.trial_id}.parquet"
         if not path.exists():
             return None
         (row,) = pq.read_table(path).to_pylist()
+        if (row["reason"] or "").startswith(LOST):
+            return None
         return {name: value for name, value in row.items() if value is not None or name == "reason"}
 
     def write_history(self, entries: list[dict]) -> None:

@@ -5,7 +5,9 @@
     python study/run_sweep.py --help
 """
 
+import csv
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -67,6 +69,8 @@ def run(options: Namespace) -> int:
     out = make_folder(options.out)
     prepared = prepare_data(options, settings.base.image_size, out / "prepared")
     print(prepared.describe(), flush=True)
+    if options.image_ids:
+        write_image_ids(options.image_ids, prepared)
     num_train = sum(prepared.counts["train"])
     check_fits(settings.base, num_train, options.workers_per_trial)
     folder = out / (options.name or f"{SHORT_NAMES[prepared.layout]}-{settings.preset}")
@@ -172,6 +176,16 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file
         shutil.copyfile(options.inception_weights, folder / INCEPTION_FILE)
     return prepared
+
+
+def write_image_ids(path: Path, prepared: Prepared) -> None:
+    """The file of each image beside its salted id, readable by its owner alone; ConfigError where it cannot be."""
+    try:
+        with open(path, "w", newline="", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            csv.writer(file).writerows([("file", "image_id"), *prepared.files])
+    except OSError as error:
+        raise ConfigError(f"--image-ids {path} cannot be written ({error.strerror}); choose another file") from None
+    print(f"image ids    {path}; it names your files: keep it private", flush=True)
 
 
 def catch_up(search: Search, trials) -> None:

@@ -69,7 +69,8 @@ class Search:
             sampler=optuna.samplers.TPESampler(seed=derive_seed(base.seed, "tpe") % 2**32),
             load_if_exists=True,
         )
-        baseline = Proposal("baseline-000", "baseline", None, base.model_copy(update={"synthetic_ratio": 0.0}))
+        real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
+        baseline = Proposal("baseline-000", "baseline", None, real)
         self.waiting = [] if baseline.trial_id in ended else [baseline]
         self.waiting += [self._proposal(optuna.trial.Trial(self.study, trial._trial_id)) for trial in self.unfinished()]
 

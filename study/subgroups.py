@@ -44,7 +44,7 @@ def read_subgroups(path: Path, dataset: Dataset, study: str) -> list[dict]:
     if unknown := [image_id for image_id, _ in pairs if image_id not in sides]:
         raise ConfigError(
             f"{path}: {len(unknown)} of {len(pairs)} image ids are not in the data set, such as "
-            f"{', '.join(unknown[:3])}; the column image_id of the study's table `predictions` holds the known ones"
+            f"{', '.join(unknown[:3])}; `run_sweep.py --data PATH --image-ids CSV` writes the id of each file"
         )
     named = {"study": study, "source": "file", "kind": "real", "gan_key": None, "value": None}
     return [

@@ -34,7 +34,7 @@ from ray.tune.search import Searcher
 
 from study.autoscaler import autoscaled_resources
 from study.config import ConfigError
-from study.record import Task
+from study.record import LOST, Task
 from study.resources import Resources
 from study.search import Proposal, Proposer
 
@@ -163,10 +163,15 @@ def run_trials(
         ),
         param_space={"resources": resources},
     )
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     interrupts = count_interrupts()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Tune warns of its own defaults
-        tuner.fit()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Tune warns of its own defaults
+            tuner.fit()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return bool(interrupts)
 
 
@@ -306,9 +311,9 @@ class Rows(tune.Callback):
             self.bridge.end(trial.trial_id, trial_id, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        reason = f"lost by Ray: {error_line(trial.get_error())}"
-        for trial_id in list(self.bridge.running[trial.trial_id]):
-            self.bridge.end(trial.trial_id, trial_id, "failed", reason, {})
+        reason = f"{LOST} {error_line(trial.get_error())}"
+        at_work = next(iter(self.bridge.running[trial.trial_id]))  # its followers have not begun, and leave no row
+        self.bridge.end(trial.trial_id, at_work, "failed", reason, {})
 
 
 def error_line(error: BaseException | None) -> str:

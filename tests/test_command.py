@@ -157,7 +157,7 @@ def confirmed(finished):
 def test_confirmation_runs_every_arm(confirmed):
     process, study, _ = confirmed
     assert process.returncode == 0, process.stdout + process.stderr
-    assert process.stderr == "" and "ended            11 completed, 0 failed" in process.stdout.splitlines()
+    assert process.stderr == "" and "ended            12 completed, 0 failed" in process.stdout.splitlines()
     trials = pd.read_parquet(study / "trials").query("phase == 'confirm'")
     arms = trials.query("training_fraction == 1 and split_protocol == 'grouped'")["arm"]
     assert sorted(arms) == [
@@ -190,7 +190,7 @@ def test_confirmation_given_again_runs_nothing_twice(confirmed):
     _, study, command = confirmed
     before = rows_on_disk(study)
     again = run(command)
-    assert again.returncode == 0 and "11 are done" in again.stdout and "starting Ray" not in again.stdout
+    assert again.returncode == 0 and "12 are done" in again.stdout and "starting Ray" not in again.stdout
     assert rows_on_disk(study) == before
 
 

@@ -10,7 +10,7 @@ from data_utils.dataset import load_dataset
 from data_utils.resplit import resplit
 from results.schema import TRIALS
 from study.config import ConfigError, TrialConfig, make_config
-from study.confirmation import Protocol, chains, choose_trials, plan
+from study.confirmation import Protocol, chains, choose_trials, distinct_gans, plan
 from study.resources import Resources
 from study.tasks import TaskMaker
 
@@ -90,6 +90,7 @@ def test_every_arm_over_new_seeds():
             ("real_oversampled_1", 1.0, "grouped"),
             ("real_and_synthetic_1", 0.25, "grouped"),
             ("real", 0.25, "grouped"),
+            ("real_oversampled_1", 0.25, "grouped"),
             ("real_and_synthetic_1", 1.0, "random"),
             ("real", 1.0, "random"),
         ],
@@ -102,22 +103,31 @@ def test_every_arm_over_new_seeds():
     assert {p.columns["confirms"] for p in proposals if not p.config.uses_gan} == {None}
 
 
-def test_arms_compared_share_the_classifier_but_not_its_augmentation():
-    proposals = plan({"paper-000": source(dropout=0.4)}, BASE, SMALL, "grouped")
-    assert len({p.config.classifier_key for p in proposals}) == 1
+def test_all_arms_share_the_studys_classifier_but_not_its_augmentation():
+    proposals = plan({"a": source(dropout=0.4), "b": source(lstm_depth=0, classifier_lr=3e-3)}, BASE, SMALL, "grouped")
+    assert {p.config.classifier_key for p in proposals} == {BASE.classifier_key}
     assert source(dropout=0.4).classifier_key != BASE.classifier_key
     bare = next(p.config for p in proposals if p.config.arm == "real_unaugmented")
-    assert (bare.rotation, bare.zoom, bare.contrast, bare.classifier_flip, bare.dropout) == (0, 0, 0, False, 0.4)
+    assert (bare.rotation, bare.zoom, bare.contrast, bare.classifier_flip) == (0, 0, 0, False)
+    assert bare.dropout == BASE.dropout
 
 
-def test_real_arms_are_shared_by_equal_classifiers_and_few_data_is_the_first_gans():
+def test_a_gan_of_two_trials_is_confirmed_once():
+    sources = {"a": source(), "b": source(synthetic_ratio=2.0, dropout=0.4), "c": source(lstm_depth=0)}
+    assert list(distinct_gans(sources)) == ["a", "c"]
+
+
+def test_no_arms_under_a_split_that_is_not_possible():
+    proposals = plan({"a": source()}, BASE, replace(SMALL, other_split=False), "random")
+    assert {p.columns["split_protocol"] for p in proposals} == {"random"}
+
+
+def test_real_arms_are_shared_and_few_data_is_the_first_gans():
     first, second = source(backbone="efficientnetv2_s"), source(lstm_depth=0)
     shared = plan({"a": first, "b": second}, BASE, SMALL, "grouped")
     assert names(shared)["real", 1.0, "grouped"] == 2 and names(shared)["real_oversampled_1", 1.0, "grouped"] == 2
     assert names(shared)["real_and_synthetic_1", 1.0, "grouped"] == 4
     assert {p.columns["confirms"] for p in shared if p.config.training_fraction < 1} == {"a", None}
-    apart = plan({"a": first, "b": second.model_copy(update={"dropout": 0.4})}, BASE, SMALL, "grouped")
-    assert names(apart)["real", 1.0, "grouped"] == 4
 
 
 def test_trials_that_train_a_gan_come_first():

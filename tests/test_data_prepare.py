@@ -82,6 +82,12 @@ def test_fingerprint_follows_settings(prepared, photographs, tmp_path, change):
     assert ("RANDOM" in other.describe()) == ("split_protocol" in change)
 
 
+def test_ids_of_files(prepared):
+    names, ids = zip(*prepared.files, strict=True)
+    assert set(ids) == set(load_dataset(prepared.path, prepared.image_size).image_ids)
+    assert len(set(ids)) == len(ids) and all("secret" in name for name in names)
+
+
 def test_private_names_stay_out(prepared, photographs):
     content = prepared.path.read_bytes()
     assert b"secret" not in content and str(photographs).encode() not in content

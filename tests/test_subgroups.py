@@ -2,9 +2,10 @@
 
 import pytest
 
-from results.tables import read_table
-from study.audit import write_subgroups
+from results.schema import ATTRIBUTES
+from results.tables import read_table, write_rows
 from study.config import ConfigError
+from study.subgroups import read_subgroups
 
 
 def subgroups(tmp_path, text):
@@ -18,7 +19,7 @@ def test_a_users_subgroups(phantoms, tmp_path):
     path = subgroups(
         tmp_path, f"\ufeffattribute,image_id,note\r\nheel,{first},\r\nleft,{first},\r\nheel ,{second},x\r\n"
     )
-    write_subgroups(tmp_path, path, phantoms)
+    write_rows(tmp_path / "attributes" / "file.parquet", read_subgroups(path, phantoms, "study"), ATTRIBUTES)
     rows = read_table(tmp_path, "attributes")
     assert rows[["image_id", "attribute"]].to_numpy().tolist() == [[first, "heel"], [first, "left"], [second, "heel"]]
     assert rows["side"].tolist() == [phantoms.split[0], phantoms.split[0], phantoms.split[1]]
@@ -35,16 +36,16 @@ def test_a_users_subgroups(phantoms, tmp_path):
         ("image_id,attribute\n{id},heel\n,heel\n", "line 3: image_id is empty"),
         ("image_id,attribute\n{id}\n", "line 2: attribute is empty"),
         ("image_id,attribute\n{id},heel\n\n{id},heel\n", "line 4: the same as line 2"),
-        ("image_id,attribute\na,x\nb,x\n{id},x\n", "2 of 3 image ids are not .* such as a, b; .*predictions"),
+        ("image_id,attribute\na,x\nb,x\n{id},x\n", "2 of 3 image ids are not .* such as a, b; .*--image-ids"),
         ('image_id,attribute\n"a,x\n', "cannot be read as a CSV file"),
     ],
 )
 def test_subgroups_that_are_wrong(phantoms, tmp_path, text, message):
     path = subgroups(tmp_path, text.replace("{id}", phantoms.image_ids[0]))
     with pytest.raises(ConfigError, match=message):
-        write_subgroups(tmp_path, path, phantoms)
+        read_subgroups(path, phantoms, "study")
 
 
 def test_subgroups_that_are_not_there(phantoms, tmp_path):
     with pytest.raises(ConfigError, match=r"nothing\.csv cannot be read"):
-        write_subgroups(tmp_path, tmp_path / "nothing.csv", phantoms)
+        read_subgroups(tmp_path / "nothing.csv", phantoms, "study")
