@@ -48,7 +48,7 @@ def finished(prepared_phantoms, tiny_settings, tmp_path_factory):
 def study(finished, tmp_path, monkeypatch):
     """A copy that a test may spoil, audited in coarse pixels."""
     shutil.copytree(finished.parent, tmp_path / "runs")
-    monkeypatch.setattr("study.audit.build_extractors", lambda folder, device: [coarse_pixels()])
+    monkeypatch.setattr("study.audit.build_extractors", lambda own, folder, device: [coarse_pixels()])
     return tmp_path / "runs" / "study"
 
 

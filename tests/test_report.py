@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from report_study import SEEDS, comparisons, make_study, write_table
 
-from results.answer import answer, effect, image_quality, limits
+from results.answer import answer, direction, effect, image_quality, limits
 from results.evidence import Evidence, read_evidence
 from results.report import image_parts, main, render, write_report
 from results.report_parts import Section
@@ -350,3 +351,20 @@ def test_the_page_is_used_by_keyboard_and_printed(report, browser):
     page.set_viewport_size({"width": 720, "height": 1000})  # about the text of an A4 sheet
     assert page.evaluate("document.documentElement.scrollWidth") <= 720
     page.close()
+
+
+@pytest.mark.parametrize(("num_seeds", "expected"), [(1, 0), (2, 1)])
+def test_one_seed_shows_no_difference(num_seeds, expected):
+    row = SimpleNamespace(num_seeds=num_seeds, p_adjusted=0.001, ci_low=0.02, ci_high=0.1, difference=0.06)
+    assert direction(row) == expected
+
+
+def test_an_arm_whose_unlucky_seeds_diverged_is_not_chosen(evidence):
+    trials = evidence.trials.copy()
+    confirmed = trials["phase"].eq("confirm") & trials["arm"].eq("real_and_synthetic_1")
+    lucky = trials[confirmed & trials["training_fraction"].eq(1)].index[0]
+    trials.loc[lucky, "validation_auroc"] = 1.0
+    others = confirmed & trials["training_fraction"].eq(1) & (trials.index != lucky)
+    trials.loc[others, "status"] = "failed"
+    choice = replace(evidence, trials=trials).choice
+    assert choice.arm != "real_and_synthetic_1" and choice.num_seeds > 1
