@@ -34,9 +34,10 @@ def gan_history(evidence: Evidence) -> pd.DataFrame:
 
 
 def classifier_history(evidence: Evidence) -> pd.DataFrame:
-    """Reports of each classifier, with the columns model (its arm, or its trial before confirmation) and run."""
-    trials = evidence.main if evidence.choice else evidence.searched
-    models = trials["arm"].map(arm_name) if evidence.choice else trials["trial_id"]
+    """Reports of classifiers, with the columns model and run: of the contrasted arms, of all trials before those."""
+    arms = [evidence.of_arm(evidence.main, arm) for arm in evidence.contrasted_arms]
+    trials = pd.concat(arms) if arms else evidence.searched
+    models = trials["arm"].map(arm_name) if arms else trials["trial_id"]
     reports = evidence.history[evidence.history["stage"] == "classifier"]
     reports = reports.merge(trials[["trial_id"]].assign(model=models), on="trial_id")
     return reports.assign(run=reports["trial_id"])

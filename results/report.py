@@ -32,7 +32,7 @@ from results.report_tables import (
     run_table,
     search_table,
     share_table,
-    subgroup_table,
+    subgroup_tables,
 )
 from results.tables import TableError
 
@@ -71,7 +71,7 @@ def sections(evidence: Evidence, show_real: bool) -> Iterator[Section]:
         "All on real test images that no choice has seen. Bands and bars are 95 % intervals over resampled groups, as "
         "images of one wound resemble each other.",
         [roc(evidence), *reliability(evidence), few_data(evidence), robustness(evidence), leakage(evidence),
-         subgroup_table(evidence), *share_table(evidence)],
+         *subgroup_tables(evidence), *share_table(evidence)],
     )  # fmt: skip
     yield Section(
         "search", "Search",

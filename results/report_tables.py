@@ -19,11 +19,11 @@ METRICS = {
 HEADLINE = ("accuracy", "auroc")
 SHOWN = (*HEADLINE, "tpr", "fpr")
 AUDIT_COLUMNS = (
-    ("GAN", "model", "s"), ("seed", "seed", "d"), ("features", "feature_extractor", "s"),
+    ("GAN", "model", "s"), ("seed", "seed", "d"), ("verdict", "verdict", "s"), ("features", "feature_extractor", "s"),
     ("real images", "num_real", "d"), ("synthetic", "num_fake", "d"), ("Frechet", "frechet_distance", ".1f"),
     ("floor", "frechet_floor", ".1f"), ("KID", "kid_mean", ".3f"), ("floor", "kid_floor", ".3f"),
-    ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("copy rate", "copy_rate", ".1%"),
-    ("diversity to real", "diversity_ratio", ".2f"), ("verdict", "verdict", "s"),
+    ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("coverage", "coverage", ".2f"),
+    ("copied", "copied_share", ".1%"), ("diversity to real", "diversity_ratio", ".2f"),
 )  # fmt: skip
 AUDIT_DETAILS = (
     ("GAN", "model", "s"), ("seed", "seed", "d"), ("features", "feature_extractor", "s"), ("class", "part", "s"),
@@ -34,8 +34,11 @@ AUDIT_DETAILS = (
     ("floor", "recall_floor", ".2f"), ("density", "density", ".2f"), ("floor", "density_floor", ".2f"),
     ("coverage", "coverage", ".2f"), ("floor", "coverage_floor", ".2f"),
     ("nearest-training ratio", "nearest_train_ratio", ".2f"), ("in pixels", "nearest_train_ratio_pixels", ".2f"),
+    ("copied", "copied_share", ".1%"), ("of held-out", "copied_share_real", ".1%"),
     ("copy rate", "copy_rate", ".1%"), ("in pixels", "copy_rate_pixels", ".1%"), ("diversity", "diversity", ".1f"),
-    ("of real images", "diversity_real", ".1f"), ("ratio", "diversity_ratio", ".2f"), ("verdict", "verdict", "s"),
+    ("of real images", "diversity_real", ".1f"), ("ratio", "diversity_ratio", ".2f"),
+    ("in pixels", "diversity_ratio_pixels", ".2f"), ("separation to real", "separation_ratio", ".2f"),
+    ("in pixels", "separation_ratio_pixels", ".2f"), ("verdict", "verdict", "s"),
 )  # fmt: skip
 
 
@@ -172,11 +175,21 @@ def generator_tables(evidence: Evidence) -> list[Table | Note]:
     ]
 
 
-def subgroup_table(evidence: Evidence) -> Table | Note:
+def subgroup_tables(evidence: Evidence) -> list[Table | Note]:
+    """The contrasted arms by subgroup; then all arms, folded."""
     rows = evidence.estimates.dropna(subset="subgroup")
     if rows.empty:
-        return Note("No subgroup was looked at yet (skin tone is estimated, or named in a CSV).",
-                    CONFIRM)  # fmt: skip
+        return [Note("No subgroup was looked at yet (skin tone is estimated, or named in a CSV).",
+                     CONFIRM)]  # fmt: skip
+    contrasted = pd.concat([evidence.of_arm(rows, arm) for arm in evidence.contrasted_arms] or [rows])
+    caption = "Test images by subgroup: mean ± standard deviation over seeds"
+    return [
+        _subgroup_table("subgroups", caption, contrasted, folded=False),
+        _subgroup_table("subgroups_all_arms", f"{caption}, all arms", rows, folded=True),
+    ]
+
+
+def _subgroup_table(name: str, caption: str, rows: pd.DataFrame, folded: bool) -> Table:
     keys = ["subgroup", "gan", "arm", "classifier_key"]
     frame = pd.DataFrame([_subgroup_row(dict(zip(keys, key, strict=True)), group)
                           for key, group in rows.groupby(keys, dropna=False)])  # fmt: skip
@@ -184,7 +197,7 @@ def subgroup_table(evidence: Evidence) -> Table | Note:
     for metric in [name for name in ("auroc", "tpr", "fpr") if name in frame]:
         columns += [(METRICS[metric], metric, "s"), ("95 % interval", f"{metric}_interval", "s")]
     columns += [("images", "num_images", "d"), ("positive", "num_positive", "d"), ("groups", "num_groups", "d")]
-    return Table("subgroups", "Test images by subgroup: mean ± standard deviation over seeds", frame, tuple(columns))
+    return Table(name, caption, frame, tuple(columns), folded)
 
 
 def _subgroup_row(key: dict, rows: pd.DataFrame) -> dict:

@@ -38,7 +38,8 @@ FIGURES = (
 )  # fmt: skip
 TABLES = (
     "leaderboard", "confirmed_test", "metrics_test", "comparisons", "generator_audit", "generator_metrics",
-    "reliability", "confidence_bands", "subgroups", "subgroup_shares", "budget", "run", "not_completed",
+    "reliability", "confidence_bands", "subgroups", "subgroups_all_arms", "subgroup_shares", "budget", "run",
+    "not_completed",
 )  # fmt: skip
 
 
