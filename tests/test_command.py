@@ -177,8 +177,10 @@ def test_confirmation_fills_every_table(confirmed):
         table = pd.read_parquet(study / name)
         assert list(table.columns) == schema.names and len(table), name
     predictions = pd.read_parquet(study / "predictions")
-    clean = predictions.query("side == 'test' and corruption == 'none'")
-    assert (clean.groupby("trial_id").size() == clean["image_id"].nunique()).sum() >= 8
+    grouped = pd.read_parquet(study / "trials").query("split_protocol == 'grouped'")["trial_id"]
+    clean = predictions.query("side == 'test' and corruption == 'none' and trial_id in @grouped")
+    assert clean.groupby("trial_id").size().eq(clean["image_id"].nunique()).all()
+    assert clean["trial_id"].nunique() == len(grouped)
     assert predictions["corruption"].nunique() == 7
     comparisons = pd.read_parquet(study / "comparisons")
     assert (comparisons["ci_low"] <= comparisons["difference"]).all()

@@ -110,6 +110,7 @@ CHANGES = {
     "ema_decay": 0.0, "gan_flip": False, "precision": "bfloat16", "seed": 1,
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
+OF_THE_TRIAL = {"training_fraction": 0.5}  # applied before the training; see test_trial
 MEASURING = {"gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "inception", "image_size": 64}
 
 
@@ -135,7 +136,7 @@ def test_every_field_of_the_gan_reaches_its_weights(config, phantoms, tmp_path):
 
 def test_the_key_of_a_gan_follows_its_own_fields_only(config):
     key = config.gan_key("data", "code")
-    changes = CHANGES | EFFICIENTNET_CHANGES | MEASURING
+    changes = CHANGES | EFFICIENTNET_CHANGES | OF_THE_TRIAL | MEASURING
     assert set(changes) == set(GanConfig.model_fields) - {"pretrained"}, "a new field needs a line above"
     for field, value in changes.items():
         assert config.model_copy(update={field: value}).gan_key("data", "code") != key, field

@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from data_utils.subset import training_subset
 from results.schema import TRIALS
 from study import trial
 from study.config import ConfigError, TrialConfig, make_config
@@ -83,6 +84,25 @@ def test_what_the_classifier_sees(phantoms, tiny_settings, tmp_path, training_se
         ours, theirs = seen.side(side), phantoms.side(side)
         assert torch.equal(ours.images, theirs.images) and torch.equal(ours.labels, theirs.labels)
         assert ours.image_ids.tolist() == theirs.image_ids.tolist()
+
+
+@pytest.mark.usefixtures("pixel_quality")
+def test_gan_and_classifier_see_a_part_of_the_groups(phantoms, tiny_settings, tmp_path, training_sets, monkeypatch):
+    seen, obtain_gan = [], trial.obtain_gan
+
+    def spy(config, dataset, *more):
+        seen.append(dataset)
+        return obtain_gan(config, dataset, *more)
+
+    monkeypatch.setattr(trial, "obtain_gan", spy)
+    result = run(tiny_settings | {"training_fraction": 0.5, "oversampling": 1.0}, phantoms, tmp_path)
+    part = training_subset(phantoms, 0.5, 0).side("train")
+    assert 0 < len(part.labels) < len(phantoms.side("train").labels)
+    assert set(seen[0].side("train").image_ids) == set(part.image_ids)
+    assert set(training_sets[0].side("train").image_ids) == {*part.image_ids, SYNTHETIC_GROUP}
+    assert result["num_train_real"] == result["num_train_synthetic"] == len(part.labels)
+    assert len(training_sets[0].side("train").labels) == 3 * len(part.labels)
+    assert result["num_leaked_test"] == 0
 
 
 def test_ratio_zero_trains_no_gan(phantoms, tiny_settings, tmp_path, training_sets, monkeypatch):
