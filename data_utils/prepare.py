@@ -147,7 +147,7 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{fingerprint}.parquet"
     columns = _columns(patches, groups, split, _salt(folder))
-    if not _is_written(path, metadata):
+    if not is_written(path, metadata):
         write_table(path, columns, metadata)
     sides = {name: labels[split == name] for name in ("train", "validation", "test")}
     counts = {name: (int((side == 0).sum()), int((side == 1).sum())) for name, side in sides.items()}
@@ -267,7 +267,8 @@ def _columns(patches: list[_Patch], groups: np.ndarray, split: np.ndarray, salt:
     }
 
 
-def _is_written(path: Path, metadata: dict) -> bool:
+def is_written(path: Path, metadata: dict) -> bool:
+    """Whether the prepared file of this metadata is there and undamaged."""
     try:
         return read_table(path)[1] == metadata
     except DataError:  # missing or damaged: it is written again

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_utils.parquet_file import read_table, write_table
-from data_utils.prepare import SPLITS
+from data_utils.prepare import SPLITS, is_written
 
 
 def resplit(path: Path, protocol: str) -> tuple[Path, str]:
@@ -23,6 +23,8 @@ def resplit(path: Path, protocol: str) -> tuple[Path, str]:
     fingerprint = hashlib.sha256(f"{metadata['fingerprint']} {protocol}".encode()).hexdigest()[:16]
     columns = {name: table[name].combine_chunks() for name in table.schema.names}
     columns["split"] = pa.array(split.tolist())
+    metadata |= {"fingerprint": fingerprint, "split_protocol": protocol}
     new = path.with_name(f"{fingerprint}.parquet")
-    write_table(new, columns, metadata | {"fingerprint": fingerprint, "split_protocol": protocol})
+    if not is_written(new, metadata):
+        write_table(new, columns, metadata)
     return new, fingerprint

@@ -55,7 +55,8 @@ class Reference:
         self.mirrored = self._cached(self.train_images.flip(-1), "train-mirrored")
 
     def _cached(self, images: Tensor, side: str) -> ImageFeatures:
-        content = f"{self.dataset.fingerprint}-{images.shape[-1]}-{self.extractor.key}-{side}{self.part}"
+        part = self.part if side != "validation" else ""  # of which there is one for all parts
+        content = f"{self.dataset.fingerprint}-{images.shape[-1]}-{self.extractor.key}-{side}{part}"
         return real_features(images, self.extractor, self.dataset.path.parent / f"features-{content}.safetensors")
 
     @cached_property

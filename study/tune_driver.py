@@ -221,7 +221,11 @@ class Bridge:
         self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
         return {"tasks": tasks, "stoppable": proposal.stoppable}
 
-    def end(self, tune_id: str, trial_id: str, status: str, reason: str | None, result: dict) -> None:
+    def at_work(self, tune_id: str) -> str | None:
+        """The first of a run's trials that has not ended; its followers have not begun."""
+        return next(iter(self.running[tune_id]), None)
+
+    def end(self, tune_id: str, trial_id: str | None, status: str, reason: str | None, result: dict) -> None:
         """A trial has ended: write its row unless its worker has, tell Optuna, say so. A second end is not heard."""
         if trial_id not in self.running[tune_id]:
             return
@@ -300,20 +304,19 @@ class Rows(tune.Callback):
         for ended in result.get("ended", ()):
             self.bridge.end(trial.trial_id, ended["trial_id"], ended["status"], ended["reason"], ended)
         if "frechet_distance" in result:
-            first = next(iter(self.bridge.running[trial.trial_id]))
-            self.bridge.announce(f"      {first} GAN epoch {result['epoch']}  {measured(result)}")
+            name = self.bridge.at_work(trial.trial_id)
+            self.bridge.announce(f"      {name} GAN epoch {result['epoch']}  {measured(result)}")
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         if trial.trial_id in self.stopping.stopped:
-            result, (trial_id,) = trial.last_result, self.bridge.running[trial.trial_id]
+            result, name = trial.last_result, self.bridge.at_work(trial.trial_id)
             reason = f"stopped by ASHA at GAN epoch {result['epoch']}"
             columns = {name: result[name] for name in ("frechet_distance", "num_real", "num_fake")}
-            self.bridge.end(trial.trial_id, trial_id, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
+            self.bridge.end(trial.trial_id, name, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         reason = f"{LOST} {error_line(trial.get_error())}"
-        at_work = next(iter(self.bridge.running[trial.trial_id]))  # its followers have not begun, and leave no row
-        self.bridge.end(trial.trial_id, at_work, "failed", reason, {})
+        self.bridge.end(trial.trial_id, self.bridge.at_work(trial.trial_id), "failed", reason, {})
 
 
 def error_line(error: BaseException | None) -> str:

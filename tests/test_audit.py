@@ -104,7 +104,7 @@ def test_all_means_the_searchs_gans_and_parts_of_the_training_set(study):
     metrics = read_table(study, "generator_metrics").query("label.isna()").set_index("trial_id")
     assert sorted(metrics.index) == ["confirm-001", "search-000"]
     cached = {path.name for path in (study.parent / "prepared").glob("features-*-0.5-0.safetensors")}
-    assert len(cached) == 3  # of the part: training, mirrored, validation
+    assert len(cached) == 2  # of the part: training and mirrored; validation is that of the whole
 
 
 def test_a_gan_whose_folder_is_gone_is_left_out(study):

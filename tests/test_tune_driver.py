@@ -165,6 +165,15 @@ def test_followers_end_one_by_one_and_are_lost_together(tmp_path):
     ]  # fmt: skip
 
 
+def test_error_after_the_last_end_changes_nothing(bridge, tmp_path):
+    bridge.propose("a")
+    rows = Rows(bridge, new_scheduler())
+    ended = {"trial_id": "paper-000", "status": "completed", "reason": None, "started_at": "now"}
+    rows.on_trial_result(1, [], ATrial("a", {}), {"epoch": 2, "ended": [ended]})
+    rows.on_trial_error(1, [], ATrial("a", {}, RuntimeError("node died")))
+    assert bridge.counts == {"completed": 1, "pruned": 0, "failed": 0} and read_trials(tmp_path).empty
+
+
 def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
     bridge.propose("a")
     Rows(bridge, new_scheduler()).on_trial_complete(1, [], ATrial("a", {"epoch": 2, "frechet_distance": 250.0}))
