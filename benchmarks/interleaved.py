@@ -1,0 +1,83 @@
+"""Timings that can be compared: the sides take turns in one run, and each figure is a ratio with its spread.
+
+A machine's speed drifts; sides that take turns drift together. The ratio is of the minima, since noise only adds time;
+its spread is the least and greatest ratio of a turn.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def take_turns(sides: dict[str, Callable[[], object]], turns: int, device: str = "cpu") -> dict[str, list[float]]:
+    """Seconds of each side in each turn, after one turn that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(turns + 1):
+        for name, run in sides.items():
+            synchronise(device)
+            started = time.perf_counter()
+            run()
+            synchronise(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def synchronise(device: str) -> None:
+    """Wait for the work that a GPU was given."""
+    if str(device).startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def speedup(reference: list[float], side: list[float]) -> dict[str, float]:
+    """How many times faster than the reference: {"ratio", "low", "high"}."""
+    turns = [r / s for r, s in zip(reference, side, strict=True)]
+    return {"ratio": min(reference) / min(side), "low": min(turns), "high": max(turns)}
+
+
+def show(speed: dict[str, float]) -> str:
+    """`1.48 (1.41-1.52)`."""
+    return f"{speed['ratio']:.2f} ({speed['low']:.2f}-{speed['high']:.2f})"
+
+
+def where(device: str = "cpu") -> dict:
+    """Machine, versions, threads and commit, for a benchmark's JSON."""
+    gpu = torch.cuda.get_device_name() if str(device).startswith("cuda") else None
+    return {
+        "machine": gpu or f"{processor()}, {os.cpu_count()} CPUs",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit(),
+    }
+
+
+def processor() -> str:
+    """What the processor calls itself, and whether it has AMX."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
+    return f"{name or platform.processor()}{' with AMX' if 'amx_bf16' in text else ''}"
+
+
+def commit() -> str | None:
+    """The short hash, with + where files differ from it; None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    return found.stdout.strip() or None
+
+
+def report(rows: list[tuple[str, str, str]], result: dict, device: str = "cpu") -> None:
+    """Print (what, measured, must reach) rows as a table of 80 columns, and all of `result` as the last line."""
+    place = where(device)
+    print(f"{place['machine']}, {place['threads']} thread(s), torch {place['torch']}, commit {place['commit']}\n")
+    print(f"{'':<38}{'measured':>22}{'must reach':>16}")
+    for what, measured, bound in rows:
+        print(f"{what:<38}{measured:>22}{bound:>16}")
+    print(json.dumps({**place, **result}))
