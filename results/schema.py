@@ -7,11 +7,13 @@ brought up when it is read by the functions of `migrations.py`, version by versi
 Version 2 (evidence): in TRIALS the columns arm, confirms, classifier_key, training_fraction, oversampling,
 classifier_flip, *_mcc, *_sensitivity_at_95_specificity, *_ece, num_leaked_test; the tables PREDICTIONS,
 GENERATOR_METRICS, NEIGHBOURS, ATTRIBUTES, ESTIMATES and COMPARISONS.
+Version 3 (speed): in TRIALS the columns tf32, classifier_frozen, micro_batches, step_backend, saved_seconds and
+startup_seconds.
 """
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
@@ -50,14 +52,14 @@ TRIALS = _schema(
         *_columns(INT,  "penalty_interval critic_steps gan_batch_size gan_epochs gan_eval_interval eval_images"),
         *_columns(REAL, "backbone_width backbone_depth penalty_weight"),
         *_columns(REAL, "generator_lr critic_lr adam_beta1 adam_beta2 ema_decay"),
-        *_columns(FLAG, "pretrained gan_flip"),
+        *_columns(FLAG, "pretrained gan_flip tf32"),
         *_columns(REAL, "training_fraction"),
         # config, mixing and classifier: training_images is real_and_synthetic | synthetic_only
         *_columns(TEXT, "training_images classifier_backbone"),
         *_columns(INT,  "classifier_width classifier_lstm_width classifier_lstm_depth"),
         *_columns(INT,  "classifier_epochs classifier_batch_size"),
         *_columns(REAL, "synthetic_ratio oversampling classifier_lr weight_decay dropout rotation zoom contrast"),
-        *_columns(FLAG, "classifier_flip classifier_pretrained"),
+        *_columns(FLAG, "classifier_flip classifier_pretrained classifier_frozen"),
         # image quality: fid is filled for Inception features only, frechet_distance for every extractor;
         # frechet_floor is real against real, frechet_first the training's first measurement
         *_columns(REAL, "frechet_distance frechet_floor frechet_first fid kid_mean kid_std"),
@@ -75,10 +77,13 @@ TRIALS = _schema(
         # num_leaked_test: test images whose group, or a near-duplicate, is in the training set
         *_columns(INT,  "num_train_real num_train_synthetic num_leaked_test"),
         *_columns(INT,  "generator_parameters generator_lstm_parameters critic_parameters classifier_parameters"),
-        # cost
-        *_columns(REAL, "seconds gan_seconds classifier_seconds evaluation_seconds"),
+        # cost: startup_seconds from the proposal to the worker's first training step; saved_seconds of GAN training
+        # that a reused GAN did not cost again, or that stopping spared: the remaining epochs times seconds an epoch;
+        # step_backend is eager | compiled | cuda_graph, micro_batches how many made up a batch (1: it fitted whole)
+        *_columns(REAL, "seconds gan_seconds classifier_seconds evaluation_seconds startup_seconds saved_seconds"),
         *_columns(REAL, "gan_images_per_second seconds_per_synthetic_image"),
-        *_columns(INT,  "peak_memory_bytes"),
+        *_columns(INT,  "peak_memory_bytes micro_batches"),
+        *_columns(TEXT, "step_backend"),
         # data
         *_columns(TEXT, "data_fingerprint data_layout split_protocol negative_class positive_class"),
         *_columns(FLAG, "is_sample_data"),

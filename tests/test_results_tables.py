@@ -16,7 +16,7 @@ import pytest
 from pyarrow.dataset import dataset
 
 from results import tables
-from results.migrations import NEW_IN_2
+from results.migrations import NEW_IN_2, NEW_IN_3
 from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
 from results.tables import TableError, read_history, read_trials, write_rows
 from study.config import TrialConfig
@@ -64,17 +64,28 @@ def test_test_and_validation_are_measured_alike():
     assert {"_auroc", "_tpr", "_fpr", "_num_images"} <= set(measured["test"])
 
 
-# ---- version 1
+# ---- older versions
 
 
-def as_version_1(path: Path, drop: tuple[str, ...] = ()) -> None:
-    """Rewrite a table file as version 1 wrote it."""
-    table = pq.read_table(path).drop_columns([*NEW_IN_2, *drop])
-    pq.write_table(table.replace_schema_metadata({"schema_version": "1"}), path, write_page_checksum=True)
+def as_version(number: int, path: Path, drop: tuple[str, ...] = ()) -> None:
+    """Rewrite a table file as an older version wrote it."""
+    added = [*NEW_IN_3, *(NEW_IN_2 if number < 2 else ())]
+    table = pq.read_table(path).drop_columns([*added, *drop])
+    pq.write_table(table.replace_schema_metadata({"schema_version": str(number)}), path, write_page_checksum=True)
+
+
+def test_version_2_is_read_with_what_it_did_filled_in(tmp_path):
+    as_version(2, write_trial(tmp_path, "a", arm="real", training_fraction=0.25))
+    write_trial(tmp_path, "b", step_backend="compiled", saved_seconds=3.5, tf32=True)
+    trials = read_trials(tmp_path).set_index("trial_id")
+    assert list(read_trials(tmp_path).columns) == TRIALS.names
+    assert trials["step_backend"].to_dict() == {"a": "eager", "b": "compiled"}
+    assert trials.loc["a", ["arm", "training_fraction", "micro_batches", "tf32"]].tolist() == ["real", 0.25, 1, False]
+    assert pd.isna(trials.loc["a", "saved_seconds"]) and trials.loc["b", "saved_seconds"] == 3.5
 
 
 def test_version_1_is_read_with_what_it_did_filled_in(tmp_path):
-    as_version_1(write_trial(tmp_path, "a", test_auroc=0.875))
+    as_version(1, write_trial(tmp_path, "a", test_auroc=0.875))
     write_trial(tmp_path, "b", training_fraction=0.5)
     trials = read_trials(tmp_path).set_index("trial_id")
     assert list(read_trials(tmp_path).columns) == TRIALS.names
@@ -84,7 +95,7 @@ def test_version_1_is_read_with_what_it_did_filled_in(tmp_path):
 
 
 def test_a_column_that_version_1_had_is_still_missed_by_name(tmp_path):
-    as_version_1(write_trial(tmp_path, "a"), drop=("test_auroc",))
+    as_version(1, write_trial(tmp_path, "a"), drop=("test_auroc",))
     with pytest.raises(TableError, match=r"a\.parquet: missing columns: test_auroc"):
         read_trials(tmp_path)
 
@@ -202,8 +213,8 @@ def test_foreign_columns_and_versions_are_named(tmp_path):
     pq.write_table(table.set_column(0, "study", pa.array([1])), path)
     with pytest.raises(TableError, match=r"a\.parquet: .*types"):
         read_trials(tmp_path)
-    pq.write_table(table.replace_schema_metadata({"schema_version": "3", "missing_keys": "error"}), path)
-    with pytest.raises(TableError, match=r"a\.parquet has schema version 3; this code reads versions up to 2"):
+    pq.write_table(table.replace_schema_metadata({"schema_version": "9", "missing_keys": "error"}), path)
+    with pytest.raises(TableError, match=rf"a\.parquet has schema version 9; .* versions up to {SCHEMA_VERSION}"):
         read_trials(tmp_path)
     pq.write_table(table.replace_schema_metadata(None), path)
     with pytest.raises(TableError, match="schema version none"):
@@ -243,7 +254,7 @@ ENDLESS_WRITER = """
 import sys
 from pathlib import Path
 from results import tables
-from results.migrations import NEW_IN_2
+from results.migrations import NEW_IN_2, NEW_IN_3
 from results.schema import HISTORY
 
 rows = [{"trial_id": "a", "stage": "gan", "epoch": epoch, "critic_loss": epoch / 7} for epoch in range(20_000)]
