@@ -160,7 +160,8 @@ def run(
     announce: Announcer,
 ) -> bool:
     """Run the waiting trials on Ray; returns whether they were interrupted."""
-    from study.tune_driver import connect, run_trials  # Ray takes seconds to import: not for --help
+    from study.ray_cluster import connect  # Ray takes seconds to import: not for --help
+    from study.tune_driver import run_trials
 
     announce("starting Ray")
     cpus, gpus = connect(options.address)

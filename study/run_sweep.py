@@ -82,7 +82,8 @@ def run(options: Namespace) -> int:
 def search_and_report(
     options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, record: dict
 ) -> int:
-    from study.tune_driver import connect, run_trials  # Ray takes seconds to import: not for --help
+    from study.ray_cluster import connect  # Ray takes seconds to import: not for --help
+    from study.tune_driver import run_trials
 
     announce = Announcer()
     trials = searched(folder)

@@ -15,7 +15,8 @@ RESULTS_MAY_IMPORT = {
     "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "matplotlib", "jinja2", "PIL",
 }  # fmt: skip
 
-RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py")}
+RAY_FILES = {Path("study/tune_driver.py"), Path("study/ray_cluster.py")}
+RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("study/doctor.py")}
 
 
 def imported_modules(source: str, path: Path) -> set[str]:
@@ -40,10 +41,10 @@ def broken_rules(source: str, path: Path) -> list[str]:
         broken.append(f"{package} imports neither study nor its other neighbours")
     if "tests" in tops:
         broken.append("nothing imports the tests")
-    if "ray" in tops and path != Path("study/tune_driver.py"):
-        broken.append("only study/tune_driver.py imports ray")
-    if "study.tune_driver" in modules and path not in RAY_COMMANDS:
-        broken.append("only the commands that run trials import the driver, so that all else runs without Ray")
+    if "ray" in tops and path not in RAY_FILES:
+        broken.append("only study/tune_driver.py and study/ray_cluster.py import ray")
+    if {"study.tune_driver", "study.ray_cluster"} & modules and path not in RAY_COMMANDS | RAY_FILES:
+        broken.append("only the commands that need Ray import its files, so that all else runs without it")
     if package == "results" and tops - RESULTS_MAY_IMPORT:
         broken.append(f"results imports {tops - RESULTS_MAY_IMPORT}")
     return broken
@@ -71,6 +72,7 @@ def test_every_package_was_walked():
         ("results/sub/tables.py", "from ...models import critic"),
         ("study/trial.py", "if True:\n    from ray import train"),
         ("study/trial.py", "from study import tune_driver"),
+        ("study/checks.py", "from study.ray_cluster import connect"),
         ("study/reproduce.py", "from .tune_driver import run"),
         ("study/trial.py", "import tests.test_architecture"),
     ],
@@ -83,7 +85,9 @@ def test_a_broken_arrow_is_found(path, source):
     ("path", "source"),
     [
         ("study/tune_driver.py", "import ray\nfrom ray import tune"),
+        ("study/ray_cluster.py", "import ray"),
         ("study/run_sweep.py", "from study import tune_driver"),
+        ("study/doctor.py", "from study.ray_cluster import connect"),
         ("study/trial.py", "from models.critic import Critic\nfrom results.tables import write_rows"),
         ("results/leaderboard.py", "import json\nfrom . import tables\nimport pandas as pd"),
         ("data_utils/prepare.py", "import torch, pyarrow\nfrom .split import grouped_split"),

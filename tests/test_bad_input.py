@@ -10,7 +10,7 @@ from filelock import FileLock
 from PIL import Image
 
 from results.tables import read_trials
-from study import run_sweep, tune_driver
+from study import ray_cluster, run_sweep
 from study.config import preset
 
 PER_CLASS = 24
@@ -62,7 +62,7 @@ class Command:
 def command(tmp_path, capsys, monkeypatch):
     """Ray is stood in for: a machine with two CPUs, on which nothing may be run."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(tune_driver.ray, "init", lambda *a, **k: pytest.fail("Ray was started"))
+    monkeypatch.setattr(ray_cluster.ray, "init", lambda *a, **k: pytest.fail("Ray was started"))
     monkeypatch.setattr(sys, "argv", ["study/run_sweep.py"])
     return Command(tmp_path / "out", capsys)
 
@@ -81,7 +81,7 @@ def pretend_to_run(search, make_task, resources, num_trials, time_budget, announ
 @pytest.fixture
 def small_machine(command, monkeypatch):
     """Ray answers, with two CPUs and no GPU, and trials cost nothing."""
-    monkeypatch.setattr("study.tune_driver.connect", lambda address: (2, 0.0))
+    monkeypatch.setattr("study.ray_cluster.connect", lambda address: (2, 0.0))
     monkeypatch.setattr("study.tune_driver.run_trials", pretend_to_run)
     monkeypatch.setattr(run_sweep, "warm_features", lambda config, prepared: None)
 

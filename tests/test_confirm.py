@@ -13,7 +13,7 @@ from data_utils.phantoms import render_phantoms
 from data_utils.prepare import prepare
 from results.schema import PREDICTIONS
 from results.tables import read_trials, write_rows
-from study import confirm, tune_driver
+from study import confirm, ray_cluster
 from study.config import make_config, preset
 from study.record import LOST, Task, data_columns
 from study.settings import StudySettings
@@ -24,7 +24,7 @@ BASE = preset("smoke") | {"gan_batch_size": 16, "classifier_batch_size": 16}
 @pytest.fixture
 def study(prepared_phantoms, tmp_path, monkeypatch):
     """A study of two completed GANs, as a search leaves it; nothing may be run."""
-    monkeypatch.setattr(tune_driver.ray, "init", lambda *a, **k: pytest.fail("Ray was started"))
+    monkeypatch.setattr(ray_cluster.ray, "init", lambda *a, **k: pytest.fail("Ray was started"))
     shutil.copytree(prepared_phantoms.path.parent, tmp_path / "prepared")
     folder = tmp_path / "study"
     folder.mkdir()

@@ -1,6 +1,5 @@
-"""The Ray edge as far as it goes without starting Ray: refusing, stopping, writing rows."""
+"""The Ray edge as far as it goes without starting Ray: stopping, writing rows."""
 
-import socket
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,7 +8,7 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 
 from results.tables import read_trials
-from study.config import ConfigError, make_config, preset
+from study.config import make_config, preset
 from study.confirmation import Confirmation
 from study.record import Task
 from study.search import Proposal, Search
@@ -17,46 +16,7 @@ from study.tune_driver import (
     Bridge,
     Rows,
     StopBadGans,
-    connect,
-    dashboard_answers,
-    refuse_silent_address,
 )
-
-# ---- addresses that nobody answers
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999", ":"])
-def test_silent_address_is_refused(address):
-    with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}"):
-        connect(address)
-
-
-@pytest.mark.parametrize("error", [RuntimeError("no"), Exception("\nThe last 20 lines of dashboard.log")])
-def test_ray_that_does_not_start_is_told(monkeypatch, error):
-    def fail(*arguments, **options):
-        raise error
-
-    monkeypatch.setenv("RAY_ADDRESS", "")
-    monkeypatch.setenv("RAY_GCS_SERVER_PORT", "")
-    monkeypatch.setattr("study.tune_driver.ray.init", fail)
-    with pytest.raises(ConfigError, match=f"Ray could not be started here; .*: {str(error).strip()}"):
-        connect(None)
-
-
-def test_address_that_accepts_connections_passes():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        refuse_silent_address(f"127.0.0.1:{server.getsockname()[1]}")
-
-
-def test_dashboard_that_is_off_or_silent():
-    def answers(url, timeout=0.6):
-        return dashboard_answers(SimpleNamespace(address_info={"webui_url": url}), timeout)
-
-    assert not answers(None) and not answers("") and not answers("127.0.0.1:1")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert answers(address) and answers(f"http://{address}")
-
 
 # ---- stopping bad GANs, and what their ends leave
 
