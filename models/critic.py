@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d, leaky_relu
 
 from models.image_size import halvings
 
@@ -41,24 +42,38 @@ class Critic(nn.Module):
 
     def score_map(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) -> one score for each patch (B, 4, 4)."""
-        features = images
-        for convolution in self.convolutions:
-            features = leaky_relu(convolution(features), SLOPE)
-        direction = self.score.weight + self.class_embedding(labels)  # (B, C)
+        features = self.features(images)[-1]
         # Product and sum rather than a matrix product: autocast leaves them, and so the scores, in float32.
-        return (features * direction[:, :, None, None]).sum(dim=1) + self.score.bias
+        return (features * self.direction(labels)[:, :, None, None]).sum(dim=1) + self.score.bias
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The mean of the score map: (B,)."""
         return self.score_map(images, labels).mean(dim=(1, 2))
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The output of each layer; in place, so that a layer leaves one tensor for the backward pass and not two."""
+        outputs = [images]
+        for convolution in self.convolutions:
+            outputs.append(leaky_relu(convolution(outputs[-1]), SLOPE, inplace=True))
+        return outputs[1:]
 
-def leaky_relu(x: Tensor, slope: float) -> Tensor:
-    """LeakyReLU as a product with a constant mask: same values and gradients of every order.
+    def direction(self, labels: Tensor) -> Tensor:
+        """What a patch's features are projected on, by class: (B, C)."""
+        return self.score.weight + self.class_embedding(labels)
 
-    The second derivative of torch's own LeakyReLU is a tensor of zeros that the gradient penalty then carries
-    backwards through the whole critic; a constant mask leaves that pass out.
-    """
-    with torch.no_grad():
-        mask = torch.full_like(x, slope).masked_fill_(x > 0, 1.0)
-    return x * mask
+    def input_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The gradient of each score with respect to its image (B, 3, S, S), differentiable in the weights.
+
+        The chain rule written out: transposed convolutions and LeakyReLU's slopes, last layer first. The slopes are
+        constants, so the forward pass keeps no graph, and the chain itself needs first derivatives only, where
+        `autograd.grad(create_graph=True)` also carries LeakyReLU's second derivative, which is zero, backwards
+        through the whole critic.
+        """
+        with torch.no_grad():
+            outputs = self.features(images)
+        gradient = self.direction(labels)[:, :, None, None].to(outputs[-1].dtype) / MAP_SIZE**2
+        gradient = gradient.expand_as(outputs[-1]).contiguous(memory_format=torch.channels_last)
+        for convolution, output in zip(reversed(self.convolutions), reversed(outputs), strict=True):
+            gradient = torch.ops.aten.leaky_relu_backward(gradient, output, SLOPE, True)  # output and input: one sign
+            gradient = conv_transpose2d(gradient, convolution.weight, stride=2, padding=1)
+        return gradient

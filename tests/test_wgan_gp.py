@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from models.critic import Critic, leaky_relu
+from benchmarks.flops import count_flops
+from models.critic import Critic
 from models.wgan_gp import critic_loss, generator_loss, gradient_penalty
 
 torch.set_num_threads(1)
@@ -154,36 +154,57 @@ def test_penalty_under_bfloat16_autocast_stays_near_float32(batch):
     assert rounded.item() == pytest.approx(exact.item(), rel=0.05)
 
 
-def test_leaky_relu_equals_torch_up_to_second_gradients():
+def penalty_gradients(critic, penalty):
+    parameters = list(critic.parameters())
+    return torch.autograd.grad(penalty, parameters, materialize_grads=True)  # biases: none, or zeros
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_written_out_input_gradient_gives_autograds_penalty_and_gradients(size):
     torch.manual_seed(4)
-    x = torch.cat([torch.randn(50, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
-    weight = torch.randn(51, 51, dtype=torch.float64)
-
-    def derivatives(activation):
-        w, v = weight.clone().requires_grad_(), x.clone().requires_grad_()
-        y = activation(w @ activation(v, 0.2), 0.2)
-        (first,) = torch.autograd.grad(y.square().sum(), v, create_graph=True)
-        return [y, first, *torch.autograd.grad(first.square().sum(), [w, v])]
-
-    for ours, theirs in zip(derivatives(leaky_relu), derivatives(F.leaky_relu), strict=True):
-        assert torch.equal(ours, theirs)
+    critic = Critic(size, width=4).double()
+    real, fake = torch.rand(2, 3, 3, size, size, dtype=torch.float64)
+    labels, epsilon = torch.tensor([0, 1, 1]), torch.rand(3, 1, 1, 1, dtype=torch.float64)
+    plain = gradient_penalty(critic, real, fake, labels, epsilon)
+    written_out = gradient_penalty(critic, real, fake, labels, epsilon, critic.input_gradient)
+    assert written_out.item() == pytest.approx(plain.item(), rel=1e-12)
+    pairs = zip(penalty_gradients(critic, written_out), penalty_gradients(critic, plain), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
-def test_leaky_relu_saves_the_pass_of_zeros_through_the_critic():
-    """The penalty's backward runs no convolution whose only task is to carry zeros."""
+def test_slope_at_zero_is_that_of_the_negative_side():
+    """Layers that put out exact zeros: their slope decides the gradient."""
+    critic = Critic(32, width=2)
+    for convolution in critic.convolutions:
+        nn.init.zeros_(convolution.weight[0])
+    images, labels = torch.rand(2, 3, 32, 32, requires_grad=True), torch.tensor([0, 1])
+    (expected,) = torch.autograd.grad(critic(images, labels).sum(), images)
+    torch.testing.assert_close(critic.input_gradient(images, labels), expected)
+
+
+def test_written_out_input_gradient_leaves_out_the_passes_that_carry_zeros():
+    critic = Critic(32, width=4)
+    images, labels, epsilon = torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), torch.rand(2, 1, 1, 1)
+
+    def operations(input_gradient):
+        return count_flops(
+            lambda: gradient_penalty(critic, images, -images, labels, epsilon, input_gradient).backward()
+        )
+
+    assert operations(critic.input_gradient) < 0.75 * operations(None)
+
+
+def test_a_layer_keeps_one_tensor_for_the_backward_pass():
+    critic, kept = Critic(32, width=4), {}
     images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
 
-    def convolutions(activation):
-        torch.manual_seed(0)
-        layers = nn.ModuleList([nn.Conv2d(3, 4, 4, 2, 1), nn.Conv2d(4, 4, 4, 2, 1)])
+    def keep(tensor):
+        kept[tensor.data_ptr()] = tensor  # held, so that no address is used twice
+        return tensor
 
-        def critic(x, _):
-            for layer in layers:
-                x = activation(layer(x), 0.2)
-            return x.mean(dim=(1, 2, 3))
-
-        with torch.profiler.profile() as profile:
-            gradient_penalty(critic, images, -images, labels, torch.rand(2, 1, 1, 1)).backward()
-        return sum(event.count for event in profile.key_averages() if "conv" in event.key)
-
-    assert convolutions(leaky_relu) < convolutions(F.leaky_relu)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        critic(images, labels)
+    parameters = {parameter.data_ptr() for parameter in critic.parameters()}
+    activations = [tensor for pointer, tensor in kept.items() if pointer not in parameters and tensor.ndim == 4]
+    assert len(activations) <= 1 + len(critic.convolutions) + 1  # the images, each layer's output, the direction

@@ -1,0 +1,75 @@
+"""The WGAN-GP iteration as tutorials write it: the rival of `benchmarks/gan_step.py`.
+
+float32, NCHW, real and synthetic images through the critic apart, torch's own LeakyReLU, the gradient penalty by
+`autograd.grad(create_graph=True)`, the generator's graph kept in the critic step, the critic not frozen in the
+generator step. Networks, weights, random numbers and optimisers are those of `study.train_gan`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.critic import SLOPE, Critic
+from study.config import GanConfig
+from study.train_gan import build_training
+
+
+class TutorialCritic(Critic):
+    """The study's critic with torch's own LeakyReLU."""
+
+    def score_map(self, images: Tensor, labels: Tensor) -> Tensor:
+        for convolution in self.convolutions:
+            images = F.leaky_relu(convolution(images), SLOPE)
+        direction = self.score.weight + self.class_embedding(labels)
+        return (images * direction[:, :, None, None]).sum(dim=1) + self.score.bias
+
+
+@dataclass
+class Tutorial:
+    """Networks and optimisers that start as the study's do."""
+
+    config: GanConfig
+    generator: nn.Module
+    critic: nn.Module
+    generator_optimiser: torch.optim.Optimizer
+    critic_optimiser: torch.optim.Optimizer
+
+    def critic_step(self, real: Tensor, labels: Tensor, z: Tensor, epsilon: Tensor) -> None:
+        """One update of the critic; real (B, 3, S, S) in [-1, 1], epsilon (B, 1, 1, 1)."""
+        fake = self.generator(z, labels)
+        mixed = (epsilon * real + (1 - epsilon) * fake).detach().requires_grad_(True)
+        scores = self.critic(mixed, labels)
+        (gradient,) = torch.autograd.grad(
+            scores, mixed, grad_outputs=torch.ones_like(scores), create_graph=True, retain_graph=True
+        )
+        penalty = ((gradient.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
+        wasserstein = self.critic(real, labels).mean() - self.critic(fake, labels).mean()
+        loss = self.config.penalty_weight * penalty - wasserstein
+        self.critic_optimiser.zero_grad()
+        loss.backward()
+        self.critic_optimiser.step()
+
+    def generator_step(self, labels: Tensor, z: Tensor) -> None:
+        """One update of the generator."""
+        loss = -self.critic(self.generator(z, labels), labels).mean()
+        self.generator_optimiser.zero_grad()
+        loss.backward()
+        self.generator_optimiser.step()
+
+
+def build_tutorial(config: GanConfig, device: torch.device) -> Tutorial:
+    """The same starting weights as `study.train_gan.build_training`."""
+    ours = build_training(config, device)
+    critic = TutorialCritic(config.image_size, config.critic_width).to(device)
+    critic.load_state_dict(ours.critic.state_dict())
+    generator = ours.generator.to(memory_format=torch.contiguous_format)
+    betas = (config.adam_beta1, config.adam_beta2)
+    return Tutorial(
+        config=config,
+        generator=generator,
+        critic=critic,
+        generator_optimiser=torch.optim.Adam(generator.parameters(), lr=config.generator_lr, betas=betas),
+        critic_optimiser=torch.optim.Adam(critic.parameters(), lr=config.critic_lr, betas=betas),
+    )
