@@ -1,9 +1,13 @@
 """Joining a Ray cluster, or starting Ray on this machine."""
 
+import fcntl
 import logging
 import os
+import secrets
 import socket
+import tempfile
 import time
+from pathlib import Path
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -11,11 +15,13 @@ os.environ |= {
 }
 
 import ray
+from ray._private import ray_constants
 
-from study.autoscaler import autoscaled_resources
+from study.autoscaler import autoscaled_resources, named_machines
 from study.config import ConfigError
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
+LOOPBACK = "127.0.0.1"
 WORKER_START_S = {"fixed": 300, "scaling": 3600}  # a machine under load; a new machine being set up
 
 
@@ -25,8 +31,8 @@ def connect(address: str | None) -> tuple[int, float]:
     Of a cluster that scales from zero, the CPUs and GPUs that it can grow to. ConfigError when nobody answers, or
     when the dashboard does not: without it Ray never frees the workers of a stopped trial.
     """
-    growing_to = autoscaled_resources()
-    address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to else None)
+    growing_to, machines = autoscaled_resources(), named_machines()
+    address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["scaling" if growing_to else "fixed"])
     if address:
         refuse_silent_address(address)
@@ -35,9 +41,9 @@ def connect(address: str | None) -> tuple[int, float]:
     try:
         context = ray.init(
             address or "local",
-            include_dashboard=None if address else True,
             log_to_driver=False,
             configure_logging=False,
+            **({} if address else local_options()),
         )
     except Exception as error:  # Ray raises a bare one where its dashboard takes too long to start
         where = f"no Ray cluster could be reached at {address}" if address else "Ray could not be started here"
@@ -50,21 +56,55 @@ def connect(address: str | None) -> tuple[int, float]:
         )
     if growing_to:
         return growing_to
+    if machines:
+        wait_for_machines(machines)
     resources = ray.cluster_resources()
     return int(resources.get("CPU", 0)), resources.get("GPU", 0.0)
 
 
-def pin_local_address() -> None:
-    """Choose the port of the Ray that is about to start, and tell all its processes.
+def wait_for_machines(number: int, timeout: float = 300.0) -> None:
+    """Wait for the machines of a cluster, which join after `ray up` has returned; those that do not are left out."""
+    deadline = time.monotonic() + timeout
+    while (joined := sum(node["Alive"] for node in ray.nodes())) < number and time.monotonic() < deadline:
+        time.sleep(1)
+    if joined < number:
+        print(f"{joined} of {number} machines have joined; the others take no part", flush=True)
 
-    Ray Train's cleaner looks Ray up by address when it frees the workers of a stopped trial; with another Ray on the
-    machine it would ask the wrong one, and the study would wait for ever.
+
+def pin_local_address() -> None:
+    """Choose the address of the Ray that is about to start, on loopback, and tell all its processes.
+
+    Nobody on the network can reach it: 127.0.0.1 is what Ray listens on where it does without clusters. The port is
+    named because Ray Train's cleaner looks Ray up by address when it frees the workers of a stopped trial; with
+    another Ray on the machine it would ask the wrong one, and the study would wait for ever.
     """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read it when it imported Ray
     with socket.socket() as probe:
-        probe.bind(("", 0))
+        probe.bind((LOOPBACK, 0))
         port = probe.getsockname()[1]
     os.environ["RAY_GCS_SERVER_PORT"] = str(port)
-    os.environ["RAY_ADDRESS"] = f"{ray.util.get_node_ip_address()}:{port}"
+    os.environ["RAY_ADDRESS"] = f"{LOOPBACK}:{port}"
+
+
+def local_options() -> dict:
+    """Of a Ray that only this user may use, though others of the machine can reach loopback: a token nobody else can
+    read, and a folder of its own, as Ray's default one lets all others exchange its sockets.
+    """
+    hide_token()
+    folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"))  # mode 700
+    return {"include_dashboard": True, "_temp_dir": folder}
+
+
+def hide_token() -> None:
+    """Keep Ray's token for its owner; Ray itself writes it for all to read."""
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        os.fchmod(file.fileno(), 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)  # several may start at once
+        if os.fstat(file.fileno()).st_size == 0:
+            file.write(secrets.token_hex(32))
 
 
 def refuse_silent_address(address: str, timeout: float = 10.0) -> None:

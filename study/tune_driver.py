@@ -22,11 +22,12 @@ os.environ |= {
 
 import torch
 from ray import train, tune
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from study.process_group import OwnAddressConfig
 from study.record import LOST, Task
 from study.resources import Resources
 from study.search import Proposal, Proposer
@@ -255,7 +256,7 @@ def drive_trial(settings: dict) -> None:
             use_gpu=bool(resources.gpus_per_worker),
             resources_per_worker=per_worker,
         ),
-        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
+        torch_config=OwnAddressConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
         run_config=train.RunConfig(
             # An equal name would silently resume an earlier run's Ray state.
             name=f"{tasks[0].trial_id}-{time.time_ns()}",

@@ -16,12 +16,15 @@ def test_silent_address_is_refused(address):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), Exception("\nThe last 20 lines of dashboard.log")])
-def test_ray_that_does_not_start_is_told(monkeypatch, error):
+def test_ray_that_does_not_start_is_told(monkeypatch, tmp_path, error):
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setenv("RAY_ADDRESS", "")
-    monkeypatch.setenv("RAY_GCS_SERVER_PORT", "")
+    for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.setenv(name, "")  # what `connect` sets does not outlive the test
+    for name in ("HOME", "RAY_TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr("study.ray_cluster.ray_constants.ENABLE_RAY_CLUSTER", True)
     monkeypatch.setattr("study.ray_cluster.ray.init", fail)
     with pytest.raises(ConfigError, match=f"Ray could not be started here; .*: {str(error).strip()}"):
         connect(None)
