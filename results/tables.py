@@ -30,6 +30,10 @@ class TableError(ValueError):
     """A row or a table file does not hold what its schema says; the message names the file and the columns."""
 
 
+class DamagedTable(TableError):
+    """A table file does not hold what was written to it."""
+
+
 def write_rows(path: Path, rows: list[dict], schema: pa.Schema) -> None:
     """Replace the Parquet file at `path` by `rows`: readers see the old file or the new one, nothing between.
 
@@ -87,6 +91,11 @@ def read_parts(folder: Path, schema: pa.Schema) -> list[tuple[pa.Table, dict[str
         read.append((table, parts))
         known |= parts.keys()
     return read[::-1]
+
+
+def check_file(path: Path, schema: pa.Schema) -> None:
+    """Raise DamagedTable, or TableError for a file of another version, where a table's file cannot be read."""
+    _read_file(path, schema)
 
 
 def with_parts(table: pa.Table, parts: dict[str, int]) -> pa.Table:
@@ -166,13 +175,17 @@ def _read_file(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]
     except TableError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise TableError(
-            f"{path} is damaged ({error}); move it away, and run the study again with --resume to make its trial anew"
-        ) from None
+        raise DamagedTable(f"{path} is damaged ({error}); {_way_out(path)}") from None
     _check_names(path, set(table.schema.names), schema)
     if not table.schema.equals(schema):
         raise TableError(f"{path}: the columns' types or their order differ from results/schema.py")
     return table, parts
+
+
+def _way_out(path: Path) -> str:
+    if path.name.startswith(COMPACTED):
+        return "copy it back from a backup, or move it away and go on without its rows"
+    return "the study's command with --resume sets it aside and makes it anew"
 
 
 def _listed_parts(table: pa.Table) -> dict[str, int]:

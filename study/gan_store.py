@@ -1,7 +1,6 @@
 """A GAN is trained once for each generator-side config, data set and code, and then reused, also by two at once."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
@@ -10,9 +9,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from data_utils.dataset import Dataset
-from study.checkpoint import delete_checkpoints, write_atomically
+from study.checkpoint import delete_checkpoints
 from study.config import GanConfig
 from study.parallel import from_first_worker, is_first_worker
+from study.sealed import Damaged, read_json, read_tensors, warn_and_set_aside, write_json
 from study.train_gan import train_gan
 
 # What decides a GAN's weights and its measured quality, besides the config and the data.
@@ -65,13 +65,19 @@ def obtain_gan(
 
         metrics = train_gan(config, dataset, report_and_keep, folder)
         if is_first_worker():
-            result = json.dumps({"metrics": metrics, "history": history}, indent=1)
-            write_atomically(folder / "result.json", result.encode())
+            write_json(folder / "result.json", {"metrics": metrics, "history": history})
             delete_checkpoints(folder)
         return folder, metrics, False
 
 
 def read_result(folder: Path) -> dict | None:
-    """What a finished GAN's folder says of it, or None while it is not finished."""
-    path = folder / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    """What a finished GAN's folder says of it, or None while it is not finished, or where it is damaged."""
+    try:
+        result = read_json(folder / "result.json")
+        read_tensors(folder / "generator.safetensors")
+        return result
+    except FileNotFoundError:
+        return None
+    except Damaged as damage:
+        warn_and_set_aside(damage.path, "the GAN is trained again where a trial needs it")
+        return None

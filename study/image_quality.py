@@ -1,6 +1,7 @@
 """How good are synthetic images? Distances, precision and recall, copying: features in, numbers out."""
 
 import hashlib
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.pipeline import make_pipeline
@@ -22,6 +21,7 @@ from torchvision.utils import make_grid
 from models.feature_extractor import FeatureExtractor
 from study.checkpoint import write_atomically
 from study.distribution_metrics import frechet_distance, inception_score, kernel_distance, precision_recall
+from study.sealed import Damaged, read_tensors, warn_and_set_aside, write_tensors
 
 SSIM_WINDOW = 11  # pixels; torchmetrics' default Gaussian window
 # An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
@@ -48,10 +48,10 @@ def image_features(images: torch.Tensor, extractor: FeatureExtractor) -> ImageFe
 def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file: Path) -> ImageFeatures:
     """`image_features`, read from `cache_file` where that holds these images' features by this extractor.
 
-    The file is a safetensors file that names its content (pixels and `extractor.key`) and carries the sha256 of its
-    tensors; a file of other content, or a damaged one, is computed anew and replaced in one step.
+    The file names its content (pixels and `extractor.key`) and carries a checksum; features of other content, or
+    damaged ones, are computed anew.
     """
-    content = _digest(images=images) + extractor.key
+    content = hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest() + extractor.key
     stored = _read_features(cache_file, content)
     if stored is not None:
         return ImageFeatures(images.cpu(), stored["features"], stored.get("logits"))
@@ -60,31 +60,20 @@ def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file:
     return computed
 
 
-def _digest(**tensors: torch.Tensor) -> str:
-    """sha256 over names, types, shapes and values; all of them, since damage to a name is damage too."""
-    sha256 = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha256.update(tensor.cpu().contiguous().numpy())
-    return sha256.hexdigest()
-
-
 def _read_features(cache_file: Path, content: str) -> dict[str, torch.Tensor] | None:
     try:
-        with safe_open(cache_file, "pt") as file:
-            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except (FileNotFoundError, SafetensorError):
+        tensors, stored_content = read_tensors(cache_file)
+    except FileNotFoundError:
         return None
-    if metadata.get("content") != content or metadata.get("sha256") != _digest(**tensors):
+    except Damaged:
+        warn_and_set_aside(cache_file, "the features are computed anew")
         return None
-    return tensors
+    return tensors if stored_content == content else None
 
 
 def _write_features(cache_file: Path, content: str, computed: ImageFeatures) -> None:
     tensors = {"features": computed.features, "logits": computed.logits}
-    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    metadata = {"content": content, "sha256": _digest(**tensors)}
-    write_atomically(cache_file, save(tensors, metadata))
+    write_tensors(cache_file, {name: tensor for name, tensor in tensors.items() if tensor is not None}, content)
 
 
 def quality_metrics(
@@ -213,4 +202,6 @@ def _distance_ratio(fake_nearest, real_nearest):
 def sample_grid(images: torch.Tensor, path: Path, columns: int) -> None:
     """Write synthetic images, uint8 (N, 3, H, W), as one PNG, row by row."""
     grid = make_grid(images.cpu(), nrow=columns, padding=2)  # 3 x H x W
-    Image.fromarray(grid.permute(1, 2, 0).contiguous().numpy()).save(path, format="PNG")
+    png = io.BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).contiguous().numpy()).save(png, format="PNG")
+    write_atomically(path, png.getvalue())

@@ -6,7 +6,6 @@
 """
 
 import csv
-import json
 import os
 import shutil
 import sys
@@ -22,17 +21,19 @@ from data_utils.prepare import Prepared, prepare
 from data_utils.sources import DataError
 from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from results.leaderboard import format_leaderboard, leaderboard
+from results.mending import set_aside_damaged
 from results.tables import TableError, read_trials
 from study.arguments import parse_arguments
 from study.checkpoint import write_atomically
 from study.config import DEFAULT_TRIALS, ConfigError
 from study.estimate import describe_plan
 from study.gan_quality import INCEPTION_FILE, warm_features
+from study.optuna_file import hold_to_records
 from study.progress import Announcer
 from study.record import command_line, data_columns, study_columns
 from study.resources import share_out
-from study.search import Search
-from study.settings import StudySettings, lock_study
+from study.search import OBJECTIVES, Search
+from study.settings import StudySettings, lock_study, write_settings
 from study.tasks import TaskMaker
 from study.trial import check_fits
 
@@ -86,7 +87,12 @@ def search_and_report(
     from study.tune_driver import run_trials
 
     announce = Announcer()
+    for line in set_aside_damaged(folder):
+        announce(line)
     trials = searched(folder)
+    rows = rows_by_id(trials)
+    for line in hold_to_records(folder, rows, OBJECTIVES[settings.objective]):
+        announce(line)
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
     remaining = total - len(trials)
     interrupted, resources = False, None
@@ -96,9 +102,9 @@ def search_and_report(
         resources = share_out(cpus, gpus, total - 1, options.workers_per_trial, options.gpus_per_trial)
         announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
     # Only now does the study exist: a command that Ray cannot serve can be corrected and given again.
-    write_atomically(folder / "study.json", json.dumps(record, indent=1).encode())
-    search = Search(folder, settings.base, settings.fixed, settings.objective, ended=set(trials["trial_id"]))
-    catch_up(search, trials)
+    write_settings(folder, record)
+    search = Search(folder, settings.base, settings.fixed, settings.objective, ended=set(rows))
+    catch_up(search, rows)
     if resources:
         announce("measuring the real images' features")
         warm_features(settings.base, load_dataset(prepared.path, settings.base.image_size))
@@ -189,12 +195,15 @@ def write_image_ids(path: Path, prepared: Prepared) -> None:
     print(f"image ids    {path}; it names your files: keep it private", flush=True)
 
 
-def catch_up(search: Search, trials) -> None:
+def rows_by_id(trials: pd.DataFrame) -> dict[str, dict]:
+    """Each trial's row without its empty columns."""
+    return {row["trial_id"]: {k: v for k, v in row.items() if v == v} for row in trials.to_dict("records")}
+
+
+def catch_up(search: Search, rows: dict[str, dict]) -> None:
     """Tell Optuna of rows that were written before an interruption kept it from hearing of them."""
-    rows = {row["trial_id"]: row for row in trials.to_dict("records")}
     for proposal in [p for p in search.waiting if p.trial_id in rows]:
-        row = rows[proposal.trial_id]
-        search.tell(proposal.number, row["status"], {k: v for k, v in row.items() if v == v})
+        search.tell(proposal.number, rows[proposal.trial_id]["status"], rows[proposal.trial_id])
         search.waiting.remove(proposal)
 
 

@@ -1,6 +1,5 @@
 """Optuna as this study uses it: what to try next, what came of it, and where it was interrupted. No Ray here."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import TrialConfig, make_config
+from study.optuna_file import end_of, open_optuna, record_proposal, trial_id
 from study.seeds import derive_seed
 from study.space import SCIENTIFIC, generator_side, paper_configurations, searched
 
@@ -50,7 +50,7 @@ class Proposer(Protocol):
 
 
 class Search:
-    """Proposes trials and hears their results; everything is kept in `<study>/optuna.db`.
+    """Proposes trials and hears their results; everything is kept in `<study>/optuna.db` and `<study>/proposals/`.
 
     Order: the real-only baseline; trials that an interruption left unfinished; the paper's configurations; then each
     finished GAN once more with another synthetic ratio before a new GAN, whose scientific parameters are the least
@@ -62,13 +62,9 @@ class Search:
         self.folder, self.base, self.fixed = folder, base, fixed
         self.objectives = OBJECTIVES[objective]
         self.paper = paper_configurations(base, fixed)
-        self.study = optuna.create_study(
-            storage=f"sqlite:///{folder / 'optuna.db'}",
-            study_name=folder.name,
-            directions=[direction for _, direction in self.objectives],
-            sampler=optuna.samplers.TPESampler(seed=derive_seed(base.seed, "tpe") % 2**32),
-            load_if_exists=True,
-        )
+        self.study = open_optuna(folder, self.objectives, derive_seed(base.seed, "tpe") % 2**32)
+        while self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.study.ask()  # killed while it was proposing
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
         baseline = Proposal("baseline-000", "baseline", None, real)
         self.waiting = [] if baseline.trial_id in ended else [baseline]
@@ -99,14 +95,8 @@ class Search:
         """The end of a trial: its status and result columns. A second telling changes nothing."""
         if number is None or self.study.trials[number].state.is_finished():
             return
-        values = [result.get(column) for column, _ in self.objectives]
-        measured = all(value is not None and math.isfinite(value) for value in values)
-        if status == "pruned":
-            self.study.tell(number, state=TrialState.PRUNED)
-        elif status == "completed" and measured:
-            self.study.tell(number, values)
-        else:
-            self.study.tell(number, state=TrialState.FAIL)
+        state, values = end_of(status, result, self.objectives)
+        self.study.tell(number, values, state)
 
     def _reuse_values(self) -> dict | None:
         """The first finished GAN with uses left, at the least used synthetic ratio; None when there is none."""
@@ -135,9 +125,10 @@ class Search:
     def _proposal(self, trial: optuna.Trial) -> Proposal:
         for name, domain in searched(self.fixed).items():
             domain.suggest(trial, name, getattr(self.base, name))  # what was suggested before stays as it was
-        phase = trial.user_attrs["phase"]
-        config = make_config(self.base.model_dump() | trial.params)
-        return Proposal(f"{phase}-{trial.number:03d}", phase, trial.number, config, trial.user_attrs["stoppable"])
+        record_proposal(self.folder, trial)
+        attributes = trial.user_attrs
+        name, config = trial_id(trial.number, attributes), make_config(self.base.model_dump() | trial.params)
+        return Proposal(name, attributes["phase"], trial.number, config, attributes["stoppable"])
 
 
 def _gan_of(parameters: dict) -> tuple:

@@ -2,16 +2,22 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from data_utils.prepare import Prepared
 from models.feature_extractor import default_extractor_name
 from study.autoscaler import autoscaled_resources
 from study.config import ConfigError, TrialConfig, make_config, parse_assignments, preset
+from study.sealed import Damaged, read_json, warn_and_set_aside, write_json
+from study.study_lock import hold
+
+# Of a `study.json` from before it carried a checksum
+UNSEALED_KEYS = {"preset", "fixed", "objective", "config", "data_fingerprint", "split_protocol"}
 
 
 @dataclass(frozen=True)
@@ -59,41 +65,65 @@ def has_fast_bfloat16() -> bool:
     return torch.cpu._is_amx_tile_supported()
 
 
-def lock_study(folder: Path, record: dict, resume: bool) -> FileLock:
-    """The lock of a new study's folder, or of the same study's when resuming; ConfigError otherwise."""
+@contextmanager
+def lock_study(folder: Path, record: dict, resume: bool) -> Iterator[None]:
+    """Hold the lock of a new study's folder, or of the same study's when resuming; ConfigError otherwise."""
     file = folder / "study.json"
     if file.exists() and not resume:
         raise ConfigError(f"the study {folder} exists; add --resume to go on with it, or choose another --name")
     if resume and not file.exists():
         raise ConfigError(f"--resume: there is no study at {folder}; leave the flag out to start it")
-    lock = hold(folder)
-    if file.exists():
-        refuse_other_settings(folder, record)
-    return lock
+    with hold(folder):
+        if file.exists():
+            refuse_other_settings(folder, record)
+        yield
 
 
-def hold(folder: Path) -> FileLock:
-    """The lock of a study's folder; ConfigError when another command holds it."""
-    lock = FileLock(folder / "driver.lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(f"another command is at work on {folder}; wait, or choose another study") from None
-    return lock
+def write_settings(folder: Path, record: dict) -> None:
+    """Write `study.json`, and a second one for the day on which the first is damaged."""
+    for file in (spare(folder), folder / "study.json"):
+        write_json(file, record)
+
+
+def spare(folder: Path) -> Path:
+    return folder / "proposals" / "study.json"
 
 
 def stored_settings(folder: Path) -> dict:
-    """What `StudySettings.record` wrote down; ConfigError where that is missing or damaged."""
-    file = folder / "study.json"
+    """What `write_settings` wrote; ConfigError where that is missing, or damaged beyond mending."""
     try:
-        stored = json.loads(file.read_text())
-        # Fields that came later have done until then what their default says.
-        return stored | {"config": make_config(stored["config"]).model_dump()}
+        stored = read_settings(folder / "study.json")
     except FileNotFoundError:
         raise ConfigError(f"{folder} is not a study: it has no study.json") from None
-    except (ValueError, TypeError, KeyError):
-        raise ConfigError(f"{file} is damaged; move the study away and start it anew") from None
+    except Damaged as damage:
+        stored = mended_settings(folder, damage)
+    # Fields that came later have done until then what their default says.
+    return stored | {"config": make_config(stored["config"]).model_dump()}
+
+
+def read_settings(file: Path) -> dict:
+    """Raises FileNotFoundError and Damaged."""
+    try:
+        return read_json(file)
+    except Damaged as damage:
+        try:
+            older = json.loads(file.read_bytes())
+        except ValueError:
+            raise damage from None
+        if isinstance(older, dict) and older.keys() == UNSEALED_KEYS:
+            return older
+        raise
+
+
+def mended_settings(folder: Path, damage: Damaged) -> dict:
+    """The settings of the second file, put in the place of the first."""
+    try:
+        stored = read_json(spare(folder))
+    except (FileNotFoundError, Damaged):
+        raise ConfigError(f"{damage}; move the study away and start it anew") from None
+    warn_and_set_aside(damage.path, f"{spare(folder)} has taken its place")
+    write_json(damage.path, stored)
+    return stored
 
 
 def refuse_other_settings(folder: Path, record: dict) -> None:

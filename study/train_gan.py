@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from data_utils.augment import to_float, to_uint8
@@ -20,11 +19,12 @@ from models.batch_norm import synchronise_batch_norm
 from models.critic import Critic
 from models.generator import build_generator, parameter_count
 from models.wgan_gp import critic_loss, generator_loss
-from study.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from study.checkpoint import load_checkpoint, save_checkpoint
 from study.config import GanConfig
 from study.gan_quality import GanQuality
 from study.image_quality import sample_grid
 from study.parallel import average_gradients, from_first_worker, is_first_worker, mean_over_workers, share
+from study.sealed import read_tensors, write_tensors
 from study.seeds import derive_seed, make_generator
 from study.training_set import even_places
 
@@ -226,13 +226,13 @@ def new_generator(config: GanConfig) -> nn.Module:
 def save_generator(generator: nn.Module, folder: Path) -> None:
     """Write the weights as `generator.safetensors`."""
     weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
-    write_atomically(folder / "generator.safetensors", save(weights))
+    write_tensors(folder / "generator.safetensors", weights, "EMA generator")
 
 
 def load_generator(config: GanConfig, folder: Path, device: torch.device) -> nn.Module:
-    """The trained EMA generator of a GAN's folder, ready to sample."""
+    """The trained EMA generator of a GAN's folder, ready to sample. Raises `study.sealed.Damaged`."""
     generator = new_generator(config.model_copy(update={"pretrained": False}))
-    generator.load_state_dict(load_file(folder / "generator.safetensors"))
+    generator.load_state_dict(read_tensors(folder / "generator.safetensors")[0])
     return generator.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
 
 

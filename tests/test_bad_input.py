@@ -1,17 +1,19 @@
 """Mistakes of a user, given to the command: exit code 2, one clear line that names the thing and the way out."""
 
+import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from PIL import Image
 
 from results.tables import read_trials
 from study import ray_cluster, run_sweep
 from study.config import preset
+from study.study_lock import hold
 
 PER_CLASS = 24
 
@@ -325,26 +327,32 @@ def test_resuming_with_other_photographs(command, study, photographs):
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"config": 3}'])
 def test_damaged_study_file(command, study, damage):
     folder, arguments = study
+    whole = (folder / "study.json").read_bytes()
     (folder / "study.json").write_text(damage)
+    with pytest.warns(UserWarning, match="study.json is damaged and was set aside"):
+        assert command(*arguments, "--resume")[0] == 0
+    assert (folder / "study.json").read_bytes() == whole
+    for name in ("study.json", "proposals/study.json"):
+        (folder / name).write_text(damage)
     message = command.refused(*arguments, "--resume")
     assert f"{folder / 'study.json'} is damaged" in message and "anew" in message
 
 
-def test_damaged_row_is_named(command, study):
+def test_a_damaged_row_is_set_aside_and_its_trial_runs_again(command, study):
     folder, arguments = study
     row = folder / "trials" / "paper-001.parquet"
     whole = row.read_bytes()
     row.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:-9])
-    message = command.refused(*arguments, "--resume")
-    assert f"{row} is damaged" in message and "--resume" in message
-    row.unlink()
-    assert command(*arguments, "--resume")[0] == 0 and len(read_trials(folder)) == 3
+    code, printed, _ = command(*arguments, "--resume")
+    assert code == 0 and f"{row} is damaged and was set aside" in printed
+    assert row.read_bytes() == whole and len(read_trials(folder)) == 3
 
 
 def test_two_at_one_study(command, study):
     folder, arguments = study
-    with FileLock(folder / "driver.lock"):
-        assert f"another command is at work on {folder}" in command.refused(*arguments, "--resume")
+    with hold(folder):
+        message = command.refused(*arguments, "--resume")
+    assert f"another command is at work on {folder}: process {os.getpid()} on {socket.gethostname()} since" in message
 
 
 # ---- machines
