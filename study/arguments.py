@@ -1,4 +1,4 @@
-"""The flags of `study/run_sweep.py` and of `study/confirm.py`."""
+"""The flags of the commands in `study/` that run trials, and of `study/doctor.py`."""
 
 import argparse
 from pathlib import Path
@@ -26,6 +26,19 @@ def parse_confirm_arguments(arguments: list[str] | None = None) -> argparse.Name
         epilog="Given again, it goes on where it was interrupted.",
     )
     parser.add_argument("study", type=Path, metavar="STUDY", help="folder of a study, such as runs/sample-smoke")
+    return parser.parse_args(arguments)
+
+
+def parse_doctor_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The same for `study/doctor.py`."""
+    used = ("--data", "--positive", "--group-pattern", "--out", "--address")
+    known = {name: settings for group in FLAGS.values() for name, settings in group.items()}
+    parser = _parser(
+        {"as for run_sweep.py": {name: known[name] for name in used}},
+        description="Check what a study needs: versions, storage, disk, data, clocks and GPUs of every node that is "
+        "up, weights, Ray, its token and its ports.",
+        epilog="Exit code 0 where no check failed, 1 where one did.",
+    )
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""What a cluster made by `ray up` can grow to, read from the file that it leaves on its head."""
+"""What a cluster made by `ray up` has or can grow to, read from the file that it leaves on its head."""
 
 from pathlib import Path
 
@@ -8,10 +8,13 @@ BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()
 
 
 def autoscaled_resources() -> tuple[int, float] | None:
-    """CPUs and GPUs of all workers that the autoscaler may start; None where this is not the head of such a cluster."""
-    if not BOOTSTRAP_CONFIG.exists():
+    """CPUs and GPUs of all workers that the autoscaler may start.
+
+    None where this is not the head of such a cluster, or where its machines are named instead of rented.
+    """
+    config = _cluster_config()
+    if config is None or _machines_are_named(config):
         return None
-    config = yaml.safe_load(BOOTSTRAP_CONFIG.read_text())
     nodes = [kind for name, kind in config["available_node_types"].items() if name != config["head_node_type"]]
     limit = config.get("max_workers", 2)  # Ray's own default
     totals = [
@@ -19,3 +22,19 @@ def autoscaled_resources() -> tuple[int, float] | None:
         for resource in ("CPU", "GPU")
     ]
     return int(totals[0]), float(totals[1])
+
+
+def named_machines() -> int | None:
+    """How many machines `cluster.local.yaml` names, the head too; None where this is not the head of such a cluster."""
+    config = _cluster_config()
+    if config is None or not _machines_are_named(config):
+        return None
+    return 1 + len(config["provider"]["worker_ips"])
+
+
+def _cluster_config() -> dict | None:
+    return yaml.safe_load(BOOTSTRAP_CONFIG.read_text()) if BOOTSTRAP_CONFIG.exists() else None
+
+
+def _machines_are_named(config: dict) -> bool:
+    return config["provider"]["type"] == "local"

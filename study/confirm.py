@@ -25,6 +25,7 @@ from study.config import ConfigError, TrialConfig, make_config
 from study.confirmation import MIXED, OTHER_SPLIT, Confirmation, Protocol, chains, choose_trials, distinct_gans, plan
 from study.external_set import check_done_trials, prepare_external
 from study.gan_quality import warm_features
+from study.preflight import refuse_unfit_nodes
 from study.progress import Announcer
 from study.record import LOST, study_columns
 from study.resources import share_out
@@ -160,11 +161,13 @@ def run(
     announce: Announcer,
 ) -> bool:
     """Run the waiting trials on Ray; returns whether they were interrupted."""
-    from study.ray_cluster import connect  # Ray takes seconds to import: not for --help
+    from study.nodes import ask_nodes  # Ray takes seconds to import: not for --help
+    from study.ray_cluster import connect
     from study.tune_driver import run_trials
 
     announce("starting Ray")
     cpus, gpus = connect(options.address)
+    refuse_unfit_nodes(ask_nodes, confirmation.folder, dataset.path)
     num_runs = len(confirmation.waiting)
     num_trials = sum(1 + len(first.followers) for first in confirmation.waiting)
     resources = share_out(cpus, gpus, num_runs, options.workers_per_trial, options.gpus_per_trial)

@@ -19,6 +19,7 @@ from ray._private import ray_constants
 
 from study.autoscaler import autoscaled_resources, named_machines
 from study.config import ConfigError
+from study.nodes import head_asks_this_ray
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
 LOOPBACK = "127.0.0.1"
@@ -29,7 +30,7 @@ def connect(address: str | None) -> tuple[int, float]:
     """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its CPUs and GPUs.
 
     Of a cluster that scales from zero, the CPUs and GPUs that it can grow to. ConfigError when nobody answers, or
-    when the dashboard does not: without it Ray never frees the workers of a stopped trial.
+    when the dashboard does not, or answers for another Ray: then Ray never frees the workers of a stopped trial.
     """
     growing_to, machines = autoscaled_resources(), named_machines()
     address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
@@ -53,6 +54,12 @@ def connect(address: str | None) -> tuple[int, float]:
         raise ConfigError(
             "Ray's dashboard does not answer, and without it stopped trials would hold their CPUs for ever; "
             'install ray[default] on the head and start it with --include-dashboard=true'
+        )
+    if not head_asks_this_ray():
+        ray.shutdown()
+        raise ConfigError(
+            "a process on the head that asks for Ray is told of another one than this, and stopped trials would hold "
+            "their CPUs for ever; stop the other Rays on the head, or start this one last"
         )
     if growing_to:
         return growing_to

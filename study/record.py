@@ -1,6 +1,5 @@
 """What is written down of a trial: its row, its history, and where and how it ran."""
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -14,18 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
 import torch
 
 from results.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
-from results.tables import write_rows
+from results.tables import read_part, write_rows
+from study.code_version import ROOT, code_version
 from study.config import TrialConfig
 
 if TYPE_CHECKING:
     from data_utils.prepare import Prepared  # takes a second, in each of Ray's processes
 
 LOST = "lost by Ray:"  # begins the reason of a trial that a machine's fault ended, not its own
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")
 PATH_FLAGS = ("--data", "--out", "--inception-weights", "--test-data", "--subgroups", "--image-ids")
 
@@ -65,7 +63,7 @@ class Task:
         path = self.study / "trials" / f"{self.trial_id}.parquet"
         if not path.exists():
             return None
-        (row,) = pq.read_table(path).to_pylist()
+        (row,) = read_part(path, TRIALS).to_pylist()
         if (row["reason"] or "").startswith(LOST):
             return None
         return {name: value for name, value in row.items() if value is not None or name == "reason"}
@@ -152,16 +150,6 @@ def commit() -> str | None:
 
     head = git("rev-parse", "HEAD")
     return head and head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-
-
-@cache
-def code_version() -> str:
-    """12 hex digits of all source files of the four packages."""
-    digest = hashlib.sha256()
-    for package in ("data_utils", "models", "results", "study"):
-        for path in sorted((ROOT / package).glob("*.py")):
-            digest.update(f"{package}/{path.name}".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def command_line() -> str:

@@ -16,9 +16,10 @@ from data_utils.sources import DataError
 from models.feature_extractor import ExtractorUnavailable
 from results.leaderboard import leaderboard
 from results.tables import TableError, read_trials
+from study.code_version import code_version
 from study.config import ConfigError
 from study.execute import execute
-from study.record import Task, code_version, commit, hardware
+from study.record import Task, commit, hardware
 from study.stored_trial import prepared_file, row_config
 
 METRICS = (

@@ -29,6 +29,7 @@ from study.config import DEFAULT_TRIALS, ConfigError
 from study.estimate import describe_plan
 from study.gan_quality import INCEPTION_FILE, warm_features
 from study.optuna_file import hold_to_records
+from study.preflight import refuse_unfit_nodes
 from study.progress import Announcer
 from study.record import command_line, data_columns, study_columns
 from study.resources import share_out
@@ -83,7 +84,8 @@ def run(options: Namespace) -> int:
 def search_and_report(
     options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, record: dict
 ) -> int:
-    from study.ray_cluster import connect  # Ray takes seconds to import: not for --help
+    from study.nodes import ask_nodes  # Ray takes seconds to import: not for --help
+    from study.ray_cluster import connect
     from study.tune_driver import run_trials
 
     announce = Announcer()
@@ -99,6 +101,7 @@ def search_and_report(
     if remaining > 0:
         announce("starting Ray")
         cpus, gpus = connect(options.address)
+        refuse_unfit_nodes(ask_nodes, folder, prepared.path)
         resources = share_out(cpus, gpus, total - 1, options.workers_per_trial, options.gpus_per_trial)
         announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
     # Only now does the study exist: a command that Ray cannot serve can be corrected and given again.

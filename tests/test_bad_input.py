@@ -84,6 +84,7 @@ def pretend_to_run(search, make_task, resources, num_trials, time_budget, announ
 def small_machine(command, monkeypatch):
     """Ray answers, with two CPUs and no GPU, and trials cost nothing."""
     monkeypatch.setattr("study.ray_cluster.connect", lambda address: (2, 0.0))
+    monkeypatch.setattr("study.nodes.ask_nodes", lambda ask, *arguments: {"this machine": ask(*arguments)})
     monkeypatch.setattr("study.tune_driver.run_trials", pretend_to_run)
     monkeypatch.setattr(run_sweep, "warm_features", lambda config, prepared: None)
 
