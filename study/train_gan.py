@@ -24,6 +24,7 @@ from study.config import GanConfig
 from study.gan_quality import GanQuality
 from study.image_quality import sample_grid
 from study.parallel import average_gradients, from_first_worker, is_first_worker, mean_over_workers, share
+from study.preemption import any_notice
 from study.sealed import read_tensors, write_tensors
 from study.seeds import derive_seed, make_generator
 from study.training_set import even_places
@@ -55,15 +56,18 @@ def train_gan(config: GanConfig, dataset: Dataset, report: Callable[[dict], None
     history, epoch = (training.load(state), state["epoch"]) if state else ([], 0)
     for entry in history:
         report(entry)
-    seconds = history[-1]["seconds"] if history else 0.0
+    seconds = state["seconds"] if state else 0.0
 
     while epoch < config.gan_epochs:
-        started = time.perf_counter()
-        epochs = min(config.gan_eval_interval - epoch % config.gan_eval_interval, config.gan_epochs - epoch)
-        for _ in range(epochs):
+        started, start = time.perf_counter(), epoch
+        end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)
+        while epoch < end:
             epoch += 1
             losses = training.run_epoch(config, train, epoch)
             check_health(losses, epoch)
+            if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
+                so_far = seconds + time.perf_counter() - started
+                save_checkpoint(resume_from, epoch, training.state(epoch, history, so_far))
         interval = time.perf_counter() - started
         seconds += interval
 
@@ -77,14 +81,14 @@ def train_gan(config: GanConfig, dataset: Dataset, report: Callable[[dict], None
                 "seconds": seconds,
                 **losses,
                 "frechet_distance": distance,
-                "images_per_second": epochs * len(train.labels) / interval,
+                "images_per_second": (epoch - start) * len(train.labels) / interval,
                 "num_real": quality.num_real,
                 "num_fake": len(fake_labels),
                 "feature_extractor": config.feature_extractor,
             }
         )
         if is_first_worker():
-            save_checkpoint(resume_from, epoch, training.state(epoch, history))
+            save_checkpoint(resume_from, epoch, training.state(epoch, history, seconds))
         report(history[-1])
 
     if is_first_worker():
@@ -182,9 +186,10 @@ class GanTraining:
         for mean, value in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
             mean.copy_(value)
 
-    def state(self, epoch: int, history: list[dict]) -> dict:
+    def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
         """All that a continuation needs; random numbers are derived from the epoch (see `study.seeds`)."""
-        return {"epoch": epoch, "history": history} | {name: part.state_dict() for name, part in vars(self).items()}
+        progress = {"epoch": epoch, "history": history, "seconds": seconds}
+        return progress | {name: part.state_dict() for name, part in vars(self).items()}
 
     def load(self, state: dict) -> list[dict]:
         """Restore what `state` stored; returns its history."""

@@ -42,9 +42,9 @@ def same(a, b) -> bool:
 
 
 def stored(folder) -> dict:
-    """The newest checkpoint: every weight, every optimiser moment, and the history but its times."""
+    """The newest checkpoint: every weight, every optimiser moment, and the history, but no times."""
     state = load_checkpoint(folder, "cpu")
-    return state | {"history": list(map(untimed, state["history"]))}
+    return untimed(state) | {"history": list(map(untimed, state["history"]))}
 
 
 def run(config: GanConfig, dataset: Dataset, folder) -> tuple[dict, list[dict]]:
