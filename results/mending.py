@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from results.schema import TABLES
-from results.tables import COMPACTED, DamagedTable, check_file
+from results.tables import COMPACTED, DamagedTable, read_part
 
 # The table that says whether a piece is done, by the table of a piece: both are made again, or neither.
 SAID_BY = {
@@ -22,7 +22,7 @@ def set_aside_damaged(study: Path) -> list[str]:
     for name, schema in TABLES.items():
         for path in sorted((study / name).glob("*.parquet")):
             try:
-                check_file(path, schema)
+                read_part(path, schema)
             except DamagedTable:
                 if path.name.startswith(COMPACTED):
                     raise

@@ -93,9 +93,9 @@ def read_parts(folder: Path, schema: pa.Schema) -> list[tuple[pa.Table, dict[str
     return read[::-1]
 
 
-def check_file(path: Path, schema: pa.Schema) -> None:
-    """Raise DamagedTable, or TableError for a file of another version, where a table's file cannot be read."""
-    _read_file(path, schema)
+def read_part(path: Path, schema: pa.Schema) -> pa.Table:
+    """One file of a table. Raises DamagedTable, and TableError for a file that another version wrote."""
+    return _read_file(path, schema)[0]
 
 
 def with_parts(table: pa.Table, parts: dict[str, int]) -> pa.Table:

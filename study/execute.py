@@ -9,6 +9,7 @@ import torch
 from data_utils.dataset import Dataset, Side, load_dataset
 from study.parallel import is_first_worker, num_workers
 from study.record import Task, machine_columns, now
+from study.storage_faults import storage_fault
 from study.test_sets import Condition, corrupted_tests, external_test
 from study.train_gan import Diverged
 from study.trial import run_trial
@@ -18,7 +19,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     """Run the task and write its row, history and predictions; returns {"status", "reason", ...result columns}.
 
     A training that diverges, and any other error of the trial, ends in a row with status "failed" and the reason;
-    the study goes on. `report` gets each history entry.
+    the study goes on. An error of the disk is raised: the trial stays unfinished, with its checkpoints and no row.
+    `report` gets each history entry.
     """
     torch.set_num_threads(task.num_threads)
     entries: dict[tuple, dict] = {}
@@ -38,8 +40,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     except Diverged as failure:
         status, reason = "failed", str(failure)
     except Exception as failure:
-        if num_workers() > 1:
-            raise  # the other workers are waiting for this one: the launcher has to stop them
+        if num_workers() > 1 or storage_fault(failure):
+            raise  # other workers may be waiting for this one: the launcher has to stop them
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"
     predictions = result.pop("predictions", [])

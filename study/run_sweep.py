@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+from optuna.exceptions import StorageInternalError
 
 from data_utils.dataset import load_dataset
 from data_utils.prepare import Prepared, prepare
@@ -35,6 +36,7 @@ from study.record import command_line, data_columns, study_columns
 from study.resources import share_out
 from study.search import OBJECTIVES, Search
 from study.settings import StudySettings, lock_study, write_settings
+from study.storage_faults import storage_fault, way_out
 from study.tasks import TaskMaker
 from study.trial import check_fits
 
@@ -59,6 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except (OSError, StorageInternalError) as error:
+        if not (fault := storage_fault(error)):
+            raise
+        print(f"error: {way_out(fault)}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:  # before the first trial, or a second Ctrl-C; later ones end the search in good order
         print("interrupted; trials that had ended are kept", file=sys.stderr)

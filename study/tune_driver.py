@@ -9,7 +9,8 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from study.process_group import OwnAddressConfig
 from study.record import LOST, Task
 from study.resources import Resources
 from study.search import Proposal, Proposer
+from study.storage_faults import storage_fault, way_out
 
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
@@ -49,7 +51,7 @@ def run_trials(
     """Run `num_trials` more trials; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget` (seconds) may.
 
     `num_runs` is the number of proposals, where some have followers. Each trial that ends leaves a row; a trial that
-    is interrupted leaves its checkpoints and no row.
+    is interrupted leaves its checkpoints and no row. Raises `study.storage_faults.StorageFault`.
     """
     bridge = Bridge(proposer, make_tasks, num_trials, announce)
     epochs = proposer.base.gan_epochs
@@ -90,6 +92,8 @@ def run_trials(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if bridge.fault:
+        raise way_out(bridge.fault)
     return bool(interrupts)
 
 
@@ -127,17 +131,34 @@ class Bridge:
         self.num_trials = num_trials
         self.running: dict[str, dict[str, tuple[Proposal, Task]]] = {}  # by Tune's trial id, then by ours
         self.counts = {"completed": 0, "pruned": 0, "failed": 0}
+        self.fault: str | None = None  # of the disk, on which the study stops
 
     @property
     def study_folder(self) -> Path:
         return self.proposer.folder
 
-    def propose(self, tune_id: str) -> dict:
-        proposal = self.proposer.ask()
-        tasks = self.make_tasks(proposal)
-        pairs = zip((proposal, *proposal.followers), tasks, strict=True)
-        self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
-        return {"tasks": tasks, "stoppable": proposal.stoppable}
+    def propose(self, tune_id: str) -> dict | None:
+        with self.stopping_at_faults():
+            proposal = self.proposer.ask()
+            tasks = self.make_tasks(proposal)
+            pairs = zip((proposal, *proposal.followers), tasks, strict=True)
+            self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
+            return {"tasks": tasks, "stoppable": proposal.stoppable}
+        return None  # by which Tune understands that nothing can be run now
+
+    @contextmanager
+    def stopping_at_faults(self) -> Iterator[None]:
+        """Let no error of the disk reach Tune, which would end with a trace: it is told to end in good order."""
+        try:
+            yield
+        except Exception as error:
+            if not storage_fault(error):
+                raise
+            self.stop(storage_fault(error))
+
+    def stop(self, fault: str) -> None:
+        self.fault = self.fault or fault
+        os.kill(os.getpid(), signal.SIGUSR1)
 
     def at_work(self, tune_id: str) -> str | None:
         """The first of a run's trials that has not ended; its followers have not begun."""
@@ -148,11 +169,12 @@ class Bridge:
         if trial_id not in self.running[tune_id]:
             return
         proposal, task = self.running[tune_id].pop(trial_id)
-        if "started_at" not in result:
-            task.write_row(status, reason, result)
-        self.proposer.tell(proposal.number, status, result)
-        self.counts[status] += 1
-        self.announce(self.line(proposal, status, reason, result))
+        with self.stopping_at_faults():
+            if "started_at" not in result:
+                task.write_row(status, reason, result)
+            self.proposer.tell(proposal.number, status, result)
+            self.counts[status] += 1
+            self.announce(self.line(proposal, status, reason, result))
 
     def line(self, proposal: Proposal, status: str, reason: str | None, result: dict) -> str:
         done = f"[{sum(self.counts.values())}/{self.num_trials}] {proposal.trial_id}"
@@ -233,6 +255,9 @@ class Rows(tune.Callback):
             self.bridge.end(trial.trial_id, name, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        if fault := storage_fault(trial.get_error()):
+            self.bridge.stop(fault)  # without a row it is not finished
+            return
         reason = f"{LOST} {error_line(trial.get_error())}"
         self.bridge.end(trial.trial_id, self.bridge.at_work(trial.trial_id), "failed", reason, {})
 
