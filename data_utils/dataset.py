@@ -76,10 +76,13 @@ def load_dataset(path: Path, image_size: int, device: str | torch.device = "cpu"
             f"{path} holds images of {metadata['image_size']} px; prepare it again at {image_size} px"
         )
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda png: _pixels(png, image_size), table["image"].to_pylist()))
+        try:
+            images = np.stack(list(pool.map(lambda png: _pixels(png, image_size), table["image"].to_pylist())))
+        except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path} holds an image that cannot be decoded ({error}); prepare it again") from None
     split, groups, image_ids = (table[name].to_numpy() for name in ("split", "group", "image_id"))
     return Dataset(
-        images=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device),
+        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device),
         labels=torch.from_numpy(table["label"].to_numpy().astype(np.int64)).to(device),
         split=split,
         groups=groups,

@@ -17,12 +17,14 @@ def decode(path: Path, root: Path) -> Image.Image:
     """Read one still photograph as 8-bit RGB: upright by its EXIF orientation, without metadata.
 
     Grayscale, palette, CMYK and 16-bit images are converted (16 bits are scaled, not clipped).
-    Raises `BadImage` for files outside `root` (links followed), empty or damaged files, files that are no image,
-    images over Pillow's pixel limit, several frames, transparent pixels, and floating-point pixels.
+    Raises `BadImage` for files outside `root` (links followed), pipes and devices, empty or damaged files, files that
+    are no image, images over Pillow's pixel limit, several frames, transparent pixels, and floating-point pixels.
     """
     try:
         if not path.resolve().is_relative_to(root.resolve()):
             raise BadImage("leads out of the data folder")
+        if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
+            raise BadImage("not a file")
         with Image.open(path, formats=FORMATS) as image:
             _check_header(image)
             image.load()  # a truncated file is found here, not by open() or verify()

@@ -203,7 +203,7 @@ def _try_decode(record: Record, source: Source, image_size: int) -> list[_Patch]
         cuts = cut_patches(image, mask)
         return [_patch(name, cut, index(class_name), record.group, image_size) for cut, class_name in cuts]
     except BadImage as reason:
-        return f"{_printable(name)}: {reason}"
+        return _printable(f"{name}: {reason}")
 
 
 def _patch(name: str, image: Image.Image, label: int, group: str, image_size: int) -> _Patch:

@@ -1,12 +1,11 @@
 """Recognise how photographs are laid out, and list each with its class and group."""
 
+import csv
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from data_utils import segmentation
 
@@ -20,6 +19,7 @@ POSITIVE_NAMES = {"1", "positive", "aug-positive", "infected", "infection", "isc
     "diseased",
 }
 GROUP_PATTERN = r"([^_]+)_"  # the text before the first underscore
+MANIFEST_COLUMNS = ("path", "label", "group")
 MAX_UNPARSED = 0.01  # share of file names without a group
 
 
@@ -53,11 +53,19 @@ def recognise(data: Path, *, positive: str | None = None, group_pattern: str | N
     Challenge, or of a folder per class, tried in this order.
 
     `positive` names the positive class; `group_pattern` is a regular expression, matched at the start of a file
-    name, whose one group is the patient or wound. Raises `DataError` where no layout fits.
+    name, whose one group is the patient or wound. Raises `DataError` where no layout fits, and where something cannot
+    be read.
     """
+    try:
+        return _recognise(data, positive, group_pattern)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link in a loop, before Python 3.13
+        raise DataError(f"{data} cannot be read: {error}") from None
+
+
+def _recognise(data: Path, positive: str | None, group_pattern: str | None) -> Source:
     if not data.exists():
         raise DataError(f"{data} does not exist")
-    if data.is_file():
+    if not data.is_dir():
         return _manifest(data, positive, group_pattern)
     if infection := _part_b_folder(data):
         return _part_b(data, infection, positive, group_pattern)
@@ -70,24 +78,35 @@ def recognise(data: Path, *, positive: str | None = None, group_pattern: str | N
 
 
 def _manifest(data: Path, positive: str | None, group_pattern: str | None) -> Source:
-    if data.suffix.lower() != ".csv":
+    if data.suffix.lower() != ".csv" or not data.is_file():
         raise DataError(f"{data} is neither a folder nor a .csv manifest with the columns path,label,group")
     if group_pattern is not None:
         raise DataError(f"--group-pattern has no use with {data}: its column group says it")
-    try:
-        table = pd.read_csv(data, dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas' parser errors, and text that is not UTF-8
-        raise DataError(f"{data} cannot be read as CSV: {error}") from error
-    if missing := [name for name in ("path", "label", "group") if name not in table]:
-        raise DataError(
-            f"{data} lacks the column(s) {', '.join(missing)}; its first line must name path,label,group"
-        )
-    class_names = _class_names(sorted(set(table.label)), data, positive)
+    rows = _rows(data)
+    class_names = _class_names(sorted({label for _, label, _ in rows}), data, positive)
     records = [
-        Record(data.parent / path, class_names.index(label), group or f"row {row}")
-        for row, (path, label, group) in enumerate(zip(table.path, table.label, table.group, strict=True))
+        Record(data.parent / path, class_names.index(label), group or f"row {number}")
+        for number, (path, label, group) in enumerate(rows)
     ]
     return Source("CSV manifest", data.parent, class_names, records)
+
+
+def _rows(data: Path) -> list[list[str]]:
+    """The columns path, label and group of a CSV file."""
+    try:
+        with open(data, newline="", encoding="utf-8-sig") as file:
+            header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{data} cannot be read as CSV: {error}") from None
+    if wrong := [name for name in MANIFEST_COLUMNS if header.count(name) != 1]:
+        raise DataError(
+            f"{data} must have each of the columns path,label,group once, named in its first line; "
+            f"wrong: {', '.join(wrong)}"
+        )
+    if uneven := [number for number, row in enumerate(rows, 1) if len(row) != len(header)]:
+        raise DataError(f"{data}: row {uneven[0]} has {len(rows[uneven[0] - 1])} cells, but {len(header)} are named")
+    places = [header.index(name) for name in MANIFEST_COLUMNS]
+    return [[row[place] for place in places] for row in rows]
 
 
 def _part_b(data: Path, infection: Path, positive: str | None, group_pattern: str | None) -> Source:
@@ -105,8 +124,8 @@ def _segmentation_challenge(
     photographs: list[tuple[Path, Path]] = []
     num_ignored = 0
     for image_folder, mask_folder in pairs:
-        images, ignored = _images(image_folder)
-        masks = {path.stem: path for path in _images(mask_folder)[0]}
+        images, ignored = _images(image_folder, data)
+        masks = {path.stem: path for path in _images(mask_folder, data)[0]}
         if unmatched := sorted({path.stem for path in images} ^ masks.keys()):
             raise DataError(
                 f"{image_folder} and {mask_folder} must hold the same names; only in one of them: "
@@ -129,8 +148,9 @@ def _segmentation_challenge(
 
 
 def _folder_per_class(data: Path, positive: str | None, group_pattern: str | None) -> Source:
-    folders = sorted(path.name for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
-    names = [name for name in folders if _images(data / name)[0]]
+    folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
+    # A disk's root holds a lost+found that nobody may read; within a class such a folder is an error.
+    names = [path.name for path in folders if os.access(path, os.R_OK | os.X_OK) and _images(path, data)[0]]
     class_names = _class_names(names, data, positive)
     records, notes = _class_records(data, class_names, group_pattern)
     return Source("a folder per class", data, class_names, records, notes)
@@ -147,7 +167,7 @@ def _part_b_folder(data: Path) -> Path | None:
     ]
     if len(found) > 1:
         raise DataError(
-            f"{data} holds several Infection folders; name one: " + ", ".join(map(str, sorted(found)))
+            f"{data} holds several Infection folders; name one: " + ", ".join(map(repr, map(str, sorted(found))))
         )
     return found[0] if found else None
 
@@ -159,10 +179,12 @@ def _mask_folders(data: Path) -> Iterator[tuple[Path, Path]]:
                 yield folder / "images", folder / masks
 
 
-def _images(folder: Path) -> tuple[list[Path], int]:
+def _images(folder: Path, root: Path) -> tuple[list[Path], int]:
     """Image files below `folder`, sorted, and the number of other entries; links to folders are not followed."""
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{str(folder)!r} is a link that leads out of {root}; put the folder itself there")
     images, ignored = [], 0
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_stop):
         ignored += sum(Path(parent, name).is_symlink() for name in folders)
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [Path(parent, name) for name in names]
@@ -173,10 +195,15 @@ def _images(folder: Path) -> tuple[list[Path], int]:
     return sorted(images), ignored - len(images)
 
 
+def _stop(error: OSError) -> None:
+    """For `os.walk`, which passes over folders that it cannot read."""
+    raise error
+
+
 def _class_records(
     folder: Path, class_names: tuple[str, str], group_pattern: str | None
 ) -> tuple[list[Record], tuple[str, ...]]:
-    listed = [_images(folder / name) for name in class_names]
+    listed = [_images(folder / name, folder) for name in class_names]
     labelled = [(path, label) for label, (paths, _) in enumerate(listed) for path in paths]
     paths = [path for path, _ in labelled]
     notes = _ignored_note(sum(ignored for _, ignored in listed))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from results.leaderboard import printable
 from results.schema import TABLES
 from results.tables import TableError, next_compacted, read_parts, replace_file, with_parts
 
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in TABLES:
             print(f"{name:<18} {compact(study, name):>6} files joined")
     except TableError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     return 0
 

@@ -30,6 +30,7 @@ from study.config import ConfigError
 from study.gan_quality import inception_weights
 from study.gan_store import read_result
 from study.generator_audit import audit_gan
+from study.progress import print_error
 from study.stored_trial import prepared_file, row_config
 from study.subgroups import real_skin_tones, synthetic_skin_tones
 
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         audit_study(options.study, everything=options.all)
         print(verdict_table(read_table(options.study, "generator_metrics")))
     except (ConfigError, DataError, TableError, ExtractorUnavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return EXIT_USER_ERROR
     return 0
 

@@ -116,12 +116,17 @@ def test_manifest(tmp_path):
     ("text", "message"),
     [
         ("path,label\na,b\n", "column.*group"),
-        ("", "cannot be read"),
+        ("", "each of the columns path,label,group once"),
+        ("path,label,group,path\na,x,1,b\n", "wrong: path"),
+        ("path,label,group\na,x,1\nb,y\n", "row 2 has 2 cells, but 3"),
+        ("path,label,group\na,x,1,2\nb,y,1,2\n", "row 1 has 4 cells, but 3"),
+        ('path,label,group\n"a,x,1\n', "cannot be read as CSV"),
+        (b"path,label,group\n\xff,x,1\n", "cannot be read as CSV.*utf-8"),
         ("path,label,group\na,x,1\n", "1 class"),
     ],
 )
 def test_bad_manifest(tmp_path, text, message):
-    (tmp_path / "list.csv").write_text(text)
+    (tmp_path / "list.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
         recognise(tmp_path / "list.csv")
 
