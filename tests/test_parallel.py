@@ -14,6 +14,7 @@ from data_utils.dataset import load_dataset
 from study.checkpoint import load_checkpoint
 from study.config import make_config
 from study.parallel import average_gradients, from_first_worker, mean_over_workers, num_workers, share
+from study.preemption import any_notice
 from study.train_classifier import train_classifier
 from study.train_gan import train_gan
 
@@ -67,6 +68,8 @@ def worker(rank: int, folder, prepared, settings: dict) -> None:
     weight.grad = torch.tensor([rank, 4.0])
     average_gradients([weight, torch.nn.Parameter(torch.zeros(1))])
     results["gradient"] = weight.grad
+    pytest.MonkeyPatch().setattr("study.preemption.notice", lambda: rank == 1)
+    results["notice"] = any_notice(torch.device("cpu"))
 
     if rank == 0:
         damage(newest(folder / "float32"), "flipped bit")
@@ -143,3 +146,8 @@ def test_one_process_is_left_alone():
     average_gradients([weight])
     assert num_workers() == 1 and share(values) is values and weight.grad.item() == 1
     assert mean_over_workers(values) is values and from_first_worker(lambda: 7) == 7
+
+
+def test_one_workers_preemption_notice_is_heard_by_all(both):
+    """The first worker writes the checkpoint; another one's machine may be the one that goes."""
+    assert [worker["notice"] for worker in both] == [True, True]
