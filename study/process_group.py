@@ -4,9 +4,11 @@ Ray's own set-up opens torch's rendezvous store on every interface of the machin
 reaches the store can join the group.
 """
 
+import fcntl
 import ipaddress
 import os
 import socket
+import struct
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,6 +16,8 @@ import ray
 import torch.distributed as dist
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
+
+SIOCGIFADDR = 0x8915  # Linux's; several machines that are not Linux make no cluster
 
 
 @dataclass
@@ -45,9 +49,9 @@ def free_port() -> tuple[str, int]:
 
 def join(rank: int, size: int, address: str, port: int, backend: str, timeout_s: float) -> None:
     """Join the process group of `size` workers; the first one opens its store at address:port."""
-    if ipaddress.ip_address(address).is_loopback:  # else gloo and NCCL take the interface of the host's name
-        loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-        os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    interface = interface_of(ray.util.get_node_ip_address())
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, interface)
     timeout = timedelta(seconds=timeout_s)
     store = dist.TCPStore(
         address,
@@ -59,6 +63,27 @@ def join(rank: int, size: int, address: str, port: int, backend: str, timeout_s:
         master_listen_fd=listen(address, port).detach() if rank == 0 else None,
     )
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+
+
+def interface_of(address: str) -> str:
+    """The name of the interface that has this address of the machine.
+
+    Left alone, gloo takes the one that the host's name leads to: on Debian and Ubuntu loopback, where no other host
+    can be reached.
+    """
+    if ipaddress.ip_address(address).is_loopback:
+        return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return next(name for _, name in socket.if_nameindex() if ipv4_address(probe, name) == address)
+
+
+def ipv4_address(probe: socket.socket, interface: str) -> str | None:
+    """The interface's first IPv4 address, by netdevice(7)."""
+    request = struct.pack("256s", interface.encode())
+    try:
+        return socket.inet_ntoa(fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24])
+    except OSError:  # it has none
+        return None
 
 
 def listen(address: str, port: int) -> socket.socket:
