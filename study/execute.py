@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from data_utils.dataset import Dataset, Side, load_dataset
+from study.heap import keep_freed_memory
 from study.parallel import is_first_worker, num_workers
 from study.record import Task, machine_columns, now
 from study.storage_faults import storage_fault
@@ -23,6 +24,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     `report` gets each history entry.
     """
     torch.set_num_threads(task.num_threads)
+    keep_freed_memory()
     entries: dict[tuple, dict] = {}
 
     def report_and_keep(entry: dict) -> None:
