@@ -36,7 +36,7 @@ from study.storage_faults import storage_fault, way_out
 
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
-WORKER_FAILURES = 3
+WORKER_FAILURES = 10  # of a trial: a long one may lose several spot machines
 
 
 def run_trials(
