@@ -12,6 +12,7 @@ from study.config import make_config, preset
 from study.confirmation import Confirmation
 from study.record import Task
 from study.search import Proposal, Search
+from study.stopping import Halving
 from study.tune_driver import (
     Bridge,
     Rows,
@@ -22,17 +23,15 @@ from study.tune_driver import (
 
 
 def new_scheduler():
-    return StopBadGans(
-        time_attr="epoch", metric="frechet_distance", mode="min", max_t=8, grace_period=2, reduction_factor=2,
-        stop_last_trials=False,
-    )  # fmt: skip
+    """GANs of 8 epochs, measured at every epoch: judged at epochs 2 and 4 while fewer than four have finished."""
+    return StopBadGans(Halving(last_epoch=8, interval=1))
 
 
-def report(scheduler, name, distance, stoppable=True, epoch=2, **columns):
-    """One trial's first judged report."""
+def report(scheduler, name, distance, stoppable=True, epoch=2, gan=None):
+    """One trial's report of its own GAN, or of `gan`."""
     trial = SimpleNamespace(trial_id=name, config={"stoppable": stoppable})
-    scheduler.on_trial_add(None, trial)
-    return scheduler.on_trial_result(None, trial, {"epoch": epoch, "frechet_distance": distance, **columns})
+    result = {"epoch": epoch, "frechet_distance": distance, "gan_key": gan or name}
+    return scheduler.on_trial_result(None, trial, result)
 
 
 def test_worse_half_is_stopped_and_the_papers_configurations_are_not():
@@ -45,10 +44,13 @@ def test_worse_half_is_stopped_and_the_papers_configurations_are_not():
     assert scheduler.stopped == {"worse"}
 
 
+def test_a_stopped_trial_saved_its_remaining_epochs():
+    assert new_scheduler().saved_seconds({"epoch": 2, "seconds": 5.0}) == 15.0
+
+
 def test_reports_without_a_distance_are_not_judged():
     """The real-only baseline trains no GAN."""
     scheduler, trial = new_scheduler(), SimpleNamespace(trial_id="baseline", config={"stoppable": False})
-    scheduler.on_trial_add(None, trial)
     assert scheduler.on_trial_result(None, trial, {"epoch": 0, "status": "completed"}) == TrialScheduler.CONTINUE
 
 
@@ -82,7 +84,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     scheduler = new_scheduler()
     rows = Rows(bridge, scheduler)
     scheduler.stopped.add("a")
-    stopped = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 96}
+    stopped = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 96, "seconds": 5.0}
     rows.on_trial_complete(1, [], ATrial("a", stopped))
     rows.on_trial_error(2, [], ATrial("b", {}, RuntimeError("first line\nworker died")))
     ended = {"frechet_distance": 90.0, "validation_auroc": 0.9, "started_at": "now"}  # its worker wrote the row
@@ -95,6 +97,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
     assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: worker died"]
     assert trials.loc["paper-000", ["frechet_distance", "gan_epoch", "num_fake"]].tolist() == [250.0, 2, 96]
+    assert trials["saved_seconds"].fillna(0).tolist() == [15.0, 0.0]
     states = [trial.state for trial in bridge.proposer.study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
     assert bridge.counts == {"completed": 1, "pruned": 1, "failed": 1}
