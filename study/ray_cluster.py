@@ -23,7 +23,9 @@ from study.nodes import head_asks_this_ray
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
 LOOPBACK = "127.0.0.1"
-WORKER_START_S = {"fixed": 300, "scaling": 3600}  # a machine under load; a new machine being set up
+# How long a trial waits for its workers before that counts as a failure: on a machine under load; on a cluster, where
+# a lost machine's trials wait for those of the others to end, or for a new machine.
+WORKER_START_S = {"machine": 300, "cluster": 24 * 3600}
 
 
 def connect(address: str | None) -> tuple[int, float]:
@@ -34,7 +36,7 @@ def connect(address: str | None) -> tuple[int, float]:
     """
     growing_to, machines = autoscaled_resources(), named_machines()
     address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
-    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["scaling" if growing_to else "fixed"])
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["cluster" if address else "machine"])
     if address:
         refuse_silent_address(address)
     else:
