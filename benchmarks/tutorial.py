@@ -2,7 +2,7 @@
 
 float32, NCHW, real and synthetic images through the critic apart, torch's own LeakyReLU, the gradient penalty by
 `autograd.grad(create_graph=True)`, the generator's graph kept in the critic step, the critic not frozen in the
-generator step. Networks, weights, random numbers and optimisers are those of `study.train_gan`.
+generator step. Networks, weights, random numbers and optimisers are those of `study.gan_training`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from models.critic import SLOPE, Critic
 from study.config import GanConfig
-from study.train_gan import build_training
+from study.gan_training import build_training
 
 
 class TutorialCritic(Critic):
@@ -60,7 +60,7 @@ class Tutorial:
 
 
 def build_tutorial(config: GanConfig, device: torch.device) -> Tutorial:
-    """The same starting weights as `study.train_gan.build_training`."""
+    """The same starting weights as `study.gan_training.build_training`."""
     ours = build_training(config, device)
     critic = TutorialCritic(config.image_size, config.critic_width).to(device)
     critic.load_state_dict(ours.critic.state_dict())

@@ -75,10 +75,19 @@ class Generator(nn.Module):
         self.decoder = decoder
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return self.forward_batches(z, labels, 1)[0]
+
+    def forward_batches(self, z: Tensor, labels: Tensor, batches: int) -> list[Tensor]:
+        """Images of `batches` batches that lie one after the other in z and labels.
+
+        Batch norm sees each batch by itself, as in so many calls; the LSTM, whose steps wait for each other, sees
+        them all at once.
+        """
         condition = torch.cat([z, self.class_embedding(labels)], dim=1)
-        sequence = self.recurrence(self.tokens(condition))  # (B, 64, decoder_width)
-        grid = sequence.transpose(1, 2).unflatten(2, (GRID, GRID))  # (B, decoder_width, 8, 8)
-        return self.decoder(grid).tanh()
+        tokens = torch.cat([self.tokens(part) for part in condition.chunk(batches)])
+        sequence = self.recurrence(tokens)  # (batches B, 64, decoder_width)
+        grid = sequence.transpose(1, 2).unflatten(2, (GRID, GRID))  # (batches B, decoder_width, 8, 8)
+        return [self.decoder(part).tanh() for part in grid.chunk(batches)]
 
 
 class LinearTokens(nn.Sequential):

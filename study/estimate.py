@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.critic import Critic
 from models.generator import parameter_count
 from study.config import TrialConfig
+from study.sampling import new_generator
 from study.search import USES_OF_A_GAN
 from study.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations
 from study.train_classifier import new_classifier
-from study.train_gan import new_generator
 
 # Of the measured matrix-product speed, what small convolutions reach with everything around them: on two CPU cores the
 # smoke study was estimated at 10 minutes and took 8. Nothing was compared on a GPU.

@@ -18,6 +18,7 @@ from study.train_gan import train_gan
 # What decides a GAN's weights and its measured quality, besides the config and the data.
 CODE = (
     "models/*.py", "data_utils/augment.py", "data_utils/dataset.py", "data_utils/subset.py", "study/train_gan.py",
+    "study/gan_training.py", "study/sampling.py",
     "study/gan_quality.py", "study/distribution_metrics.py", "study/image_quality.py", "study/training_set.py",
     "study/seeds.py", "study/parallel.py",
 )  # fmt: skip

@@ -20,8 +20,8 @@ from study.distribution_metrics import (
 )
 from study.diversity import diversity_ratio, has_collapsed, separation_ratio
 from study.image_quality import sample_grid
+from study.sampling import autocast, load_generator, sample_images
 from study.seeds import derive_seed, make_generator
-from study.train_gan import autocast, load_generator, sample_images
 
 CLASSES = (0, 1)
 COLUMNS = 8  # of closest.png and of interpolation.png

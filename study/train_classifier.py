@@ -21,9 +21,10 @@ from study.checkpoint import load_checkpoint, save_checkpoint
 from study.config import TrialConfig
 from study.diagnosis import choose_threshold, diagnosis_metrics
 from study.parallel import average_gradients, is_first_worker, mean_over_workers, num_workers, share
+from study.sampling import autocast
 from study.seeds import derive_seed, make_generator
 from study.test_sets import Condition, predictions
-from study.train_gan import Diverged, autocast
+from study.train_gan import Diverged
 
 PREDICTION_BATCH = 128
 

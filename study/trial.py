@@ -13,9 +13,9 @@ from data_utils.subset import training_subset
 from study.config import ConfigError, TrialConfig
 from study.gan_store import obtain_gan
 from study.parallel import from_first_worker
+from study.sampling import evenly_drawn, load_generator, sample_images
 from study.test_sets import Condition
 from study.train_classifier import train_classifier
-from study.train_gan import evenly_drawn, load_generator, sample_images
 from study.training_set import mix, oversample
 
 Report = Callable[[dict], None]

@@ -17,7 +17,7 @@ from study import audit
 from study.config import make_config
 from study.execute import execute
 from study.record import Task, data_columns
-from study.train_gan import load_generator, sample_images
+from study.sampling import load_generator, sample_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

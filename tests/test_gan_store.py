@@ -16,7 +16,7 @@ from test_train_gan import untimed
 from data_utils.dataset import load_dataset
 from study.config import make_config
 from study.gan_store import gan_folder, obtain_gan
-from study.train_gan import GanTraining
+from study.gan_training import GanTraining
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
 

@@ -12,8 +12,9 @@ from test_train_gan import Crash, ignore, run, same, stored
 from study import preemption
 from study.checkpoint import load_checkpoint
 from study.config import make_config
+from study.gan_training import GanTraining
 from study.preemption import any_notice, notice
-from study.train_gan import GanTraining, train_gan
+from study.train_gan import train_gan
 
 TOKEN = "a-session-token"
 

@@ -13,8 +13,8 @@ from data_utils.dataset import load_dataset
 from data_utils.sources import DataError
 from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from study.config import make_config
+from study.sampling import load_generator
 from study.sealed import Damaged, read_tensors
-from study.train_gan import load_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("study", "models", "data_utils", "results", "benchmarks")

@@ -9,7 +9,9 @@ from data_utils.dataset import Dataset
 from results.schema import HISTORY, TRIALS
 from study.checkpoint import load_checkpoint
 from study.config import GanConfig, TrialConfig, make_config
-from study.train_gan import Diverged, build_training, check_health, load_generator, sample_images, train_gan
+from study.gan_training import build_training
+from study.sampling import load_generator, sample_images
+from study.train_gan import Diverged, check_health, train_gan
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
 
@@ -146,13 +148,13 @@ def test_the_key_of_a_gan_follows_its_own_fields_only(config):
 
 
 def test_the_lazy_penalty_is_rarer_and_heavier(config, phantoms, tmp_path, monkeypatch):
-    from study import train_gan as module
+    from study import gan_training as module
 
     calls, critic_loss = [], module.critic_loss
 
-    def spy(critic, real, fake, labels, penalty_weight, epsilon):
+    def spy(critic, real, fake, labels, penalty_weight, epsilon, input_gradient):
         calls.append((penalty_weight, epsilon is not None))
-        return critic_loss(critic, real, fake, labels, penalty_weight, epsilon)
+        return critic_loss(critic, real, fake, labels, penalty_weight, epsilon, input_gradient)
 
     monkeypatch.setattr(module, "critic_loss", spy)
     train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, ignore, tmp_path / "lazy")
@@ -215,7 +217,7 @@ def test_an_exploding_training_stops_with_its_reason(config, phantoms, tmp_path)
 
 
 def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.train_gan.to_float", lambda images: images.float() * float("nan"))
+    monkeypatch.setattr("study.gan_training.to_float", lambda images: images.float() * float("nan"))
     with pytest.raises(Diverged, match="critic loss is nan in epoch 1"):
         train_gan(config, phantoms, ignore, tmp_path)
     assert load_checkpoint(tmp_path, "cpu") is None  # nothing poisoned is stored
