@@ -1,0 +1,47 @@
+"""A command whose Ray has ended under it ends too, soon and with a line; Ray itself waits a minute and leaves a trace.
+
+A signal to a whole process group (`timeout`, a batch system) ends a local Ray together with its driver.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+
+SILENCE_S = {"at work": 30, "interrupted": 2}  # a network may hesitate
+EXIT_LOST, EXIT_INTERRUPTED = 1, 130
+FAREWELL = (
+    "error: Ray has ended under this command; trials that had ended are kept, others have their checkpoints: "
+    "give it again, run_sweep.py with --resume"
+)
+
+
+def leave_with_head(address: str, interrupts: list[int]) -> None:
+    """From now on, end this process soon after Ray's head at host:port does not answer any more.
+
+    Nothing is lost by that: all that a resumption needs is on disk. `interrupts` is not empty once the user wants the
+    command to end.
+    """
+    threading.Thread(target=watch, args=(address, interrupts), daemon=True, name="watch of Ray's head").start()
+
+
+def watch(address: str, interrupts: list[int]) -> None:
+    heard = time.monotonic()
+    while time.monotonic() - heard < SILENCE_S["interrupted" if interrupts else "at work"]:
+        time.sleep(0.5)
+        if answers(address):
+            heard = time.monotonic()
+    print(FAREWELL, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(EXIT_INTERRUPTED if interrupts else EXIT_LOST)
+
+
+def answers(address: str) -> bool:
+    """Whether something accepts connections at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 2).close()
+    except OSError:
+        return False
+    return True
