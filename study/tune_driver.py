@@ -27,7 +27,7 @@ import torch
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.head_watch import leave_with_head
@@ -35,10 +35,12 @@ from study.process_group import OwnAddressConfig
 from study.record import LOST, Task
 from study.resources import Resources
 from study.search import Proposal, Proposer
+from study.stopping import Halving
 from study.storage_faults import storage_fault, way_out
 
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
+MEASUREMENT = ("epoch", "frechet_distance", "num_real", "num_fake", "gan_key", "seconds")  # what Tune hears of a GAN
 WORKER_FAILURES = 10  # of a trial: a long one may lose several spot machines
 
 
@@ -57,17 +59,7 @@ def run_trials(
     is interrupted leaves its checkpoints and no row. Raises `study.storage_faults.StorageFault`.
     """
     bridge = Bridge(proposer, make_tasks, num_trials, announce)
-    epochs = proposer.base.gan_epochs
-    stopping = StopBadGans(
-        time_attr="epoch",
-        metric="frechet_distance",
-        mode="min",
-        max_t=epochs,
-        # Early distances are noisy: no trial is judged before a quarter of its epochs or two measurements.
-        grace_period=min(epochs, max(epochs // 4, 2 * proposer.base.gan_eval_interval)),
-        reduction_factor=2,
-        stop_last_trials=False,
-    )
+    stopping = StopBadGans(Halving(proposer.base.gan_epochs, proposer.base.gan_eval_interval))
     tuner = tune.Tuner(
         tune.with_resources(drive_trial, HEAD_SHARE),
         tune_config=tune.TuneConfig(
@@ -222,20 +214,26 @@ class Proposals(Searcher):
         raise AssertionError("a study is resumed from its rows and Optuna's file")
 
 
-class StopBadGans(ASHAScheduler):
-    """ASHA on the Frechet distance (Li et al. 2020). Only trials that train a GAN of the search are stopped."""
+class StopBadGans(FIFOScheduler):
+    """Tune's view of the stopping rule. Only trials that train a GAN of the search are stopped."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
+    def __init__(self, rule: Halving):
+        super().__init__()
+        self.rule = rule
         self.stopped: set[str] = set()
 
     def on_trial_result(self, tune_controller, trial, result: dict) -> str:
-        decision = super().on_trial_result(tune_controller, trial, result)
-        if decision == TrialScheduler.STOP and not trial.config["stoppable"]:
+        if "gan_key" not in result:
             return TrialScheduler.CONTINUE
-        if decision == TrialScheduler.STOP:
-            self.stopped.add(trial.trial_id)
-        return decision
+        is_worse = self.rule.is_worse(result["gan_key"], result["epoch"], result["frechet_distance"])
+        if not is_worse or not trial.config["stoppable"]:
+            return TrialScheduler.CONTINUE
+        self.stopped.add(trial.trial_id)
+        return TrialScheduler.STOP
+
+    def saved_seconds(self, last_result: dict) -> float:
+        """Of GAN training, that a stopped trial would still have cost."""
+        return (self.rule.last_epoch / last_result["epoch"] - 1) * last_result["seconds"]
 
 
 class Rows(tune.Callback):
@@ -256,7 +254,8 @@ class Rows(tune.Callback):
             result, name = trial.last_result, self.bridge.at_work(trial.trial_id)
             reason = f"stopped by ASHA at GAN epoch {result['epoch']}"
             columns = {name: result[name] for name in ("frechet_distance", "num_real", "num_fake")}
-            self.bridge.end(trial.trial_id, name, "pruned", reason, columns | {"gan_epoch": result["epoch"]})
+            columns |= {"gan_epoch": result["epoch"], "saved_seconds": self.stopping.saved_seconds(result)}
+            self.bridge.end(trial.trial_id, name, "pruned", reason, columns)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         if fault := storage_fault(trial.get_error()):
@@ -311,7 +310,7 @@ def work(settings: dict) -> dict:
 
         def report(entry: dict, is_first: bool = task is first) -> None:
             if is_first and entry["stage"] == "gan":
-                train.report({key: entry[key] for key in ("epoch", "frechet_distance", "num_real", "num_fake")})
+                train.report({key: entry[key] for key in MEASUREMENT})
 
         worker_task = replace(task, num_workers=train.get_context().get_world_size())
         result = task.read_row() or execute(worker_task, report, device)
