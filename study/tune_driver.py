@@ -136,7 +136,8 @@ class Bridge:
     def propose(self, tune_id: str) -> dict | None:
         with self.stopping_at_faults():
             proposal = self.proposer.ask()
-            tasks = self.make_tasks(proposal)
+            first, *others = self.make_tasks(proposal)
+            tasks = [replace(first, proposed_at=time.time()), *others]
             pairs = zip((proposal, *proposal.followers), tasks, strict=True)
             self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
             return {"tasks": tasks, "stoppable": proposal.stoppable}
