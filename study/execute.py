@@ -1,6 +1,7 @@
 """Run one task from start to row: load the data, run the trial, write what came of it. No Ray here."""
 
 import shutil
+import time
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     torch.set_num_threads(task.num_threads)
     keep_freed_memory()
     entries: dict[tuple, dict] = {}
+    begun: list[float] = []
 
     def report_and_keep(entry: dict) -> None:
         entries[entry["stage"], entry["epoch"]] = entry
@@ -33,11 +35,14 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
             task.write_history(list(entries.values()))
         report(entry)
 
+    def begin() -> None:
+        begun.append(time.time())
+
     result = {"started_at": now(), **machine_columns(device)}
     try:
         dataset = load_dataset(task.prepared, task.config.image_size, device)
         tests = more_tests(task, dataset)
-        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests)
+        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests, begin)
         status, reason = "completed", None
     except Diverged as failure:
         status, reason = "failed", str(failure)
@@ -46,6 +51,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
             raise  # other workers may be waiting for this one: the launcher has to stop them
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"
+    if begun and task.proposed_at:
+        result["startup_seconds"] = begun[0] - task.proposed_at
     predictions = result.pop("predictions", [])
     if is_first_worker():
         if predictions:

@@ -41,12 +41,17 @@ def gan_folder(config: GanConfig, dataset: Dataset, store: Path) -> Path:
 
 
 def obtain_gan(
-    config: GanConfig, dataset: Dataset, report: Callable[[dict], None], store: Path
+    config: GanConfig,
+    dataset: Dataset,
+    report: Callable[[dict], None],
+    store: Path,
+    begin: Callable[[], None] = lambda: None,
 ) -> tuple[Path, dict, bool]:
     """The folder of a trained GAN, its result columns, and whether it was there already.
 
     A trial that finds another one training the same GAN waits for it, and goes on from its last checkpoint where
-    that trial was stopped. A reused GAN's reports are repeated, so that every trial has the whole history.
+    that trial was stopped. A reused GAN's reports are repeated, so that every trial has the whole history. `begin` is
+    called before the first step of a training.
     """
     folder = gan_folder(config, dataset, store)
     with ExitStack() as stack:
@@ -64,7 +69,7 @@ def obtain_gan(
             history.append(entry | {"gan_key": folder.name})
             report(history[-1])
 
-        metrics = train_gan(config, dataset, report_and_keep, folder)
+        metrics = train_gan(config, dataset, report_and_keep, folder, begin)
         if is_first_worker():
             write_json(folder / "result.json", {"metrics": metrics, "history": history})
             delete_checkpoints(folder)

@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
 import torch
 
 from results.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
-from results.tables import write_rows
+from results.tables import read_part, write_rows
 from study.code_version import ROOT, code_version
 from study.config import TrialConfig
 
@@ -42,6 +41,7 @@ class Task:
     columns: dict  # identity, data and command: the same whatever becomes of the trial
     corrupted_tests: bool = False
     external: Path | None = None  # another prepared file, all of which is a test
+    proposed_at: float | None = None  # seconds since 1970, of the first of a worker's tasks
 
     @property
     def gans(self) -> Path:
@@ -64,7 +64,7 @@ class Task:
         path = self.study / "trials" / f"{self.trial_id}.parquet"
         if not path.exists():
             return None
-        (row,) = pq.read_table(path).to_pylist()
+        (row,) = read_part(path, TRIALS).to_pylist()
         if (row["reason"] or "").startswith(LOST):
             return None
         return {name: value for name, value in row.items() if value is not None or name == "reason"}

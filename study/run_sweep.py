@@ -7,9 +7,9 @@
 
 import csv
 import os
-import shutil
 import sys
 import tempfile
+import time
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
@@ -31,12 +31,13 @@ from study.estimate import describe_plan
 from study.gan_quality import INCEPTION_FILE, warm_features
 from study.optuna_file import hold_to_records
 from study.preflight import refuse_unfit_nodes
-from study.progress import Announcer
+from study.progress import Announcer, print_error
 from study.record import command_line, data_columns, study_columns
 from study.resources import share_out
 from study.search import OBJECTIVES, Search
 from study.settings import StudySettings, lock_study, write_settings
 from study.storage_faults import storage_fault, way_out
+from study.study_lock import remove_leftovers
 from study.tasks import TaskMaker
 from study.trial import check_fits
 
@@ -48,6 +49,7 @@ SHORT_NAMES = {  # of studies, by what the data is; a folder's own name might na
     "DFU Part B, Infection": "part-b",
     "Foot Ulcer Segmentation Challenge, images and masks": "segmentation",
 }
+LONG_AGO_S = 3600.0  # another study's command may be writing among the prepared photographs
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
 
@@ -60,12 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
             return dry_run(options)
         return run(options)
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return EXIT_USER_ERROR
     except (OSError, StorageInternalError) as error:
         if not (fault := storage_fault(error)):
             raise
-        print(f"error: {way_out(fault)}", file=sys.stderr)
+        print_error(way_out(fault))
         return EXIT_USER_ERROR
     except KeyboardInterrupt:  # before the first trial, or a second Ctrl-C; later ones end the search in good order
         print("interrupted; trials that had ended are kept", file=sys.stderr)
@@ -76,6 +78,7 @@ def run(options: Namespace) -> int:
     """Prepare, search, report."""
     settings = StudySettings.resolve(options)
     out = make_folder(options.out)
+    remove_leftovers(out / "prepared", time.time() - LONG_AGO_S)
     prepared = prepare_data(options, settings.base.image_size, out / "prepared")
     print(prepared.describe(), flush=True)
     if options.image_ids:
@@ -136,11 +139,21 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     print(f"\n{format_leaderboard(board, shown)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
     print(f"{'ended':<16} {ended}, {left} not finished")
+    print(f"{'saved':<16} {saved(trials)}")
+    if damaged := [str(path.relative_to(folder)) for path in folder.rglob("*.damaged")]:
+        print(f"{'set aside':<16} {len(damaged)} damaged files: {', '.join(sorted(damaged))}")
     for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans"):
         print(f"{name:<16} {shown / name}")
     if left > 0:
         print(f"{'to go on':<16} {resume_command()}")
     return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)
+
+
+def saved(trials: pd.DataFrame) -> str:
+    """What the search did not have to train, in a line."""
+    stopped = trials["status"] == "pruned"
+    by_reuse, by_stopping = (trials.loc[part, "saved_seconds"].sum() / 60 for part in (~stopped, stopped))
+    return f"by reuse {by_reuse:.1f} min, by stopping {by_stopping:.1f} min of GAN training"
 
 
 def searched(folder: Path) -> pd.DataFrame:
@@ -191,14 +204,16 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
     )
     if options.inception_weights:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file
-        shutil.copyfile(options.inception_weights, folder / INCEPTION_FILE)
+        write_atomically(folder / INCEPTION_FILE, options.inception_weights.read_bytes())
     return prepared
 
 
 def write_image_ids(path: Path, prepared: Prepared) -> None:
     """The file of each image beside its salted id, readable by its owner alone; ConfigError where it cannot be."""
     try:
-        with open(path, "w", newline="", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        private = {"opener": lambda name, flags: os.open(name, flags, 0o600)}
+        # A file's name need not be UTF-8.
+        with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape", **private) as file:
             csv.writer(file).writerows([("file", "image_id"), *prepared.files])
     except OSError as error:
         raise ConfigError(f"--image-ids {path} cannot be written ({error.strerror}); choose another file") from None

@@ -35,6 +35,7 @@ def train_classifier(
     report: Callable[[dict], None],
     resume_from: Path,
     more_tests: Iterable[tuple[Condition, Side]] = (),
+    begin: Callable[[], None] = lambda: None,
 ) -> dict:
     """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
 
@@ -43,8 +44,8 @@ def train_classifier(
 
     The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept; the
     threshold is then chosen on validation, and the test side is read once. A checkpoint in `resume_from` is
-    continued. `report` gets one dict an epoch, those before a resumption included. Raises Diverged for a loss that
-    is not finite.
+    continued. `report` gets one dict an epoch, those before a resumption included; `begin` is called before the
+    first step. Raises Diverged for a loss that is not finite.
     """
     device = dataset.images.device
     train, validation = dataset.side("train"), dataset.side("validation")
@@ -59,6 +60,7 @@ def train_classifier(
     for entry in history:
         report(entry)
 
+    begin()
     for epoch in range(len(history) + 1, config.classifier_epochs + 1):
         started = time.perf_counter()
         training_loss = run_epoch(config, model, optimiser, train, epoch)

@@ -28,12 +28,19 @@ class Diverged(RuntimeError):
     """Training has gone wrong in a way that more training does not mend; the message is the trial's reason."""
 
 
-def train_gan(config: GanConfig, dataset: Dataset, report: Callable[[dict], None], resume_from: Path) -> dict:
+def train_gan(
+    config: GanConfig,
+    dataset: Dataset,
+    report: Callable[[dict], None],
+    resume_from: Path,
+    begin: Callable[[], None] = lambda: None,
+) -> dict:
     """Train generator and critic; returns the GAN's result columns.
 
     `resume_from` is the GAN's folder: a checkpoint in it is continued, bit for bit (on the same hardware); at the end
     it holds the EMA generator (`generator.safetensors`) and a grid of synthetic images (`samples.png`). `report` gets
-    one dict at each measurement of the Frechet distance on validation, those before a resumption included.
+    one dict at each measurement of the Frechet distance on validation, those before a resumption included; `begin` is
+    called before the first step.
 
     Raises Diverged when a loss is not finite, or the critic explodes or no longer tells the two sides apart.
     """
@@ -47,6 +54,7 @@ def train_gan(config: GanConfig, dataset: Dataset, report: Callable[[dict], None
         report(entry)
     seconds = state["seconds"] if state else 0.0
 
+    begin()
     while epoch < config.gan_epochs:
         started, start = time.perf_counter(), epoch
         end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)

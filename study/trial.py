@@ -28,11 +28,13 @@ def run_trial(
     gans: Path,
     checkpoints: Path,
     more_tests: Iterable[tuple[Condition, Side]] = (),
+    begin: Callable[[], None] = lambda: None,
 ) -> dict:
     """Run a trial to its end; returns every measured result column, and the predictions.
 
     `gans` is the study's store of trained GANs; `checkpoints` the trial's own folder, from which its classifier is
-    continued. `report` gets one dict at each measurement. Raises `study.train_gan.Diverged` when a training fails.
+    continued. `report` gets one dict at each measurement; `begin` is called before the first step of each of the two
+    trainings. Raises `study.train_gan.Diverged` when a training fails.
     """
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
@@ -45,7 +47,7 @@ def run_trial(
     }
     training_set = oversample(dataset, config.oversampling) if config.oversampling else dataset
     if config.uses_gan:
-        folder, metrics, reused = obtain_gan(config, dataset, report, gans)
+        folder, metrics, reused = obtain_gan(config, dataset, report, gans, begin)
         generator = load_generator(config, folder, dataset.images.device)
         synthetic_labels = evenly_drawn(labels, round(config.synthetic_ratio * len(labels)))
         sampling_started = time.perf_counter()
@@ -56,12 +58,13 @@ def run_trial(
             **metrics,
             "gan_key": folder.name,
             "gan_reused": reused,
+            "saved_seconds": metrics["gan_seconds"] if reused else None,
             "num_train_synthetic": len(synthetic_labels),
             "seconds_per_synthetic_image": sampling_seconds / len(synthetic_labels),
         }
     return {
         **result,
-        **train_classifier(config, training_set, report, checkpoints, more_tests),
+        **train_classifier(config, training_set, report, checkpoints, more_tests, begin),
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": from_first_worker(lambda: peak_memory(dataset.images.device)),
     }

@@ -1,5 +1,8 @@
 """A whole trial: what it trains on, what it returns, and what becomes of one that fails."""
 
+import time
+from dataclasses import replace
+
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -35,9 +38,9 @@ def training_sets(monkeypatch) -> list:
     """The data sets that classifiers are trained on."""
     seen, train_classifier = [], trial.train_classifier
 
-    def spy(config, dataset, report, resume_from, more_tests):
+    def spy(config, dataset, *more):
         seen.append(dataset)
-        return train_classifier(config, dataset, report, resume_from, more_tests)
+        return train_classifier(config, dataset, *more)
 
     monkeypatch.setattr(trial, "train_classifier", spy)
     return seen
@@ -155,6 +158,17 @@ def test_a_completed_trial_has_a_whole_row(task):
     history = stored(done, "history")
     assert [(entry["stage"], entry["epoch"]) for entry in history] == [("gan", 1), ("gan", 2), ("classifier", 1)]
     assert not done.checkpoints.exists()
+    assert row["startup_seconds"] is None and row["saved_seconds"] is None
+
+
+@pytest.mark.usefixtures("pixel_quality")
+def test_a_row_tells_startup_and_what_reuse_saved(task):
+    first = execute(task(), ignore, torch.device("cpu"))
+    again = replace(task(synthetic_ratio=0.5), trial_id="search-002", proposed_at=time.time() - 100)
+    execute(again, ignore, torch.device("cpu"))
+    (row,) = stored(again, "trials")
+    assert row["gan_reused"] and row["saved_seconds"] == first["gan_seconds"] > 0
+    assert 100 < row["startup_seconds"] < 100 + row["seconds"] + 5
 
 
 @pytest.mark.usefixtures("pixel_quality")
