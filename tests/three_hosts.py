@@ -1,7 +1,11 @@
 """Three hosts on one machine: namespaces with their own network, processes, home and /tmp, and an SSH server in each.
 
 What they share is the disk's packages and one folder at /mnt/study, as NFS would give it. `cluster.local.yaml` is
-brought up on them by the real `ray up`. Needs Linux, root, and the commands of `COMMANDS` (of Debian's iproute2,
+brought up on them by the real `ray up`.
+
+sudo .venv/bin/python tests/three_hosts.py     up, a study whose trials have two workers on two hosts, down
+
+Needs Linux, root, and the commands of `COMMANDS` (of Debian's iproute2,
 util-linux, openssh-server and rsync).
 """
 
@@ -10,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -269,3 +274,30 @@ def wait_until(holds: Callable[[], bool], timeout: float, complaint: str) -> Non
 
 def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def main() -> None:
+    """Bring the cluster up, run a small study across it, take it down; say how long each took."""
+    if reason := missing_means():
+        sys.exit(f"three hosts cannot be made here: {reason}")
+    begun = time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"{time.monotonic() - begun:6.0f} s  {what}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder, lab(Path(folder)) as hosts:
+        say(f"{len(HOSTS)} hosts: {', '.join(HOSTS)}")
+        hosts.up()
+        say("ray up: all have joined")
+        small = ("gan_epochs=2", "gan_eval_interval=1", "eval_images=16", "critic_steps=1", "classifier_epochs=1")
+        settings = [word for assignment in small for word in ("--set", assignment)]
+        print(hosts.finish(hosts.sweep("--preset", "smoke", "--trials", "2", "--workers-per-trial", "2", *settings)))
+        say("the study has ended")
+        hosts.down()
+        say("ray down")
+    wait_until(lambda: not left_behind(), 60, "something is left behind")
+    say("nothing is left")
+
+
+if __name__ == "__main__":
+    main()
