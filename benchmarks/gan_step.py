@@ -1,0 +1,168 @@
+"""The GAN iteration against a tutorial's, and against the machine.
+
+python benchmarks/gan_step.py [--device cuda] [--batch 16] [--turns 5]
+
+One iteration is `critic_steps` updates of the critic and one of the generator, at the `paper` preset's sizes. Both
+sides start from the same weights and see the same batches; after 20 critic steps in float32 their weights must agree.
+Counted operations and kept bytes are the same on every machine. The share of the peak is counted operations over time,
+over a matrix product's in the same precision, measured just before and after.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmarks.flops import count_flops, lstm_flops, matmul_peak
+from benchmarks.interleaved import report, show, speedup, take_turns
+from benchmarks.tutorial import Tutorial, build_tutorial
+from models.generator import GRID
+from study.config import GanConfig, make_config, preset
+from study.gan_training import Batch, GanTraining, build_training
+from study.heap import keep_freed_memory
+
+EQUAL_STEPS = 20
+
+
+def draw(config: GanConfig, device: torch.device, seed: int = 0) -> list[Batch]:
+    """The batches of one iteration, of noise in the place of photographs."""
+    draws, size = torch.Generator().manual_seed(seed), (config.gan_batch_size, 3, config.image_size, config.image_size)
+    return [
+        Batch(
+            real=(torch.rand(size, generator=draws) * 2 - 1).to(device, memory_format=torch.channels_last),
+            labels=torch.randint(0, 2, size[:1], generator=draws).to(device),
+            z=torch.randn(size[0], config.latent_dim, generator=draws).to(device),
+            epsilon=torch.rand(size[0], 1, 1, 1, generator=draws).to(device),
+        )
+        for _ in range(config.critic_steps)
+    ]
+
+
+def our_iteration(training: GanTraining, config: GanConfig, batches: list[Batch]) -> None:
+    fakes = training.synthesise(config, batches)
+    for batch, fake in zip(batches, fakes, strict=True):
+        training.critic_step(config, batch.real, fake, batch.labels, batch.epsilon)
+    training.generator_step(config, batches[-1].labels, batches[0].z)
+
+
+def tutorial_iteration(tutorial: Tutorial, batches: list[Batch]) -> None:
+    for batch in batches:
+        tutorial.critic_step(batch.real, batch.labels, batch.z, batch.epsilon)
+    tutorial.generator_step(batches[-1].labels, batches[0].z)
+
+
+def difference_after(config: GanConfig, device: torch.device) -> float:
+    """The relative difference of all weights after 20 critic steps and their generator steps, in float32."""
+    ours, tutorial = build_training(config, device), build_tutorial(config, device)
+    for seed in range(EQUAL_STEPS // config.critic_steps):
+        batches = draw(config, device, seed)
+        our_iteration(ours, config, batches)
+        tutorial_iteration(tutorial, nchw(batches))
+    pairs = [(ours.critic, tutorial.critic), (ours.generator, tutorial.generator)]
+    vectors = [[torch.cat([p.flatten() for p in side.parameters()]) for side in pair] for pair in pairs]
+    return max(((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in vectors)
+
+
+def nchw(batches: list[Batch]) -> list[Batch]:
+    """The same batches in the memory layout of a tutorial."""
+    return [Batch(b.real.contiguous(), b.labels, b.z, b.epsilon) for b in batches]
+
+
+def kept_bytes(run: Callable[[], object]) -> int:
+    """Bytes of all tensors that `run` keeps for its backward passes, each storage once."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def critic_steps(config: GanConfig, device: torch.device) -> tuple[Callable[[], object], Callable[[], object]]:
+    """One critic step of ours, its fakes included, and one of the tutorial's."""
+    training, tutorial, batch = build_training(config, device), build_tutorial(config, device), draw(config, device)[0]
+
+    def ours() -> None:
+        (fake,) = training.synthesise(config, [batch])
+        training.critic_step(config, batch.real, fake, batch.labels, batch.epsilon)
+
+    (plain,) = nchw([batch])
+    return ours, lambda: tutorial.critic_step(plain.real, plain.labels, plain.z, plain.epsilon)
+
+
+def counted(config: GanConfig, device: torch.device) -> dict[str, float]:
+    """What does not depend on the machine's speed: operations and kept bytes of a critic step, ours over theirs."""
+    ours, tutorial = critic_steps(config, device)
+    lstm = lstm_flops(build_training(config, device).generator, GRID * GRID, config.gan_batch_size)
+    operations = [count_flops(ours) + lstm, count_flops(tutorial) + 3 * lstm]
+    kept = [kept_bytes(ours), kept_bytes(tutorial)]
+    return {
+        "critic_gflop": operations[0] / 1e9, "tutorial_gflop": operations[1] / 1e9,
+        "flop_ratio": operations[0] / operations[1],
+        "critic_kept_mb": kept[0] / 1e6, "tutorial_kept_mb": kept[1] / 1e6, "kept_ratio": kept[0] / kept[1],
+    }  # fmt: skip
+
+
+def iteration_flops(config: GanConfig, device: torch.device) -> int:
+    training, batches = build_training(config, device), draw(config, device)
+    lstm = lstm_flops(training.generator, GRID * GRID, config.gan_batch_size)
+    return count_flops(lambda: our_iteration(training, config, batches)) + (config.critic_steps + 3) * lstm
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="tiny networks, to see that it runs")
+    options = parser.parse_args()
+    keep_freed_memory()
+    device = torch.device(options.device)
+    sizes = {"image_size": 32, "lstm_width": 16, "decoder_width": 16, "critic_width": 8} if options.quick else {}
+    config = make_config(preset("paper") | {"gan_batch_size": options.batch, "precision": "float32"} | sizes)
+    bfloat16 = config.model_copy(update={"precision": "bfloat16"})
+    batches = draw(config, device)
+    sides = {
+        "tutorial": partial(tutorial_iteration, build_tutorial(config, device), nchw(batches)),
+        "float32": partial(our_iteration, build_training(config, device), config, batches),
+        "bfloat16": partial(our_iteration, build_training(bfloat16, device), bfloat16, batches),
+    }
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    before = {name: matmul_peak(dtype, options.device) for name, dtype in dtypes.items()}
+    seconds = take_turns(sides, options.turns, options.device)
+    peak = {name: max(before[name], matmul_peak(dtype, options.device)) for name, dtype in dtypes.items()}
+    flops = iteration_flops(config, device)
+    share = {name: flops / min(seconds[name]) / peak[name] for name in dtypes}
+    on_gpu = options.device != "cpu"
+    count, difference = counted(config, device), difference_after(config, device)
+    report(
+        [
+            *[
+                (f"iteration, {name}, times the tutorial", show(speedup(seconds["tutorial"], seconds[name])), bound)
+                for name, bound in (("float32", ">= 1.4"), ("bfloat16", ">= 3" if on_gpu else ">= 3.5"))
+            ],
+            *[
+                (f"real images/s, {name}", f"{options.batch * config.critic_steps / min(seconds[name]):.1f}", "")
+                for name in sides
+            ],
+            (f"weights after {EQUAL_STEPS} steps, difference", f"{difference:.1e}", "<= 1e-5"),
+            ("critic step, counted operations", f"{count['flop_ratio']:.3f}", "<= 0.84"),
+            ("critic step, bytes kept for backward", f"{count['kept_ratio']:.3f}", "<= 0.65"),
+            *[
+                (f"share of the matmul peak, {name}", f"{share[name]:.0%}", bound)
+                for name, bound in (("float32", ">= 55%"), ("bfloat16", ">= 25%" if on_gpu else ">= 20%"))
+            ],
+        ],
+        {"batch": options.batch, "seconds": seconds, "peak_flops": peak, "iteration_flop": flops,
+         "share": share, "difference": difference, **count},
+        options.device,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
