@@ -108,9 +108,9 @@ def read_settings(file: Path) -> dict:
     except Damaged as damage:
         try:
             older = json.loads(file.read_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             raise damage from None
-        if isinstance(older, dict) and older.keys() == UNSEALED_KEYS:
+        if isinstance(older, dict) and older.keys() == UNSEALED_KEYS and isinstance(older["config"], dict):
             return older
         raise
 
