@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from models.inference import fold_batch_norm
+
 
 class ExtractorUnavailable(ValueError):
     """The weights of a feature extractor are missing, unreadable, or of another network."""
@@ -74,6 +76,7 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
         raise ValueError(f"feature_extractor={name!r} is unknown; choose one of {', '.join(builders)}")
     network = builders[name]().eval().requires_grad_(False)
     key = _weights_hash(name, network)
+    fold_batch_norm(network)
     network = network.to(device, memory_format=torch.channels_last)
     return FeatureExtractor(name, key, name != "dinov2", network, torch.device(device))
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from data_utils.augment import to_uint8
 from models.generator import build_generator
+from models.inference import for_inference
 from study.config import GanConfig
 from study.sealed import read_tensors, write_tensors
 from study.seeds import make_generator
@@ -56,9 +57,9 @@ def sample_images(generator: nn.Module, labels: Tensor, config: GanConfig, purpo
     """Synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,); equal arguments give equal images."""
     draws = make_generator(labels.device, config.seed, "sample", purpose)
     z = torch.randn(len(labels), config.latent_dim, generator=draws, device=labels.device)
-    with autocast(config, labels.device):
-        batches = zip(z.split(SAMPLING_BATCH), labels.split(SAMPLING_BATCH), strict=True)
-        return torch.cat([to_uint8(generator(*batch).float()) for batch in batches])
+    sampler = for_inference(generator, torch.bfloat16 if config.precision == "bfloat16" else z.dtype)
+    batches = zip(z.split(SAMPLING_BATCH), labels.split(SAMPLING_BATCH), strict=True)
+    return torch.cat([to_uint8(sampler(*batch)) for batch in batches])
 
 
 def evenly_drawn(labels: Tensor, count: int) -> Tensor:

@@ -1,0 +1,76 @@
+"""A generator made ready to sample: batch norm folded into the layer before it, weights cast once."""
+
+import copy
+from itertools import pairwise
+
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from models.generator import Generator
+
+
+class Sampler(nn.Module):
+    """A generator with its own dtype that takes and gives float32: forward(z (B, L), labels (B,)) -> (B, 3, S, S)."""
+
+    def __init__(self, generator: Generator, dtype: torch.dtype):
+        super().__init__()
+        self.generator, self.dtype = generator.to(dtype, memory_format=torch.channels_last), dtype
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return self.generator(z.to(self.dtype), labels).float()
+
+
+def for_inference(generator: Generator, dtype: torch.dtype = torch.float32) -> Sampler:
+    """A frozen copy of a trained generator that makes the same images, faster.
+
+    In evaluation mode a batch norm is an affine map with constants, which the convolution or linear layer before it
+    takes up: equal but for rounding in float32. In bfloat16 the weights are cast once, where autocast casts them at
+    each call.
+    """
+    folded = copy.deepcopy(generator).requires_grad_(False).eval()
+    fold_batch_norm(folded)
+    fold_first_norm(folded)
+    return Sampler(folded, dtype)
+
+
+def fold_batch_norm(network: nn.Module) -> None:
+    """Fold, in place, each batch norm of a network in evaluation mode into the convolution registered just before it.
+
+    What is folded leaves nothing behind, but for the activation that timm's norms carry. A network whose registration
+    order is not its order of use cannot be folded so; the networks here (the decoder, timm's EfficientNets) can.
+    """
+    for parent in list(network.modules()):
+        for (_, convolution), (name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                fold_pair(convolution, norm)
+                setattr(parent, name, activation_of(norm))
+
+
+def fold_pair(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
+    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    transposed = isinstance(convolution, nn.ConvTranspose2d)
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, *statistics, transpose=transposed
+    )
+
+
+def activation_of(norm: nn.BatchNorm2d) -> nn.Module:
+    return norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
+
+
+def fold_first_norm(generator: Generator) -> None:
+    """Fold the decoder's first batch norm into the linear layer that makes the 8x8 map's channels."""
+    norm = generator.decoder[0]
+    linear = [module for part in (generator.tokens, generator.recurrence) for module in part.modules()
+              if isinstance(module, nn.Linear)][-1]  # fmt: skip
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    tokens = linear.out_features // norm.num_features  # 64 where one layer makes all tokens, else 1
+    scale, shift = scale.repeat(tokens), shift.repeat(tokens)
+    bias = torch.zeros_like(shift) if linear.bias is None else linear.bias
+    linear.weight, linear.bias = (
+        nn.Parameter(value, requires_grad=False) for value in (linear.weight * scale[:, None], bias * scale + shift)
+    )
+    generator.decoder[0] = nn.Identity()
