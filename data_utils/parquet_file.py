@@ -29,7 +29,7 @@ def write_table(path: Path, columns: dict, metadata: dict) -> None:
     # Page checksums do not cover the footer, where the metadata lies.
     keys = {"metadata": text, "metadata_sha256": hashlib.sha256(text.encode()).hexdigest()}
     table = pa.table(columns, schema=SCHEMA.with_metadata(keys))
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".tmp-{path.name}-", delete=False) as file:
         temporary = Path(file.name)
         try:
             pq.write_table(table, file, write_page_checksum=True)
@@ -54,5 +54,5 @@ def read_table(path: Path) -> tuple[pa.Table, dict]:
         return table, json.loads(keys[b"metadata"])
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise DataError(
-            f"the prepared file {path} is damaged ({error}); delete it and prepare again"
+            f"the prepared file {path} is damaged ({error}); the command that made it makes it again"
         ) from error

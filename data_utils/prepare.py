@@ -7,6 +7,7 @@ import io
 import os
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -268,10 +269,14 @@ def _columns(patches: list[_Patch], groups: np.ndarray, split: np.ndarray, salt:
 
 
 def is_written(path: Path, metadata: dict) -> bool:
-    """Whether the prepared file of this metadata is there and undamaged."""
+    """Whether the prepared file of this metadata is there; a damaged one is set aside, to be written again."""
+    if not path.exists():
+        return False
     try:
         return read_table(path)[1] == metadata
-    except DataError:  # missing or damaged: it is written again
+    except DataError:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        warnings.warn(f"{path} is damaged and was set aside as {path.name}.damaged; it is made again", stacklevel=3)
         return False
 
 

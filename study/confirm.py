@@ -17,6 +17,7 @@ from data_utils.sources import DataError
 from data_utils.subset import training_subset
 from models.feature_extractor import ExtractorUnavailable
 from results.evidence import write_evidence
+from results.mending import set_aside_damaged
 from results.schema import ATTRIBUTES
 from results.tables import TableError, read_trials, write_rows
 from study.arguments import parse_confirm_arguments
@@ -26,11 +27,12 @@ from study.confirmation import MIXED, OTHER_SPLIT, Confirmation, Protocol, chain
 from study.external_set import check_done_trials, prepare_external
 from study.gan_quality import warm_features
 from study.preflight import refuse_unfit_nodes
-from study.progress import Announcer
+from study.progress import Announcer, print_error
 from study.record import LOST, study_columns
 from study.resources import share_out
 from study.search import Proposal
 from study.settings import hold, stored_settings
+from study.storage_faults import storage_fault, way_out
 from study.stored_trial import prepared_file, row_config
 from study.subgroups import read_subgroups
 from study.tasks import TaskMaker
@@ -50,7 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return confirm(options)
     except (ConfigError, DataError, TableError, ExtractorUnavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
+        return EXIT_USER_ERROR
+    except OSError as error:
+        if not (fault := storage_fault(error)):
+            raise
+        print_error(way_out(fault))
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; trials that had ended are kept, and the same command goes on", file=sys.stderr)
@@ -61,6 +68,15 @@ def confirm(options: Namespace) -> int:
     """Run what has no row yet, then fill the tables of evidence."""
     study = options.study.expanduser().absolute()
     settings = stored_settings(study)
+    if options.dry_run:
+        return plan_and_run(options, study, settings)
+    with hold(study):
+        for line in set_aside_damaged(study):
+            print(line, flush=True)
+        return plan_and_run(options, study, settings)
+
+
+def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     base, trials = make_config(settings["config"]), read_trials(study)
     check_base(base)
     sources = chosen_configs(trials, settings["objective"], options)
@@ -81,12 +97,11 @@ def confirm(options: Namespace) -> int:
     searched = trials[trials["phase"] != "confirm"].iloc[0]  # a confirmation has rows of the other split, too
     columns |= {name: searched[name] for name in DATA_COLUMNS}
     announce = Announcer()
-    with hold(study):
-        confirmation = Confirmation(study, base, chains(waiting))
-        if waiting and run(options, confirmation, dataset, columns, external, announce):
-            print("interrupted; the same command goes on")
-            return EXIT_INTERRUPTED
-        return write_findings(study, subgroups, announce)
+    confirmation = Confirmation(study, base, chains(waiting))
+    if waiting and run(options, confirmation, dataset, columns, external, announce):
+        print("interrupted; the same command goes on")
+        return EXIT_INTERRUPTED
+    return write_findings(study, subgroups, announce)
 
 
 def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> dict[str, TrialConfig]:

@@ -101,7 +101,9 @@ def test_reused_and_mended(prepared, photographs, tmp_path):
     written = first.path.stat().st_mtime_ns
     assert prepare(photographs, tmp_path, image_size=16).path.stat().st_mtime_ns == written
     first.path.write_bytes(first.path.read_bytes()[:5000])
-    assert len(load_dataset(prepare(photographs, tmp_path, image_size=16).path, 16).labels) == 120
+    with pytest.warns(UserWarning, match="is damaged and was set aside"):
+        assert len(load_dataset(prepare(photographs, tmp_path, image_size=16).path, 16).labels) == 120
+    assert first.path.with_name(f"{first.path.name}.damaged").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [first.path.name, "salt"]
 
 

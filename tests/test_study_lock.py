@@ -26,13 +26,12 @@ HOLDER += "with hold(Path(sys.argv[1])):\n    print('held', flush=True); time.sl
 def holder(tmp_path):
     """Another command that holds the study."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_the_second_is_refused_at_once_and_told_who_holds_it(tmp_path, holder):
