@@ -151,6 +151,6 @@ def check_ports(nodes: dict[str, list[str]], token_is_demanded: bool, started_he
     exposed = [f"{port} of {node}" for node, ports in nodes.items() for port in ports]
     found = f"{len(exposed)} of Ray beyond loopback{', all behind the token' if exposed else ''}"
     if started_here or not token_is_demanded:
-        fix = "stop what exports RAY_ADDRESS or Ray's ports; on a cluster RAY_AUTH_MODE=token guards them"
-        return judged("ports", exposed, found, fix)
+        fix = "unset what exports Ray's addresses" if started_here else "start Ray with RAY_AUTH_MODE=token"
+        return judged("ports", exposed, found, f"{fix}, or let a firewall close them")
     return Check("ports", True, found)

@@ -16,6 +16,7 @@ os.environ |= {
 
 import ray
 from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from study.autoscaler import autoscaled_resources, named_machines
 from study.config import ConfigError
@@ -39,6 +40,7 @@ def connect(address: str | None) -> tuple[int, float]:
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["cluster" if address else "machine"])
     if address:
         refuse_silent_address(address)
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as `ray start` does; joining does not
     else:
         pin_local_address()
     try:
@@ -49,8 +51,10 @@ def connect(address: str | None) -> tuple[int, float]:
             **({} if address else local_options()),
         )
     except Exception as error:  # Ray raises a bare one where its dashboard takes too long to start
-        where = f"no Ray cluster could be reached at {address}" if address else "Ray could not be started here"
-        raise ConfigError(f"{where}; if the machine is busy, try again later: {str(error).strip()}") from None
+        where, token = "Ray could not be started here", ""
+        if address:
+            where, token = f"no Ray cluster could be joined at {address}", "copy its token to ~/.ray/auth_token; "
+        raise ConfigError(f"{where}; {token}if the machine is busy, try again later: {str(error).strip()}") from None
     if not dashboard_answers(context):
         ray.shutdown()
         raise ConfigError(
@@ -61,7 +65,7 @@ def connect(address: str | None) -> tuple[int, float]:
         ray.shutdown()
         raise ConfigError(
             "a process on the head that asks for Ray is told of another one than this, and stopped trials would hold "
-            "their CPUs for ever; stop the other Rays on the head, or start this one last"
+            "their CPUs for ever; stop the other Rays on the head"
         )
     if growing_to:
         return growing_to
