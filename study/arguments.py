@@ -160,7 +160,7 @@ FLAGS = {
         "--gpus-per-trial": {
             "type": gpu_share,
             "metavar": "G",
-            "help": "a fraction lets trials share a GPU (default: one for each worker, where there are GPUs)",
+            "help": "a fraction lets trials share a GPU (default: those that fit; one a worker for several)",
         },
         "--workers-per-trial": {
             "type": count,

@@ -30,13 +30,18 @@ def ask_nodes(function: Callable, *arguments: Any) -> dict[str, Any]:
         try:
             answers[name] = ray.get(reference, timeout=0)
         except RayError as error:
-            silent.append(f"{name} ({str(error).strip().splitlines()[-1] or type(error).__name__})")
+            silent.append(f"{name} ({(str(error).strip() or type(error).__name__).splitlines()[-1]})")
     if silent:
         raise ConfigError(
             f"no answer within {ANSWER_S:.0f} s from {', '.join(silent)}; see `ray status`, and give every node the "
             "same code, packages and storage"
         )
     return answers
+
+
+def ask_a_gpu(function: Callable, *arguments: Any) -> Any:
+    """What `function(*arguments)` returns on a node with a GPU, waited for where the cluster has yet to start one."""
+    return ray.get(ray.remote(num_cpus=0, num_gpus=1)(function).remote(*arguments))
 
 
 def living_nodes() -> list[dict]:

@@ -30,6 +30,7 @@ from study.config import DEFAULT_TRIALS, ConfigError
 from study.estimate import describe_plan
 from study.gan_quality import INCEPTION_FILE, warm_features
 from study.optuna_file import hold_to_records
+from study.packing import share_of_a_gpu
 from study.preflight import refuse_unfit_nodes
 from study.progress import Announcer, print_error
 from study.record import command_line, data_columns, study_columns
@@ -94,7 +95,7 @@ def run(options: Namespace) -> int:
 def search_and_report(
     options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, record: dict
 ) -> int:
-    from study.nodes import ask_nodes  # Ray takes seconds to import: not for --help
+    from study.nodes import ask_a_gpu, ask_nodes  # Ray takes seconds to import: not for --help
     from study.ray_cluster import connect
     from study.tune_driver import run_trials
 
@@ -112,7 +113,11 @@ def search_and_report(
         announce("starting Ray")
         cpus, gpus = connect(options.address)
         refuse_unfit_nodes(ask_nodes, folder, prepared.path)
-        resources = share_out(cpus, gpus, total - 1, options.workers_per_trial, options.gpus_per_trial)
+        gpus_per_trial = options.gpus_per_trial
+        if gpus_per_trial is None and gpus and options.workers_per_trial == 1:
+            announce("measuring how many trials fit on a GPU")
+            gpus_per_trial = share_of_a_gpu(ask_a_gpu, settings.base, settings.fixed, int(cpus // gpus))
+        resources = share_out(cpus, gpus, total - 1, options.workers_per_trial, gpus_per_trial)
         announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
     # Only now does the study exist: a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, record)
