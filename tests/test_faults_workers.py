@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ from study.tune_driver import WORKER_FAILURES
 KILLS = 20
 GAN_EPOCHS, CLASSIFIER_EPOCHS = 20, 12
 LONGER = (f"gan_epochs={GAN_EPOCHS}", "gan_eval_interval=2", f"classifier_epochs={CLASSIFIER_EPOCHS}")
-MEASURED_ANEW = ("second", "peak_memory_bytes", "started_at", "command", "study")
+MEASURED_ANEW = ("second", "peak_memory_bytes", "started_at", "command", "study", "gan_reused")
 
 
 def command(out: Path, name: str) -> list[str]:
@@ -33,15 +34,14 @@ def workers(driver: int) -> list[int]:
 
 def progress(study: Path) -> int:
     """Epochs with a checkpoint, of the trial that runs: the GAN's, then the classifier's."""
-    of_gan = max((epoch_of(path) for path in study.glob("gans/*/checkpoint-*.pt")), default=None)
-    of_classifier = max((epoch_of(path) for path in study.glob("checkpoints/*/checkpoint-*.pt")), default=0)
-    num_trained = len(list(study.glob("gans/*/result.json")))
-    waits_for_gan = of_gan is None and num_trained < len(rows_on_disk(study))
-    return 0 if waits_for_gan else of_gan if of_gan is not None else GAN_EPOCHS + of_classifier
+    trained = {path.parent for path in study.glob("gans/*/result.json")}
+    if len(trained) < len(rows_on_disk(study)):  # of which one is the baseline's
+        return newest_epoch(path for path in study.glob("gans/*/checkpoint-*.pt") if path.parent not in trained)
+    return GAN_EPOCHS + newest_epoch(study.glob("checkpoints/*/checkpoint-*.pt"))
 
 
-def epoch_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.split("-")[1])
+def newest_epoch(checkpoints: Iterable[Path]) -> int:
+    return max((int(path.name.split("-")[1]) for path in checkpoints), default=0)
 
 
 def role(pid: int) -> str:
