@@ -232,6 +232,8 @@ def _class_names(names: list[str], data: Path, positive: str | None) -> tuple[st
             f"{data} holds {len(names)} class(es) of images ({', '.join(map(repr, names)) or 'none'}); exactly two "
             "are needed: two folders with images, or two values of the column label"
         )
+    if odd := [name for name in names if not _is_text(name)]:
+        raise DataError(f"the class {odd[0]!r} in {data} is not named in UTF-8; rename it")
     if positive is not None:
         matches = [name for name in names if name == positive]
     else:
@@ -242,6 +244,11 @@ def _class_names(names: list[str], data: Path, positive: str | None) -> tuple[st
         )
     negative = next(name for name in names if name != matches[0])
     return negative, matches[0]
+
+
+def _is_text(name: str) -> bool:
+    """Whether tables can hold it: a folder's name may be any bytes."""
+    return name.encode(errors="ignore").decode() == name
 
 
 def _own_groups(paths: list[Path], root: Path) -> list[str]:

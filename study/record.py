@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 LOST = "lost by Ray:"  # begins the reason of a trial that a machine's fault ended, not its own
 PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")
-PATH_FLAGS = ("--data", "--out", "--inception-weights", "--test-data", "--subgroups", "--image-ids")
+PRIVATE_FLAGS = (
+    "--data", "--out", "--inception-weights", "--test-data", "--subgroups", "--image-ids", "--group-pattern",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,13 @@ def command_line() -> str:
 
 
 def shareable_command() -> str:
-    """The command for the tables: folders, which may name a patient or a person, are replaced by PATH."""
+    """The command for the tables: paths and patterns of names, which may tell of a patient or a person, become PATH."""
     words = shlex.split(command_line())
-    for place, word in enumerate(words):
-        flag, equals, _ = word.partition("=")
-        if flag in PATH_FLAGS and equals:
+    for place in range(2, len(words)):
+        flag, equals, _ = words[place].partition("=")
+        before = words[place - 1]
+        if flag in PRIVATE_FLAGS and equals:
             words[place] = f"{flag}=PATH"
-        elif flag in PATH_FLAGS and place + 1 < len(words):
-            words[place + 1] = "PATH"
+        elif before in PRIVATE_FLAGS or (os.sep in words[place] and before != "--set"):
+            words[place] = "PATH"
     return shlex.join(words)

@@ -12,6 +12,9 @@ from study.record import command_line, shareable_command
     [
         (["--data", "/clinic/jane doe", "--trials", "3"], "--data PATH --trials 3"),
         (["--data=/clinic/jane", "--out", "/home/jane/runs", "--resume"], "--data=PATH --out PATH --resume"),
+        (["/home/jane/runs/a", "--seeds", "5"], "PATH --seeds 5"),
+        (["--group-pattern=(jane|joe)_", "--set", "a=b/c"], "--group-pattern=PATH --set a=b/c"),
+        (["--group-pattern", "(jane|joe)_", "--split", "random"], "--group-pattern PATH --split random"),
         (["--inception-weights", "w.pth", "--set", "lstm_depth=2"], "--inception-weights PATH --set lstm_depth=2"),
     ],
 )
