@@ -105,8 +105,9 @@ def local_options() -> dict:
     read, and a folder of its own, as Ray's default one lets all others exchange its sockets.
     """
     hide_token()
-    folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"))  # mode 700
-    return {"include_dashboard": True, "_temp_dir": folder}
+    # Mode 700; in /tmp, since the path of a socket has at most 107 characters.
+    private = Path(tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp")))
+    return {"include_dashboard": True, "_temp_dir": str(private / "r")}  # Ray opens its own folder to all
 
 
 def hide_token() -> None:
