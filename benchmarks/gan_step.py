@@ -40,11 +40,11 @@ def draw(config: GanConfig, device: torch.device, seed: int = 0) -> list[Batch]:
     ]
 
 
-def our_iteration(training: GanTraining, config: GanConfig, batches: list[Batch]) -> None:
-    fakes = training.synthesise(config, batches)
+def our_iteration(training: GanTraining, batches: list[Batch]) -> None:
+    fakes = training.synthesise(batches)
     for batch, fake in zip(batches, fakes, strict=True):
-        training.critic_step(config, batch.real, fake, batch.labels, batch.epsilon)
-    training.generator_step(config, batches[-1].labels, batches[0].z)
+        training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
+    training.generator_step(batches[-1].labels, batches[0].z)
 
 
 def tutorial_iteration(tutorial: Tutorial, batches: list[Batch]) -> None:
@@ -58,7 +58,7 @@ def difference_after(config: GanConfig, device: torch.device) -> float:
     ours, tutorial = build_training(config, device), build_tutorial(config, device)
     for seed in range(EQUAL_STEPS // config.critic_steps):
         batches = draw(config, device, seed)
-        our_iteration(ours, config, batches)
+        our_iteration(ours, batches)
         tutorial_iteration(tutorial, nchw(batches))
     pairs = [(ours.critic, tutorial.critic), (ours.generator, tutorial.generator)]
     vectors = [[torch.cat([p.flatten() for p in side.parameters()]) for side in pair] for pair in pairs]
@@ -88,8 +88,8 @@ def critic_steps(config: GanConfig, device: torch.device) -> tuple[Callable[[], 
     training, tutorial, batch = build_training(config, device), build_tutorial(config, device), draw(config, device)[0]
 
     def ours() -> None:
-        (fake,) = training.synthesise(config, [batch])
-        training.critic_step(config, batch.real, fake, batch.labels, batch.epsilon)
+        (fake,) = training.synthesise([batch])
+        training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
 
     (plain,) = nchw([batch])
     return ours, lambda: tutorial.critic_step(plain.real, plain.labels, plain.z, plain.epsilon)
@@ -111,7 +111,7 @@ def counted(config: GanConfig, device: torch.device) -> dict[str, float]:
 def iteration_flops(config: GanConfig, device: torch.device) -> int:
     training, batches = build_training(config, device), draw(config, device)
     lstm = lstm_flops(training.generator, GRID * GRID, config.gan_batch_size)
-    return count_flops(lambda: our_iteration(training, config, batches)) + (config.critic_steps + 3) * lstm
+    return count_flops(lambda: our_iteration(training, batches)) + (config.critic_steps + 3) * lstm
 
 
 def main() -> None:
@@ -129,8 +129,8 @@ def main() -> None:
     batches = draw(config, device)
     sides = {
         "tutorial": partial(tutorial_iteration, build_tutorial(config, device), nchw(batches)),
-        "float32": partial(our_iteration, build_training(config, device), config, batches),
-        "bfloat16": partial(our_iteration, build_training(bfloat16, device), bfloat16, batches),
+        "float32": partial(our_iteration, build_training(config, device), batches),
+        "bfloat16": partial(our_iteration, build_training(bfloat16, device), batches),
     }
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     before = {name: matmul_peak(dtype, options.device) for name, dtype in dtypes.items()}

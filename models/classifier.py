@@ -20,7 +20,7 @@ def build_classifier(
     lstm_depth: int = 2,
     dropout: float = 0.0,
     pretrained: bool = False,
-) -> nn.Module:
+) -> "Classifier":
     """A classifier: forward(images (B, 3, image_size, image_size) in [-1, 1]) -> logits (B,).
 
     `backbone` is `small`, a CNN whose first layer has `width` channels, or the name of any convolutional network of
@@ -53,7 +53,14 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        sequence = self.features(images).flatten(2).transpose(1, 2)  # (B, cells, C), row by row
+        return self.classify(self.sequence(images))
+
+    def sequence(self, images: Tensor) -> Tensor:
+        """The feature map, row by row: (B, cells, C)."""
+        return self.features(images).flatten(2).transpose(1, 2)
+
+    def classify(self, sequence: Tensor) -> Tensor:
+        """Logits (B,) of feature maps that `sequence` made."""
         return self.head(self.lstm(sequence)[0]).squeeze(1)
 
 

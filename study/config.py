@@ -52,6 +52,7 @@ class GanConfig(BaseModel):
     ema_decay: float = Field(0.999, ge=0, lt=1)       # per generator step
     gan_flip: bool = True                             # mirror the real images
     precision: Literal["float32", "bfloat16"] = "float32"
+    tf32: bool = False                                # of a GPU's float32 products
     feature_extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = "efficientnet_lite0"
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
     training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
@@ -83,6 +84,7 @@ class TrialConfig(GanConfig):
     oversampling: float = Field(0.0, ge=0, le=10)     # real images repeated, per real training image
     classifier_backbone: str = "small"                # or any timm backbone by name
     classifier_pretrained: bool = False
+    classifier_frozen: bool = False                   # its features computed once, mirrored too
     classifier_width: Positive = 32
     classifier_lstm_width: Positive = 128
     classifier_lstm_depth: int = Field(2, ge=1, le=4)
@@ -100,6 +102,14 @@ class TrialConfig(GanConfig):
     def _has_training_images(self):
         if self.training_images == "synthetic_only" and self.synthetic_ratio == 0:
             raise ValueError("training_images=synthetic_only needs synthetic_ratio above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_frozen(self):
+        if self.classifier_frozen and not self.classifier_pretrained:
+            raise ValueError("classifier_frozen keeps features of trained weights: it needs classifier_pretrained=true")
+        if self.classifier_frozen and (self.rotation or self.zoom or self.contrast):
+            raise ValueError("classifier_frozen computes features once: it needs rotation=0, zoom=0 and contrast=0")
         return self
 
     @property
@@ -121,7 +131,8 @@ class TrialConfig(GanConfig):
     @property
     def classifier_key(self) -> str:
         """8 hex digits of the settings that arms have in common when they are compared."""
-        shared = set(TrialConfig.model_fields) - set(GanConfig.model_fields) - ARM_FIELDS | {"image_size", "precision"}
+        of_the_gan = set(GanConfig.model_fields) - {"image_size", "precision", "tf32"}
+        shared = set(TrialConfig.model_fields) - of_the_gan - ARM_FIELDS
         settings = json.dumps({name: getattr(self, name) for name in sorted(shared)})
         return hashlib.sha256(settings.encode()).hexdigest()[:8]
 

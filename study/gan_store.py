@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -11,6 +11,7 @@ from filelock import FileLock
 from data_utils.dataset import Dataset
 from study.checkpoint import delete_checkpoints
 from study.config import GanConfig
+from study.out_of_memory import within_memory
 from study.parallel import from_first_worker, is_first_worker
 from study.sealed import Damaged, read_json, read_tensors, warn_and_set_aside, write_json
 from study.train_gan import train_gan
@@ -18,7 +19,7 @@ from study.train_gan import train_gan
 # What decides a GAN's weights and its measured quality, besides the config and the data.
 CODE = (
     "models/*.py", "data_utils/augment.py", "data_utils/dataset.py", "data_utils/subset.py", "study/train_gan.py",
-    "study/gan_training.py", "study/sampling.py",
+    "study/gan_training.py", "study/step_backend.py", "study/sampling.py",
     "study/gan_quality.py", "study/distribution_metrics.py", "study/image_quality.py", "study/training_set.py",
     "study/seeds.py", "study/parallel.py",
 )  # fmt: skip
@@ -69,7 +70,8 @@ def obtain_gan(
             history.append(entry | {"gan_key": folder.name})
             report(history[-1])
 
-        metrics = train_gan(config, dataset, report_and_keep, folder, begin)
+        train = partial(train_gan, config, dataset, report_and_keep, folder, begin)
+        metrics = within_memory(folder, train)
         if is_first_worker():
             write_json(folder / "result.json", {"metrics": metrics, "history": history})
             delete_checkpoints(folder)

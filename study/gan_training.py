@@ -35,71 +35,76 @@ class Batch:
 class GanTraining:
     """The networks and optimisers of a run, and how they are stored."""
 
+    config: GanConfig
     generator: nn.Module
     critic: nn.Module
     ema: nn.Module
     generator_optimiser: torch.optim.Optimizer
     critic_optimiser: torch.optim.Optimizer
     micro_batches: int = 1  # > 1: the critic sees a batch in so many pieces, for less memory and the same gradients
+    backend: str = "eager"  # see study.step_backend
 
-    def run_epoch(self, config: GanConfig, train: Side, epoch: int) -> dict[str, float]:
+    def run_epoch(self, train: Side, epoch: int) -> dict[str, float]:
         """One pass of the critic over the real images; returns the epoch's mean losses by name."""
-        device = train.images.device
+        config, device = self.config, train.images.device
         draws = make_generator(device, config.seed, "gan", epoch)
         steps = len(train.labels) // config.gan_batch_size
         order = torch.randperm(len(train.labels), generator=draws, device=device)
         critic_parts, generator_losses = [], []
         for numbers in rounds((epoch - 1) * steps, epoch * steps, config.critic_steps):
             batches = [draw_batch(config, train, order, number % steps, draws) for number in numbers]
-            fakes = self.synthesise(config, batches)
+            fakes = self.synthesise(batches)
             for number, batch, fake in zip(numbers, batches, fakes, strict=True):
                 with_penalty = number % config.penalty_interval == 0
                 epsilon = batch.epsilon if with_penalty else None
-                critic_parts.append(self.critic_step(config, batch.real, fake, batch.labels, epsilon))
+                critic_parts.append(self.critic_step(batch.real, fake, batch.labels, epsilon))
             if numbers.stop % config.critic_steps == 0:
                 z = share(torch.randn(config.gan_batch_size, config.latent_dim, generator=draws, device=device))
-                generator_losses.append(self.generator_step(config, batches[-1].labels, z))
-                self.update_ema(config.ema_decay, numbers.stop // config.critic_steps)
+                generator_losses.append(self.generator_step(batches[-1].labels, z))
+                self.update_ema(numbers.stop // config.critic_steps)
         no_step = torch.full((1,), float("nan"), device=device)  # an epoch shorter than critic_steps may hold none
         generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
         means = mean_over_workers(torch.cat([torch.stack(critic_parts).mean(0), generator_mean]))
         return dict(zip(("critic_loss", "wasserstein", "penalty", "generator_loss"), means.tolist(), strict=True))
 
     @torch.no_grad()
-    def synthesise(self, config: GanConfig, batches: list[Batch]) -> list[Tensor]:
+    def synthesise(self, batches: list[Batch]) -> list[Tensor]:
         """Synthetic images float32 of several batches, between which the generator's weights do not change."""
         z, labels = torch.cat([b.z for b in batches]), torch.cat([b.labels for b in batches])
-        with autocast(config, z.device):
+        with autocast(self.config, z.device):
             return [fake.float() for fake in self.generator.forward_batches(z, labels, len(batches))]
 
-    def critic_step(
-        self, config: GanConfig, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None
-    ) -> Tensor:
+    def critic_step(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
         """One update of the critic; returns (critic loss, wasserstein, penalty). Without epsilon no penalty."""
-        # A lazy penalty is scaled up so that its mean weight stays (Karras et al. 2020, appendix B).
-        weight = config.penalty_weight * config.penalty_interval
         self.critic_optimiser.zero_grad(set_to_none=True)
         pieces = [tensor.chunk(self.micro_batches) for tensor in (real, fake, labels)]
         epsilons = epsilon.chunk(self.micro_batches) if epsilon is not None else [None] * len(pieces[0])
         total = 0.0
         for *images_and_labels, mixing in zip(*pieces, epsilons, strict=True):
-            with autocast(config, real.device):
-                loss, parts = critic_loss(self.critic, *images_and_labels, weight, mixing, self.critic.input_gradient)
             of_batch = len(images_and_labels[0]) / len(real)
-            (loss * of_batch).backward()
-            total = total + torch.stack([loss.detach(), parts["wasserstein"], parts["penalty"]]).float() * of_batch
+            parts = self.critic_objective(*images_and_labels, mixing) * of_batch
+            parts[0].backward()
+            total = total + parts.detach()
         average_gradients(self.critic.parameters())
         self.critic_optimiser.step()
         return total
 
-    def generator_step(self, config: GanConfig, labels: Tensor, z: Tensor) -> Tensor:
+    def critic_objective(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
+        """(critic loss, wasserstein, penalty) as one float32 tensor (3,); the first can be differentiated."""
+        # A lazy penalty is scaled up so that its mean weight stays (Karras et al. 2020, appendix B).
+        weight = self.config.penalty_weight * self.config.penalty_interval
+        with autocast(self.config, real.device):
+            loss, parts = critic_loss(self.critic, real, fake, labels, weight, epsilon, self.critic.input_gradient)
+        return torch.stack([loss, parts["wasserstein"], parts["penalty"]]).float()
+
+    def generator_step(self, labels: Tensor, z: Tensor) -> Tensor:
         """One update of the generator; returns the loss."""
         self.critic.requires_grad_(False)  # its weight gradients would be thrown away
-        with autocast(config, z.device):
+        with autocast(self.config, z.device):
             fake = self.generator(z, labels)
         images, total = fake.detach().requires_grad_(), 0.0
         for piece, piece_labels in zip(images.chunk(self.micro_batches), labels.chunk(self.micro_batches), strict=True):
-            with autocast(config, z.device):
+            with autocast(self.config, z.device):
                 loss = generator_loss(self.critic, piece, piece_labels) * (len(piece) / len(images))
             loss.backward()
             total = total + loss.detach().float()
@@ -111,19 +116,19 @@ class GanTraining:
         return total
 
     @torch.no_grad()
-    def update_ema(self, decay: float, step: int) -> None:
+    def update_ema(self, step: int) -> None:
         """Weights move towards the generator's, batch norm's running statistics are copied.
 
-        The decay rises to `decay` with the step (1, 2, ...), so that the first weights are soon forgotten.
+        The decay rises to `ema_decay` with the step (1, 2, ...), so that the first weights are soon forgotten.
         """
-        decay = min(decay, (1 + step) / (10 + step))
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
         for mean, value in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
             mean.copy_(value)
 
     def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
         """All that a continuation needs; random numbers are derived from the epoch (see `study.seeds`)."""
-        progress = {"epoch": epoch, "history": history, "seconds": seconds}
+        progress = {"epoch": epoch, "history": history, "seconds": seconds, "step_backend": self.backend}
         return progress | {name: getattr(self, name).state_dict() for name in STORED}
 
     def load(self, state: dict) -> list[dict]:
@@ -160,8 +165,14 @@ def build_training(config: GanConfig, device: torch.device) -> GanTraining:
     torch.manual_seed(derive_seed(config.seed, "gan", "initial weights"))
     generator = synchronise_batch_norm(new_generator(config)).to(device, memory_format=torch.channels_last)
     critic = Critic(config.image_size, config.critic_width).to(device, memory_format=torch.channels_last)
-    adam = partial(torch.optim.Adam, betas=(config.adam_beta1, config.adam_beta2), fused=True)
+    adam = partial(
+        torch.optim.Adam,
+        betas=(config.adam_beta1, config.adam_beta2),
+        fused=True,
+        capturable=device.type == "cuda",  # its step count on the GPU, where a CUDA graph can change it
+    )
     return GanTraining(
+        config=config,
         generator=generator,
         critic=critic,
         ema=copy.deepcopy(generator).requires_grad_(False).eval(),

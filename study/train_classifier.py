@@ -15,11 +15,12 @@ from torch.nn import functional as F
 from data_utils.augment import apply_augmentation, draw_augmentation, to_float
 from data_utils.dataset import Dataset, Side
 from models.batch_norm import synchronise_batch_norm
-from models.classifier import build_classifier
+from models.classifier import Classifier, build_classifier
 from models.generator import parameter_count
 from study.checkpoint import load_checkpoint, save_checkpoint
 from study.config import TrialConfig
 from study.diagnosis import choose_threshold, diagnosis_metrics
+from study.frozen_features import FrozenFeatures, frozen_features
 from study.parallel import average_gradients, is_first_worker, mean_over_workers, num_workers, share
 from study.sampling import autocast
 from study.seeds import derive_seed, make_generator
@@ -36,6 +37,7 @@ def train_classifier(
     resume_from: Path,
     more_tests: Iterable[tuple[Condition, Side]] = (),
     begin: Callable[[], None] = lambda: None,
+    micro_batches: int = 1,
 ) -> dict:
     """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
 
@@ -45,13 +47,16 @@ def train_classifier(
     The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept; the
     threshold is then chosen on validation, and the test side is read once. A checkpoint in `resume_from` is
     continued. `report` gets one dict an epoch, those before a resumption included; `begin` is called before the
-    first step. Raises Diverged for a loss that is not finite.
+    first step. `micro_batches` above 1 takes each batch in so many pieces, over which batch norm is then taken.
+    Raises Diverged for a loss that is not finite.
     """
     device = dataset.images.device
     train, validation = dataset.side("train"), dataset.side("validation")
     torch.manual_seed(derive_seed(config.seed, "classifier", "initial weights"))
     model = synchronise_batch_norm(new_classifier(config)).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.classifier_lr, weight_decay=config.weight_decay)
+    model.features.requires_grad_(not config.classifier_frozen)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=config.classifier_lr, weight_decay=config.weight_decay, fused=True)
     history, best = [], {"rank": (-math.inf, -math.inf), "epoch": 0, "weights": {}}
     if state := load_checkpoint(resume_from, device):
         model.load_state_dict(state["model"])
@@ -60,13 +65,14 @@ def train_classifier(
     for entry in history:
         report(entry)
 
+    frozen, known = (frozen_features(config, model, side.images) for side in (train, validation))
     begin()
     for epoch in range(len(history) + 1, config.classifier_epochs + 1):
         started = time.perf_counter()
-        training_loss = run_epoch(config, model, optimiser, train, epoch)
+        training_loss = run_epoch(config, model, optimiser, train, epoch, frozen, micro_batches)
         if not math.isfinite(training_loss):
             raise Diverged(f"classifier diverged: training loss is {training_loss:g} in epoch {epoch}")
-        logits = predict(config, model, validation.images)
+        logits = predict(config, model, validation.images, known)
         validation_loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float()).item()
         if not math.isfinite(validation_loss):  # the epoch's last step broke the weights
             raise Diverged(f"classifier diverged: validation loss is {validation_loss:g} in epoch {epoch}")
@@ -99,7 +105,7 @@ def train_classifier(
     }
 
 
-def new_classifier(config: TrialConfig) -> nn.Module:
+def new_classifier(config: TrialConfig) -> Classifier:
     """The classifier of a config, with fresh weights."""
     return build_classifier(
         config.classifier_backbone,
@@ -113,9 +119,15 @@ def new_classifier(config: TrialConfig) -> nn.Module:
 
 
 def run_epoch(
-    config: TrialConfig, model: nn.Module, optimiser: torch.optim.Optimizer, train: Side, epoch: int
+    config: TrialConfig,
+    model: Classifier,
+    optimiser: torch.optim.Optimizer,
+    train: Side,
+    epoch: int,
+    frozen: FrozenFeatures | None = None,
+    micro_batches: int = 1,
 ) -> float:
-    """One pass over the training images; returns the mean loss."""
+    """One pass over the training images, or over their feature maps; returns the mean loss."""
     device = train.images.device
     batch_size = min(config.classifier_batch_size, len(train.labels) // num_workers() * num_workers())
     draws = make_generator(device, config.seed, "classifier", epoch)
@@ -135,16 +147,27 @@ def run_epoch(
             flip=config.classifier_flip,
         )
         rows, parameters = share(order[step * batch_size : (step + 1) * batch_size]), share(parameters)
-        images = apply_augmentation(train.images[rows], parameters).contiguous(memory_format=torch.channels_last)
-        with autocast(config, device):
-            logits = model(images)
-        loss = F.binary_cross_entropy_with_logits(logits.float(), train.labels[rows].float())
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        for piece, piece_parameters in zip(rows.chunk(micro_batches), parameters.chunk(micro_batches), strict=True):
+            with autocast(config, device):
+                logits = training_logits(model, train, frozen, piece, piece_parameters)
+            loss = F.binary_cross_entropy_with_logits(logits.float(), train.labels[piece].float())
+            loss = loss * (len(piece) / len(rows))
+            loss.backward()
+            losses.append(loss.detach())
         average_gradients(model.parameters())
         optimiser.step()
-        losses.append(loss.detach())
-    return mean_over_workers(torch.stack(losses).mean()).item()
+    return mean_over_workers(torch.stack(losses).sum() / steps).item()
+
+
+def training_logits(
+    model: Classifier, train: Side, frozen: FrozenFeatures | None, rows: Tensor, parameters: Tensor
+) -> Tensor:
+    """Logits (B,) of the augmented training images `rows`."""
+    if frozen:
+        return model.classify(frozen.augmented(rows, parameters))
+    images = apply_augmentation(train.images[rows], parameters)
+    return model(images.contiguous(memory_format=torch.channels_last))
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrialConfig, progress: float) -> None:
@@ -154,10 +177,12 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrialConfig, pro
 
 
 @torch.no_grad()
-def predict(config: TrialConfig, model: nn.Module, images: Tensor) -> Tensor:
-    """Logits float32 (N,) of uint8 images (N, 3, S, S), without augmentation."""
+def predict(config: TrialConfig, model: Classifier, images: Tensor, known: FrozenFeatures | None = None) -> Tensor:
+    """Logits float32 (N,) of uint8 images (N, 3, S, S), without augmentation; from their feature maps where known."""
     model.eval()
     with autocast(config, images.device):
+        if known:
+            return torch.cat([model.classify(part).float() for part in known.plain.split(PREDICTION_BATCH)])
         batches = images.split(PREDICTION_BATCH)
         return torch.cat([model(to_float(b).contiguous(memory_format=torch.channels_last)).float() for b in batches])
 

@@ -19,6 +19,7 @@ from study.image_quality import sample_grid
 from study.parallel import from_first_worker, is_first_worker
 from study.preemption import any_notice
 from study.sampling import GRID_COLUMNS, evenly_drawn, grid_images, sample_images, save_generator
+from study.step_backend import choose_backend, use_backend
 
 EXPLODED_LOSS = 1e8
 INDISTINCT_SCORES = 1e-7  # a critic that tells nothing apart
@@ -34,6 +35,7 @@ def train_gan(
     report: Callable[[dict], None],
     resume_from: Path,
     begin: Callable[[], None] = lambda: None,
+    micro_batches: int = 1,
 ) -> dict:
     """Train generator and critic; returns the GAN's result columns.
 
@@ -42,14 +44,18 @@ def train_gan(
     one dict at each measurement of the Frechet distance on validation, those before a resumption included; `begin` is
     called before the first step.
 
+    With `micro_batches` above 1 the critic sees each batch in so many pieces, which takes less memory.
+
     Raises Diverged when a loss is not finite, or the critic explodes or no longer tells the two sides apart.
     """
     device, train = dataset.images.device, dataset.side("train")
     quality = GanQuality(config, dataset)
     fake_labels = evenly_drawn(dataset.side("validation").labels, config.eval_images)
     training = build_training(config, device)
+    training.micro_batches = micro_batches
     state = load_checkpoint(resume_from, device)
     history, epoch = (training.load(state), state["epoch"]) if state else ([], 0)
+    use_backend(training, state["step_backend"] if state else choose_backend(training, train))
     for entry in history:
         report(entry)
     seconds = state["seconds"] if state else 0.0
@@ -60,7 +66,7 @@ def train_gan(
         end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)
         while epoch < end:
             epoch += 1
-            losses = training.run_epoch(config, train, epoch)
+            losses = training.run_epoch(train, epoch)
             check_health(losses, epoch)
             if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
                 so_far = seconds + time.perf_counter() - started
@@ -99,6 +105,7 @@ def train_gan(
         "gan_seconds": seconds,
         "gan_images_per_second": epoch * len(train.labels) / seconds,
         "evaluation_seconds": quality.seconds,
+        "step_backend": training.backend,
         "generator_parameters": parameter_count(training.generator),
         "generator_lstm_parameters": sum(
             parameter_count(m) for m in training.generator.modules() if isinstance(m, nn.LSTM)

@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from data_utils.near_duplicates import num_leaked_test
 from data_utils.subset import training_subset
 from study.config import ConfigError, TrialConfig
 from study.gan_store import obtain_gan
+from study.out_of_memory import within_memory
 from study.parallel import from_first_worker
 from study.sampling import evenly_drawn, load_generator, sample_images
 from study.test_sets import Condition
@@ -38,6 +40,7 @@ def run_trial(
     """
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
+    allow_tf32(config.tf32)
     dataset = training_subset(dataset, config.training_fraction, config.seed)
     labels, keep_real = dataset.side("train").labels, config.training_images == "real_and_synthetic"
     result = {
@@ -62,9 +65,12 @@ def run_trial(
             "num_train_synthetic": len(synthetic_labels),
             "seconds_per_synthetic_image": sampling_seconds / len(synthetic_labels),
         }
+    train = partial(train_classifier, config, training_set, report, checkpoints, more_tests, begin)
+    diagnosis = within_memory(checkpoints, train)
     return {
         **result,
-        **train_classifier(config, training_set, report, checkpoints, more_tests, begin),
+        **diagnosis,
+        "micro_batches": max(diagnosis["micro_batches"], result.get("micro_batches", 1)),
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": from_first_worker(lambda: peak_memory(dataset.images.device)),
     }
@@ -85,6 +91,11 @@ def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
     for field in ("gan_batch_size", "classifier_batch_size"):
         if getattr(config, field) % num_workers:
             raise ConfigError(f"{field}={getattr(config, field)} does not divide evenly over {num_workers} workers")
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether a GPU may round the factors of float32 products to 10 bits; torch itself lets convolutions do so."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -65,9 +65,9 @@ def trained_epochs(monkeypatch) -> list[int]:
     """The epochs that this process trains itself."""
     epochs, run_epoch = [], GanTraining.run_epoch
 
-    def counted(training, config, train, epoch):
+    def counted(training, train, epoch):
         epochs.append(epoch)
-        return run_epoch(training, config, train, epoch)
+        return run_epoch(training, train, epoch)
 
     monkeypatch.setattr(GanTraining, "run_epoch", counted)
     return epochs

@@ -115,13 +115,13 @@ def test_the_epoch_of_the_notice_is_kept_and_the_rest_is_bit_equal(
     expected = run(config, phantoms, tmp_path / "whole")
     run_epoch = GanTraining.run_epoch
 
-    def interrupted(training, config, train, epoch):
+    def interrupted(training, train, epoch):
         if epoch == noticed_in:
             service.action = TERMINATE
             wait_for(notice)
         if epoch == noticed_in + 1:
             raise Crash  # the machine is gone
-        return run_epoch(training, config, train, epoch)
+        return run_epoch(training, train, epoch)
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(GanTraining, "run_epoch", interrupted)
