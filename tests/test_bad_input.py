@@ -206,6 +206,12 @@ def test_bad_files_are_named_with_their_reasons(command, photographs):
     assert not any(command.out.rglob("*"))
 
 
+def test_a_node_that_is_unfit_stops_the_command_before_there_is_a_study(command, small_machine, monkeypatch):
+    monkeypatch.setattr("study.checks.MIN_FREE_DISK", 2**70)
+    assert command.refused("--preset", "smoke").startswith("disk: ")
+    assert not command.studies()
+
+
 def test_bad_files_can_be_left_out(command, small_machine, photographs):
     bad_files(photographs / "clean")
     code, printed, _ = command("--data", photographs, "--skip-bad", "--trials", "1")
