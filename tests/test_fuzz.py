@@ -47,7 +47,7 @@ def fuzz(target: Target, inputs: st.SearchStrategy, seconds: float, folder: Path
             taken += target(Path(empty), value)
         tried += 1
 
-    calm = settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    calm = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     while time.monotonic() < deadline:
         seed(rounds)(calm(given(inputs)(attempt)))()
         rounds += 1
