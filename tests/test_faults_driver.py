@@ -30,7 +30,7 @@ sys.stdin.read()
 
 @contextmanager
 def started(command: list[str], **more) -> Iterator[subprocess.Popen]:
-    """A process in a group of its own, ended at the latest with the block, and all its descendants with it."""
+    """A process in a group of its own, ended at the latest with the block, as Ray's processes end with it."""
     process = subprocess.Popen(
         command, cwd=ROOT, env=clean_environment() | {"PYTHONPATH": str(ROOT)}, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more,
@@ -39,7 +39,8 @@ def started(command: list[str], **more) -> Iterator[subprocess.Popen]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 @contextmanager
