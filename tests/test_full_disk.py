@@ -4,11 +4,14 @@ import os
 import resource
 import signal
 import subprocess
+import time
 from contextlib import contextmanager
 
 import pytest
 import torch
+from optuna.trial import TrialState
 from PIL import Image
+from test_command import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, states, sweep
 from test_space_and_search import new_search
 
 from data_utils.parquet_file import read_table as read_prepared
@@ -69,13 +72,20 @@ class SizeLimit(FullDisk):
 @pytest.fixture
 def small_disk(tmp_path):
     """A mounted file system of one megabyte; skips where mounting is not allowed."""
-    folder = tmp_path / "disk"
+    with mounted(tmp_path / "disk", "1m") as disk:
+        yield disk
+
+
+@contextmanager
+def mounted(folder, size: str):
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting a file system takes root")
-    yield FullDisk(folder)
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    try:
+        yield FullDisk(folder)
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture(params=["mounted", "limited"])
@@ -235,3 +245,60 @@ def test_the_command_names_the_way_out(tmp_path, capsys, monkeypatch):
     message = capsys.readouterr().err
     assert "No space left on device" in message and "study.json" in message and "--resume" in message
     assert len(message.splitlines()) == 1
+
+
+# ---- the real command
+
+
+@pytest.fixture
+def roomy_disk(tmp_path):
+    """A mounted folder with the room that a study asks for."""
+    with mounted(tmp_path / "disk", "2g") as disk:
+        yield disk.folder
+
+
+def shrink(folder) -> None:
+    """Leave not a page of room; filling it would take the memory that a file system in memory has."""
+    def resized() -> bool:
+        used = os.statvfs(folder)
+        size = (used.f_blocks - used.f_bfree) * used.f_frsize
+        return subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], capture_output=True).returncode == 0
+
+    while not resized():  # a file was written meanwhile
+        pass
+
+
+def sweep_until_full(command: list[str], study) -> tuple[int, str]:
+    """Run, and fill the disk once the first row is there; the exit code and what was printed."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=clean_environment(), **streams) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not rows_on_disk(study) and time.monotonic() < deadline:
+                assert process.poll() is None, f"ended before its first row:\n{process.communicate()[0]}"
+                time.sleep(0.1)
+            shrink(study.parent)
+            return process.wait(PATIENCE_S), process.communicate()[0]
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * PATIENCE_S)
+def test_a_study_stops_on_a_full_disk_and_goes_on_when_there_is_room(roomy_disk):
+    """What Ray has left in the study's folder is destroyed before it goes on: none of it is read back."""
+    command, study = sweep(roomy_disk, 3), roomy_disk / "sample-smoke"
+    code, printed = sweep_until_full(command, study)
+    assert code == 2 and "Traceback" not in printed, printed
+    assert "No space left on device" in printed.splitlines()[-1] and "--resume" in printed.splitlines()[-1]
+    before = rows_on_disk(study)
+    assert 1 <= len(before) < 4
+    subprocess.run(["mount", "-o", "remount,size=2g", str(roomy_disk)], check=True)
+    for path in (study / "ray").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"destroyed")
+    resumed = run([*command, "--resume"])
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    after = rows_on_disk(study)
+    assert before.items() <= after.items() and len(after) == 4
+    assert states(study) == {TrialState.COMPLETE: 3}
