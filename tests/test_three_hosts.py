@@ -3,10 +3,13 @@
 The tests are one story and run in order: each goes on with the cluster as the one before has left it.
 """
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import three_hosts
-from three_hosts import HOSTS, Lab, wait_until
+from three_hosts import Host, Lab, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,15 +51,26 @@ def ended_well(lab: Lab, name: str, trials: int) -> None:
     assert set(table["status"]) == {"completed"}, table[["trial_id", "status", "reason"]].to_string()
 
 
-def wait_for_work(lab: Lab, process, name: str, number: int) -> None:
-    """Wait until the host of this number trains, and a GAN of the study has a checkpoint."""
+def wait_for_training(lab: Lab, process, name: str, host: Host) -> str:
+    """Wait until the host trains a GAN that has a checkpoint; returns its key."""
+    found = []
 
-    def at_work() -> bool:
+    def trains() -> bool:
         assert process.poll() is None, process.communicate()[0]
-        checkpoints = list((lab.shared / "runs" / name / "gans").glob("*/*.pt"))
-        return bool(checkpoints) and lab.hosts[number].train_workers() > 0
+        locks = host.ssh("ls -l /proc/[0-9]*/fd 2>/dev/null | grep -o 'gans/[^/]*/lock' || true").split()
+        gans = [lab.shared / "runs" / name / Path(lock).parent for lock in locks]
+        found[:] = [gan.name for gan in gans if list(gan.glob("*.pt"))]
+        return bool(found)
 
-    wait_until(at_work, 600, f"{HOSTS[number]} gets no work")
+    wait_until(trains, 900, f"{host.name} trains nothing")
+    return found[0]
+
+
+def moved(lab: Lab, name: str, gan: str, since: datetime) -> bool:
+    """Whether the trial that trained the GAN was ended by a worker that started after `since`."""
+    table = pd.read_parquet(lab.shared / "runs" / name / "trials")
+    (started,) = table["started_at"][table["gan_key"] == gan]
+    return datetime.fromisoformat(started) >= since.replace(microsecond=0)
 
 
 def test_trial_of_two_workers_spans_two_hosts(lab):
@@ -78,23 +92,25 @@ def test_stranger_without_the_token_is_refused(lab):
 
 
 def test_trials_of_a_host_whose_network_is_cut_move_and_it_comes_back(lab):
-    process = lab.sweep(*words("cut", 3, 12))
-    wait_for_work(lab, process, "cut", 1)
-    lab.hosts[1].cut()
+    process, host = lab.sweep(*words("cut", 3, 24)), lab.hosts[1]
+    gan, then = wait_for_training(lab, process, "cut", host), datetime.now(UTC)
+    host.cut()
     lab.wait_for_nodes(2, FOUND_OUT_S)
     lab.finish(process)
     ended_well(lab, "cut", 3)
-    lab.hosts[1].cut(False)
+    assert moved(lab, "cut", gan, then)
+    host.cut(False)
     lab.wait_for_nodes(3, FOUND_OUT_S)
 
 
 def test_trials_of_a_killed_host_move(lab):
-    process = lab.sweep(*words("killed", 3, 12))
-    wait_for_work(lab, process, "killed", 2)
-    lab.hosts[2].kill()
+    process, host = lab.sweep(*words("killed", 3, 24)), lab.hosts[2]
+    gan, then = wait_for_training(lab, process, "killed", host), datetime.now(UTC)
+    host.kill()
     lab.finish(process)
     ended_well(lab, "killed", 3)
-    lab.reboot(lab.hosts[2])
+    assert moved(lab, "killed", gan, then)
+    lab.reboot(host)
 
 
 def test_study_whose_head_is_lost_is_resumed_on_a_new_cluster(lab):
@@ -102,7 +118,7 @@ def test_study_whose_head_is_lost_is_resumed_on_a_new_cluster(lab):
     process = lab.sweep(*command)
     wait_until(lambda: len(rows(lab, "headless")) >= 2, 900, "no trial ends")
     lab.head.kill()
-    process.wait(120)
+    process.communicate(timeout=120)
     before = rows(lab, "headless")
     assert len(before) < 5, "killed too late"
     lab.reboot(lab.head)
