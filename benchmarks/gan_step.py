@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from benchmarks.flops import count_flops, lstm_flops, matmul_peak
 from benchmarks.interleaved import report, show, speedup, take_turns
@@ -22,6 +21,7 @@ from models.generator import GRID
 from study.config import GanConfig, make_config, preset
 from study.gan_training import Batch, GanTraining, build_training
 from study.heap import keep_freed_memory
+from study.memory import kept_bytes
 
 EQUAL_STEPS = 20
 
@@ -68,19 +68,6 @@ def difference_after(config: GanConfig, device: torch.device) -> float:
 def nchw(batches: list[Batch]) -> list[Batch]:
     """The same batches in the memory layout of a tutorial."""
     return [Batch(b.real.contiguous(), b.labels, b.z, b.epsilon) for b in batches]
-
-
-def kept_bytes(run: Callable[[], object]) -> int:
-    """Bytes of all tensors that `run` keeps for its backward passes, each storage once."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        run()
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def critic_steps(config: GanConfig, device: torch.device) -> tuple[Callable[[], object], Callable[[], object]]:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.critic import Critic
 from models.generator import parameter_count
 from study.config import TrialConfig
+from study.memory import gan_bytes, largest_batch
 from study.sampling import new_generator
 from study.search import USES_OF_A_GAN
 from study.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations
@@ -19,6 +20,8 @@ from study.train_classifier import new_classifier
 # Of the measured matrix-product speed, what small convolutions reach with everything around them: on two CPU cores the
 # smoke study was estimated at 10 minutes and took 8. Nothing was compared on a GPU.
 EFFICIENCY = 0.25
+GIB = 2**30
+USUAL_GPU = 24 * GIB  # where there is none here
 OVERHEAD_S = 20  # Ray's start of a trial and the loading of data
 
 
@@ -58,24 +61,32 @@ def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Na
              "", "roughly (within a factor of two, nothing was run)"]
     seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY) for config in configs]
     for config, cost in zip(configs, seconds, strict=True):
-        size = parameter_count(new_generator(config)) / 1e6
-        lines.append(f"  GAN {config.backbone:<17} lstm {config.lstm_depth}  {size:6.2f} M parameters  {_time(cost)}")
+        size, memory = parameter_count(new_generator(config)) / 1e6, gan_bytes(config) / 1e9
+        name = f"{config.backbone:<17} lstm {config.lstm_depth}"
+        lines.append(f"  GAN {name}  {size:6.2f} M parameters  {memory:5.2f} GB  {_time(cost)}")
+    largest = min(largest_batch(config, gpu_bytes()) for config in configs)
+    lines.append(f"  gan_batch_size up to about {largest} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
     classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY)
     total = new_gans * sum(seconds) / len(seconds) + (trials + 1) * (classifier + OVERHEAD_S)
     return [*lines, f"  classifier {_time(classifier)}",
             f"  {trials} trials with {new_gans} GANs, and the baseline: {_time(total)} of the whole machine"]
 
 
+def gpu_bytes() -> int:
+    """Memory of this machine's GPU, or of a usual one."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else USUAL_GPU
+
+
 def gan_flops(config: TrialConfig, num_train: int) -> float:
     """Floating-point operations of a GAN's training, from those of one image's forward passes.
 
-    A critic step costs the generator's forward pass, and of the critic three forward-and-backward passes and the
-    penalty's second backward (12 forward passes in all); a generator step three forward passes of the generator and
-    two of the critic.
+    A critic step costs the generator's forward pass and of the critic 10 forward passes: forward and backward for real
+    and fake (6), forward, input gradient and its backward for the penalty (4); a generator step three forward passes
+    of the generator and two of the critic.
     """
     generator, critic = forward_flops(config)
     critic_images = config.gan_epochs * num_train
-    return critic_images * (generator + 12 * critic + (3 * generator + 2 * critic) / config.critic_steps)
+    return critic_images * (generator + 10 * critic + (3 * generator + 2 * critic) / config.critic_steps)
 
 
 def classifier_flops(config: TrialConfig, num_train: int) -> float:
