@@ -7,11 +7,11 @@ uses its best GANs again would else raise the bar for new ones with each use.
 
 import math
 from dataclasses import dataclass, field
-from itertools import combinations
 
 import numpy as np
 
 ENOUGH_FINISHED = 4  # GANs, before which the grace is a guess
+REMEMBERED = 100     # of the finished GANs, the latest from which the grace is taken
 STABLE = 0.75        # of the differences at the end, the part that an early order must have right
 FACTOR = 2           # from one milestone to the next; one GAN in so many goes on
 
@@ -24,36 +24,46 @@ class Halving:
     interval: int  # epochs from one measurement to the next
     curves: dict[str, dict[int, float]] = field(default_factory=dict)  # by GAN and epoch
 
+    def __post_init__(self):
+        self.grace = self.find_grace()
+
     def is_worse(self, gan: str, epoch: int, distance: float) -> bool:
         """Hear a measurement; whether the GAN then belongs to the worse half of those that got as far.
 
         Never so for a GAN that was trained to its end before, of which a measurement is repeated.
         """
         curve = self.curves.setdefault(gan, {})
+        finished_before = self.last_epoch in curve
         curve[epoch] = distance
+        if epoch == self.last_epoch and not finished_before:
+            self.grace = self.find_grace()
         if self.last_epoch in curve or epoch not in self.milestones():
             return False
         return curve[epoch] > np.median([other[epoch] for other in self.curves.values() if epoch in other])
 
     def milestones(self) -> list[int]:
         """The epochs at which GANs are judged, before the last."""
-        epochs, epoch = [], self.grace()
+        epochs, epoch = [], self.grace
         while epoch < self.last_epoch:
             epochs.append(epoch)
             epoch *= FACTOR
         return epochs
 
-    def grace(self) -> int:
+    def find_grace(self) -> int:
         """The first measured epoch from which on the finished GANs keep their order, at most half of all epochs.
 
         While too few have finished: a quarter of the epochs, but two measurements.
         """
         half = self._measured(self.last_epoch / 2)
-        finished = [curve for curve in self.curves.values() if self.last_epoch in curve]
+        epochs = [*range(self.interval, half, self.interval), self.last_epoch]
+        finished = [curve for curve in self.curves.values() if curve.keys() >= set(epochs)][-REMEMBERED:]
         if len(finished) < ENOUGH_FINISHED:
             return min(half, max(self._measured(self.last_epoch / 4), 2 * self.interval))
+        distances = {epoch: np.array([curve[epoch] for curve in finished]) for epoch in epochs}
         grace = half
-        while grace > self.interval and order_kept(finished, grace - self.interval, self.last_epoch) >= STABLE:
+        while grace > self.interval:
+            if order_kept(distances[grace - self.interval], distances[self.last_epoch]) < STABLE:
+                break
             grace -= self.interval
         return grace
 
@@ -62,11 +72,12 @@ class Halving:
         return max(1, math.ceil(epoch / self.interval)) * self.interval
 
 
-def order_kept(curves: list[dict[int, float]], early: int, late: int) -> float:
-    """How much of the pairs' differences at `late` lies in pairs that have the same order at `early`, from 0 to 1."""
-    kept = total = 0.0
-    for a, b in combinations(curves, 2):
-        difference = a[late] - b[late]
-        total += abs(difference)
-        kept += abs(difference) * ((a[early] - b[early]) * difference > 0)
-    return kept / total if total else 0.0
+def order_kept(early: np.ndarray, late: np.ndarray) -> float:
+    """How much of the pairs' differences at `late` lies in pairs that have the same order at `early`, from 0 to 1.
+
+    Both (n,), distances of the same GANs.
+    """
+    differences = late[:, None] - late
+    kept = (early[:, None] - early) * differences > 0
+    total = np.abs(differences).sum()
+    return float(np.abs(differences)[kept].sum() / total) if total else 0.0

@@ -1,0 +1,147 @@
+"""What a trial costs besides its training, and how that grows: a study of 1,000 trials that train nothing.
+
+taskset -c 0 python benchmarks/scale.py [--trials 1000] [--quick]
+
+The real search, Tune driver, stopping rule, rows and Optuna file; only the Ray Train run of a trial is left out: its
+Tune actor reports three measurements of a made-up GAN, then writes the history and the row that a worker would. So
+overhead is what the head of a cluster pays for each trial, whatever the number of machines, and its inverse bounds the
+trials that can end in an hour. Growth: the last tenth of the trials against the first, 1.0 if it is linear.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+from ray import tune
+
+from benchmarks.interleaved import report
+from results.schema import TRIALS
+from results.tables import read_history, read_trials
+from study import tune_driver
+from study.config import TrialConfig, make_config, preset
+from study.ray_cluster import connect
+from study.record import Task
+from study.resources import Resources
+from study.search import Search
+
+REPORTS = 3
+CONCURRENT = 2
+MEASURED = dict.fromkeys(("num_real", "num_fake"), 100)
+
+
+def no_training(settings: dict) -> None:
+    """In the place of `drive_trial`: what a worker reports and writes, without the training."""
+    (task,) = settings["tasks"]
+    merit = int(hashlib.sha256(task.trial_id.encode()).hexdigest()[:8], 16) / 2**32
+    epochs = [task.config.gan_epochs * part // REPORTS for part in range(1, REPORTS + 1)]
+    entries = [
+        {"stage": "gan", "epoch": epoch, "seconds": float(epoch), "frechet_distance": 200.0 * merit + 100.0,
+         "gan_key": task.config.gan_key("", ""), **MEASURED}
+        for epoch in epochs
+    ]  # fmt: skip
+    if task.config.uses_gan:
+        for entry in entries:
+            tune.report({key: entry[key] for key in tune_driver.MEASUREMENT})
+    task.write_history(entries)
+    distance = entries[-1]["frechet_distance"]
+    result = {"started_at": "", "frechet_distance": distance, "validation_auroc": merit, "gan_epoch": epochs[-1]}
+    task.write_row("completed", None, result)
+    ended = {"trial_id": task.trial_id, "status": "completed", "reason": None, **dict.fromkeys(TRIALS.names), **result}
+    tune.report({"epoch": epochs[-1], "ended": [{**ended, "trial_id": task.trial_id, "status": "completed"}]})
+
+
+class Clock:
+    """Hears the driver's lines; at each end of a trial it notes time and resident memory."""
+
+    def __init__(self):
+        self.seconds, self.memory = [time.perf_counter()], [resident_bytes()]
+
+    def __call__(self, line: str) -> None:
+        if re.match(r"\[\d+/", line):
+            self.seconds.append(time.perf_counter())
+            self.memory.append(resident_bytes())
+
+    def per_trial(self, first: int, last: int) -> float:
+        """Seconds a trial between two ends."""
+        return (self.seconds[last] - self.seconds[first]) / (last - first)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def run_study(folder: Path, base: TrialConfig, num_trials: int, clock: Clock) -> None:
+    """`num_trials` trials of a new study through the real driver."""
+    search = Search(folder, base, {}, "pareto", ended=set())
+
+    def make_tasks(proposal) -> list[Task]:
+        return [Task(folder, folder, proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})]
+
+    tune_driver.drive_trial = no_training
+    tune_driver.run_trials(search, make_tasks, Resources(1, 1, 0.0, CONCURRENT), num_trials, None, clock)
+
+
+def seconds_of(function: Callable, *arguments) -> float:
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
+def measure(num_trials: int) -> dict:
+    """Run a study and read its tables; all figures."""
+    clock, tenth = Clock(), max(1, num_trials // 10)
+    with tempfile.TemporaryDirectory() as out:
+        folder = Path(out) / "scale"
+        folder.mkdir()
+        run_study(folder, make_config(preset("smoke")), num_trials, clock)
+        readers = {"trials": read_trials, "history": read_history}
+        reading = {name: seconds_of(read, folder) for name, read in readers.items()}
+        status = read_trials(folder)["status"].value_counts().to_dict()
+    assert sum(status.values()) == num_trials, status
+    first, last = clock.per_trial(1, tenth + 1), clock.per_trial(num_trials - tenth, num_trials)
+    return {
+        "trials": num_trials,
+        "ends": status,
+        "seconds_first_tenth": first,
+        "seconds_last_tenth": last,
+        "growth": last / first,
+        "seconds_per_trial": clock.per_trial(1, num_trials),
+        "memory_start": clock.memory[0],
+        "memory_tenth": clock.memory[tenth],
+        "memory_end": clock.memory[-1],
+        "reading_seconds": reading,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--quick", action="store_true", help="12 trials: does it run at all?")
+    options = parser.parse_args(arguments)
+    connect(None)
+    try:
+        result = measure(12 if options.quick else options.trials)
+    finally:
+        ray.shutdown()
+    tenth = max(1, result["trials"] // 10)
+    read = result["reading_seconds"]
+    rows = [
+        ("overhead a trial, all", f"{result['seconds_per_trial']:.2f} s", ""),
+        (f"  the first {tenth}", f"{result['seconds_first_tenth']:.2f} s", ""),
+        (f"  the last {tenth}", f"{result['seconds_last_tenth']:.2f} s", ""),
+        ("growth", f"{result['growth']:.2f}", "near 1"),
+        (f"driver's memory after {tenth}", f"{result['memory_tenth'] / 2**20:.0f} MiB", ""),
+        (f"driver's memory after {result['trials']}", f"{result['memory_end'] / 2**20:.0f} MiB", ""),
+        ("reading trials, history", f"{read['trials']:.2f} s, {read['history']:.2f} s", ""),
+    ]
+    report(rows, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What the driver costs beside a plain loop, and what packing gains, for the same trials.
+
+python benchmarks/sweep.py [--trials 2] [--epochs 90] [--turns 2] [--quick]
+
+Both sides run the same trials of the sample data, each with a GAN of its own, and must write equal metrics:
+
+- the loop: `study.execute.execute` for one trial after the other in one process, no Ray;
+- the driver: `study.tune_driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is said
+  apart. A share of 1.03 means 3 % longer than the loop.
+
+Packed: two trials at once with a thread each, against the loop with two threads (another rounding: its metrics are not
+compared). Needs two CPUs. Trials should take two minutes or more: `--epochs` sets how long they train.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ray
+import torch
+
+from benchmarks.interleaved import report, show, speedup, take_turns
+from data_utils.dataset import load_dataset
+from data_utils.prepare import Prepared, prepare
+from models.feature_extractor import default_extractor_name
+from results.tables import read_trials
+from study.config import TrialConfig, make_config, preset
+from study.execute import execute
+from study.gan_quality import warm_features
+from study.ray_cluster import connect
+from study.record import Task, data_columns
+from study.reproduce import METRICS
+from study.resources import Resources
+from study.search import Proposal
+from study.tune_driver import run_trials
+
+QUICK = {
+    "gan_eval_interval": 1, "eval_images": 16, "critic_steps": 1, "decoder_width": 16, "critic_width": 8,
+    "lstm_width": 8, "classifier_epochs": 1, "classifier_width": 8, "classifier_lstm_width": 8,
+}  # fmt: skip
+
+
+@dataclass
+class Listed:
+    """Proposes the same trials to every side: one seed each, so that each trains a GAN of its own."""
+
+    folder: Path
+    base: TrialConfig
+    num_trials: int
+    asked: int = field(default=0)
+
+    def ask(self) -> Proposal:
+        self.asked += 1
+        config = self.base.model_copy(update={"seed": self.asked})
+        return Proposal(f"trial-{self.asked:03d}", "search", None, config)
+
+    def tell(self, number: int | None, status: str, result: dict) -> None:
+        assert status == "completed", result
+
+
+@dataclass
+class Study:
+    """The trials, the data, and where each side's turns are kept."""
+
+    out: Path
+    prepared: Prepared
+    base: TrialConfig
+    num_trials: int
+    folders: list[Path] = field(default_factory=list)
+
+    def listed(self) -> Listed:
+        """The trials, in a new folder."""
+        self.folders.append(self.out / f"turn-{len(self.folders):02d}")
+        self.folders[-1].mkdir()
+        return Listed(self.folders[-1], self.base, self.num_trials)
+
+    def task(self, folder: Path, proposal: Proposal, threads: int) -> Task:
+        columns = data_columns(self.prepared) | {"phase": proposal.phase}
+        return Task(folder, self.prepared.path, proposal.trial_id, proposal.config, 1, threads, columns)
+
+    def loop(self, threads: int) -> None:
+        """One trial after the other, without Ray."""
+        listed = self.listed()
+        for _ in range(self.num_trials):
+            execute(self.task(listed.folder, listed.ask(), threads), lambda entry: None, torch.device("cpu"))
+
+    def drive(self, concurrent: int) -> None:
+        """Through the driver, with one thread a trial."""
+        listed = self.listed()
+
+        def make_tasks(proposal: Proposal) -> list[Task]:
+            return [self.task(listed.folder, proposal, threads=1)]
+
+        run_trials(listed, make_tasks, Resources(1, 1, 0.0, concurrent), self.num_trials, None, lambda line: None)
+
+
+def sides_of(study: Study) -> dict[str, Callable[[], None]]:
+    return {
+        "loop": lambda: study.loop(1),
+        "driver": lambda: study.drive(1),
+        "packed": lambda: study.drive(2),
+        "loop, two threads": lambda: study.loop(2),
+    }
+
+
+def metrics_of(folder: Path) -> dict:
+    """Each trial's metrics; every trial must have completed."""
+    trials = read_trials(folder).set_index("trial_id")
+    assert (trials["status"] == "completed").all(), trials["reason"].tolist()
+    return trials[list(METRICS)].to_dict()
+
+
+def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
+    """All figures; AssertionError where driver and loop differ in any metric."""
+    prepared = prepare(None, out / "prepared", image_size=base.image_size)
+    warm_features(base, load_dataset(prepared.path, base.image_size))
+    started = time.perf_counter()
+    connect(None)
+    ray_start = time.perf_counter() - started
+    study = Study(out, prepared, base, num_trials)
+    seconds = take_turns(sides_of(study), turns)
+    per_turn = len(seconds)
+    for first in range(0, len(study.folders), per_turn):
+        loop, *driven = map(metrics_of, study.folders[first : first + 3])
+        assert all(str(loop) == str(other) for other in driven), "driver and loop differ"
+    startup = read_trials(study.folders[1])["startup_seconds"].median()
+    return {"seconds": seconds, "ray_start": ray_start, "startup": startup, "trials": num_trials}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=90)
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="tiny trials: does it run at all?")
+    options = parser.parse_args(arguments)
+    settings = {"gan_epochs": options.epochs, "feature_extractor": default_extractor_name(None)}
+    base = make_config(preset("smoke") | settings)
+    if options.quick:
+        base = make_config(base.model_dump() | QUICK | {"gan_epochs": 2})
+    with tempfile.TemporaryDirectory() as out:
+        try:
+            result = run(Path(out), base, options.trials, 1 if options.quick else options.turns)
+        finally:
+            ray.shutdown()
+    seconds = result["seconds"]
+    overhead, packing = (
+        speedup(seconds[reference], seconds[side])
+        for side, reference in (("loop", "driver"), ("packed", "loop, two threads"))
+    )
+    once = (min(seconds["driver"]) + result["ray_start"]) / min(seconds["loop"])
+    rows = [
+        ("loop, one thread, a trial", f"{min(seconds['loop']) / options.trials:.1f} s", ""),
+        ("driver's share of the loop's time", show(overhead), "<= 1.05"),
+        ("the same with Ray's start", f"{once:.2f}", ""),
+        ("proposal to first step", f"{result['startup']:.1f} s", ""),
+        ("two packed against two threads", show(packing), ">= 1.3"),
+    ]
+    report(rows, {**result, "share": overhead, "share_with_start": once, "packing": packing})
+
+
+if __name__ == "__main__":
+    main()
