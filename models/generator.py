@@ -10,7 +10,7 @@ Parameters at 128x128 with latent_dim=256, lstm_width=368, decoder_width=256, ba
     plain                      0    7.00 M    6.8 M
     plain                      2   12.03 M   12.4 M   of these the two LSTM layers: 2.17 M, paper 2.1 M
     efficientnetv2_s           2   29.21 M   28.3 M
-    efficientnetv2_m           2   43.96 M   45.7 M
+    efficientnetv2_m           2   43.88 M   45.7 M
 """
 
 from functools import partial
