@@ -41,7 +41,8 @@ def publish(study: Path, address: str, tables_only: bool = False) -> Iterator[tu
                 name = path.relative_to(folder).as_posix()
                 yield name, copy(path, store, f"{root}/{name}")
         except (OSError, pa.ArrowException) as error:
-            raise TableError(f"{address} cannot be written: {error}; is it right, and may this machine?") from None
+            reason = f"{address} cannot be written ({error}); is the address right, and may this machine write there?"
+            raise TableError(reason) from None
 
 
 def gather(study: Path, folder: Path, tables_only: bool) -> None:
