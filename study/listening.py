@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +26,20 @@ def listeners(*roots: int) -> set[Listener]:
     for pid in descendants(*roots):
         try:
             command = command_of(pid)
-            links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
-        except OSError:  # it has ended, or has closed the file
+            links = links_of(pid)
+        except OSError:  # it has ended, or is another user's
             continue
         found |= {Listener(command, *sockets[link]) for link in links if link in sockets}
     return found
+
+
+def links_of(pid: int) -> list[str]:
+    """What the open files of a process are, as far as they stay open."""
+    links = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return links
 
 
 def processes_naming(word: str) -> list[int]:
