@@ -19,6 +19,7 @@ from results.tables import TableError, read_trials
 from study.code_version import code_version
 from study.config import ConfigError
 from study.execute import execute
+from study.progress import print_error
 from study.record import Task, commit, hardware
 from study.stored_trial import prepared_file, row_config
 
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         row = choose_row(options.study, options.best, options.trial)
         return reproduce(options.study, row)
     except (ConfigError, DataError, TableError, ExtractorUnavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return EXIT_USER_ERROR
 
 
