@@ -30,7 +30,6 @@ from study.record import Task
 from study.resources import Resources
 from study.search import Search
 
-REPORTS = 3
 CONCURRENT = 2
 MEASURED = dict.fromkeys(("num_real", "num_fake"), 100)
 
@@ -39,7 +38,7 @@ def no_training(settings: dict) -> None:
     """In the place of `drive_trial`: what a worker reports and writes, without the training."""
     (task,) = settings["tasks"]
     merit = int(hashlib.sha256(task.trial_id.encode()).hexdigest()[:8], 16) / 2**32
-    epochs = [task.config.gan_epochs * part // REPORTS for part in range(1, REPORTS + 1)]
+    epochs = range(task.config.gan_eval_interval, task.config.gan_epochs + 1, task.config.gan_eval_interval)
     entries = [
         {"stage": "gan", "epoch": epoch, "seconds": float(epoch), "frechet_distance": 200.0 * merit + 100.0,
          "gan_key": task.config.gan_key("", ""), **MEASURED}
@@ -99,7 +98,7 @@ def measure(num_trials: int) -> dict:
     with tempfile.TemporaryDirectory() as out:
         folder = Path(out) / "scale"
         folder.mkdir()
-        run_study(folder, make_config(preset("smoke")), num_trials, clock)
+        run_study(folder, make_config(preset("smoke") | {"gan_eval_interval": 20}), num_trials, clock)
         readers = {"trials": read_trials, "history": read_history}
         reading = {name: seconds_of(read, folder) for name, read in readers.items()}
         status = read_trials(folder)["status"].value_counts().to_dict()
