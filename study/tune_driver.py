@@ -5,6 +5,7 @@ Tune runs one small driver actor a trial, on the head node; it starts a Ray Trai
 Tune's own snapshots are never read back.
 """
 
+import logging
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 os.environ |= {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # halves the start-up of a Ray Train run
@@ -38,10 +40,12 @@ from study.search import Proposal, Proposer
 from study.stopping import Halving
 from study.storage_faults import storage_fault, way_out
 
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial has its row and its line
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
 MEASUREMENT = ("epoch", "frechet_distance", "num_real", "num_fake", "gan_key", "seconds")  # what Tune hears of a GAN
 WORKER_FAILURES = 10  # of a trial: a long one may lose several spot machines
+DRIVER_FAILURES = 3  # of a trial: on a head without memory, drivers die
 
 
 def run_trials(
@@ -74,6 +78,7 @@ def run_trials(
             name=f"tune-{time.time_ns()}",
             storage_path=str(ray_folder(bridge.study_folder)),
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=DRIVER_FAILURES),
             callbacks=[Rows(bridge, stopping)],
         ),
         param_space={"resources": resources},
@@ -246,6 +251,8 @@ class Rows(tune.Callback):
     def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
         for ended in result.get("ended", ()):
             self.bridge.end(trial.trial_id, ended["trial_id"], ended["status"], ended["reason"], ended)
+        if "error" in result:
+            self.lose(trial.trial_id, result["error"])
         if "frechet_distance" in result:
             name = self.bridge.at_work(trial.trial_id)
             self.bridge.announce(f"      {name} GAN epoch {result['epoch']}  {measured(result)}")
@@ -259,16 +266,19 @@ class Rows(tune.Callback):
             self.bridge.end(trial.trial_id, name, "pruned", reason, columns)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        if fault := storage_fault(trial.get_error()):
-            self.bridge.stop(fault)  # without a row it is not finished
-            return
-        reason = f"{LOST} {error_line(trial.get_error())}"
-        self.bridge.end(trial.trial_id, self.bridge.at_work(trial.trial_id), "failed", reason, {})
+        self.lose(trial.trial_id, Path(trial.error_file).read_text())  # `get_error` finds it later only
+
+    def lose(self, tune_id: str, error: str) -> None:
+        """A machine's fault has ended a trial, or a fault of the disk the study: then the trial is not finished."""
+        if fault := storage_fault(RuntimeError(error)):
+            self.bridge.stop(fault)
+        else:
+            self.bridge.end(tune_id, self.bridge.at_work(tune_id), "failed", f"{LOST} {error_line(error)}", {})
 
 
-def error_line(error: BaseException | None) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+def error_line(error: str) -> str:
+    """What happened, in a line: the last of a trace, the beginning of what Ray says of a dead process."""
+    return shorten(error.strip().splitlines()[-1] if "Traceback" in error else error, 200)
 
 
 def drive_trial(settings: dict) -> None:
@@ -294,8 +304,10 @@ def drive_trial(settings: dict) -> None:
             callbacks=[TuneReportCallback()],
         ),
     )
-    result = trainer.fit()
-    tune.report(result.return_value)
+    try:
+        tune.report(trainer.fit().return_value)
+    except train.TrainingFailedError as error:  # which Tune shall not try again, as it does where this process dies
+        tune.report({"error": str(error)})
 
 
 def work(settings: dict) -> dict:

@@ -57,11 +57,16 @@ def test_reports_without_a_distance_are_not_judged():
 class ATrial:
     """What Tune hands to its callbacks."""
 
-    def __init__(self, trial_id, last_result, error=None):
-        self.trial_id, self.last_result, self.error = trial_id, last_result, error
+    def __init__(self, trial_id, last_result, error_file=None):
+        self.trial_id, self.last_result, self.error_file = trial_id, last_result, error_file
 
-    def get_error(self):
-        return self.error
+
+@pytest.fixture
+def death(tmp_path) -> str:
+    """What Tune notes of a process that has died."""
+    path = tmp_path / "error.txt"
+    path.write_text("Failure # 1 (occurred at 2026-01-01)\nnode died\nclass_name: worker\n")
+    return str(path)
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def bridge(tmp_path):
     return bridge
 
 
-def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
+def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
     for name in "abc":
         assert bridge.propose(name).keys() == {"tasks", "stoppable"}
     scheduler = new_scheduler()
@@ -86,7 +91,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     scheduler.stopped.add("a")
     stopped = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 96, "seconds": 5.0}
     rows.on_trial_complete(1, [], ATrial("a", stopped))
-    rows.on_trial_error(2, [], ATrial("b", {}, RuntimeError("first line\nworker died")))
+    rows.on_trial_error(2, [], ATrial("b", {}, death))
     ended = {"frechet_distance": 90.0, "validation_auroc": 0.9, "started_at": "now"}  # its worker wrote the row
     ended |= {"trial_id": "paper-002", "status": "completed", "reason": None}
     for _ in range(2):  # as it ends, and when its run does
@@ -95,7 +100,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
 
     trials = read_trials(tmp_path).set_index("trial_id")
     assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
-    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: worker died"]
+    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: Failure # 1 (occurred at 2026-01-01) node died class_name: worker"]
     assert trials.loc["paper-000", ["frechet_distance", "gan_epoch", "num_fake"]].tolist() == [250.0, 2, 96]
     assert trials["saved_seconds"].fillna(0).tolist() == [15.0, 0.0]
     states = [trial.state for trial in bridge.proposer.study.trials]
@@ -106,7 +111,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path):
     ]  # fmt: skip
 
 
-def test_followers_end_one_by_one_and_are_lost_together(tmp_path):
+def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
     base, lines = make_config(preset("smoke")), []
     names = [f"confirm-{letter}" for letter in "abc"]
     first, *others = (Proposal(name, "confirm", None, base) for name in names)
@@ -121,20 +126,28 @@ def test_followers_end_one_by_one_and_are_lost_together(tmp_path):
     rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "frechet_distance": 9.0})
     end = {"trial_id": names[0], "status": "completed", "reason": None, "started_at": "now", "validation_auroc": 0.9}
     rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "ended": [end]})
-    rows.on_trial_error(1, [], ATrial("x", {}, RuntimeError("gone")))
+    rows.on_trial_error(1, [], ATrial("x", {}, death))
     assert read_trials(tmp_path).set_index("trial_id")["status"].to_dict() == {names[1]: "failed"}  # c has not begun
     assert [line.split()[:3] for line in lines] == [
         ["confirm-a", "GAN", "epoch"], ["[1/3]", "confirm-a", "completed"], ["[2/3]", "confirm-b", "failed:"]
     ]  # fmt: skip
 
 
-def test_error_after_the_last_end_changes_nothing(bridge, tmp_path):
+def test_error_after_the_last_end_changes_nothing(bridge, tmp_path, death):
     bridge.propose("a")
     rows = Rows(bridge, new_scheduler())
     ended = {"trial_id": "paper-000", "status": "completed", "reason": None, "started_at": "now"}
     rows.on_trial_result(1, [], ATrial("a", {}), {"epoch": 2, "ended": [ended]})
-    rows.on_trial_error(1, [], ATrial("a", {}, RuntimeError("node died")))
+    rows.on_trial_error(1, [], ATrial("a", {}, death))
     assert bridge.counts == {"completed": 1, "pruned": 0, "failed": 0} and read_trials(tmp_path).empty
+
+
+def test_workers_lost_too_often_give_the_last_line_of_their_trace(bridge, tmp_path):
+    bridge.propose("a")
+    error = "Training failed due to worker errors:\nTraceback (most recent call last):\n  File ...\nValueError: why\n"
+    Rows(bridge, new_scheduler()).on_trial_result(1, [], ATrial("a", {}), {"error": error})
+    assert read_trials(tmp_path)["reason"].tolist() == ["lost by Ray: ValueError: why"]
+    assert [trial.state for trial in bridge.proposer.study.trials] == [TrialState.FAIL]
 
 
 def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
