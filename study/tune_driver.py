@@ -266,7 +266,8 @@ class Rows(tune.Callback):
             self.bridge.end(trial.trial_id, name, "pruned", reason, columns)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        self.lose(trial.trial_id, Path(trial.error_file).read_text())  # `get_error` finds it later only
+        notes = Path(trial.error_file).read_text()  # of all its failures; `get_error` finds them later only
+        self.lose(trial.trial_id, notes.rpartition("Failure # ")[2].partition("\n")[2])
 
     def lose(self, tune_id: str, error: str) -> None:
         """A machine's fault has ended a trial, or a fault of the disk the study: then the trial is not finished."""

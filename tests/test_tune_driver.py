@@ -65,7 +65,7 @@ class ATrial:
 def death(tmp_path) -> str:
     """What Tune notes of a process that has died."""
     path = tmp_path / "error.txt"
-    path.write_text("Failure # 1 (occurred at 2026-01-01)\nnode died\nclass_name: worker\n")
+    path.write_text("Failure # 1 (occurred at 2026-01-01)\nno\nFailure # 2 (at 2026-01-02)\nnode died\nclass_name: worker\n")
     return str(path)
 
 
@@ -100,7 +100,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
 
     trials = read_trials(tmp_path).set_index("trial_id")
     assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
-    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: Failure # 1 (occurred at 2026-01-01) node died class_name: worker"]
+    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: node died class_name: worker"]
     assert trials.loc["paper-000", ["frechet_distance", "gan_epoch", "num_fake"]].tolist() == [250.0, 2, 96]
     assert trials["saved_seconds"].fillna(0).tolist() == [15.0, 0.0]
     states = [trial.state for trial in bridge.proposer.study.trials]
