@@ -65,7 +65,7 @@ class ATrial:
 def death(tmp_path) -> str:
     """What Tune notes of a process that has died."""
     path = tmp_path / "error.txt"
-    path.write_text("Failure # 1 (occurred at 2026-01-01)\nno\nFailure # 2 (at 2026-01-02)\nnode died\nclass_name: worker\n")
+    path.write_text("Failure # 1 (at noon)\nno\nFailure # 2 (at night)\nnode died\nclass_name: worker\n")
     return str(path)
 
 
