@@ -15,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchvision.utils import make_grid
 
 from models.feature_extractor import FeatureExtractor
@@ -182,6 +181,9 @@ def _nearest(images, train):
 def _pairwise(images, train, neighbours, suffix):
     if neighbours is None or min(images.images.shape[2:]) < SSIM_WINDOW:
         return {f"ssim_nearest{suffix}": None, f"psnr_nearest{suffix}": None}
+    # Heavy, and trials of a GAN that is there already do without.
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
     ssim, psnr = [], []  # in small batches, which stay in the cache: twice as fast
     for batch, index in zip(images.images.split(8), neighbours.indices.split(8), strict=True):
         pair = batch.float(), train.images[index].float()
