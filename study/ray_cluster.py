@@ -11,6 +11,7 @@ from pathlib import Path
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_register_timeout_seconds": "300",  # on a busy machine Ray would kill its processes while they start
     "RAY_worker_maximum_startup_concurrency": "16",  # a trial is four processes; below this Ray warns of them
 }
 
