@@ -217,7 +217,9 @@ def write_cluster_file(folder: Path) -> None:
     path = "echo 'export PYTHONPATH=$HOME/dfu-gan-study' >> ~/.bashrc"
     config["setup_commands"] = [f"ln -sfn {sys.prefix} ~/venv", *others, path]
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
-        config[name][-1] += " --num-cpus=1 --object-store-memory=80000000"
+        # A host sees the whole machine's memory, and would end its trials where others fill that.
+        start = f"export RAY_memory_monitor_refresh_ms=0; {config[name][-1]}"
+        config[name][-1] = f"{start} --num-cpus=1 --object-store-memory=80000000"
     (folder / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False, width=1000))
 
 
