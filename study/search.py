@@ -95,7 +95,7 @@ class Search:
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns. A second telling changes nothing."""
-        if number is None or self.study.trials[number].state.is_finished():
+        if number is None or self.study.get_trials(deepcopy=False)[number].state.is_finished():
             return
         state, values = end_of(status, result, self.objectives)
         self.study.tell(number, values, state)
