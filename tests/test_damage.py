@@ -19,9 +19,9 @@ from study.checkpoint import load_checkpoint, save_checkpoint
 from study.config import ConfigError, make_config, preset
 from study.gan_store import read_result
 from study.image_quality import real_features
+from study.sampling import load_generator, new_generator, save_generator
 from study.sealed import write_json
 from study.settings import stored_settings, write_settings
-from study.sampling import load_generator, new_generator, save_generator
 
 SMOKE = make_config(preset("smoke"))
 NUM_FLIPS, NUM_CUTS = 200, 20
