@@ -132,6 +132,6 @@ def test_down_ends_ray_on_all_hosts(lab):
     lab.down()
 
     def raylets() -> list[str]:
-        return [host.name for host in lab.hosts if host.ssh("pgrep -f raylet/raylet || true").strip()]
+        return [host.name for host in lab.hosts if host.ssh("pgrep -x raylet || true").strip()]
 
     wait_until(lambda: not raylets(), 180, "raylets go on without a head")
