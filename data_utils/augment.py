@@ -9,12 +9,12 @@ from torch import Tensor
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 in [0, 255] -> float32 in [-1, 1], the range of the generators' tanh."""
-    return images.float() / 127.5 - 1
+    return (images.float() / 127.5).sub_(1)
 
 
 def to_uint8(images: Tensor) -> Tensor:
     """Floats in [-1, 1] -> uint8 in [0, 255], rounded; values beyond the range are clipped."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return (images.float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def draw_augmentation(
@@ -50,4 +50,4 @@ def apply_augmentation(images: Tensor, parameters: Tensor) -> Tensor:
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     images = F.grid_sample(to_float(images), grid, padding_mode="reflection", align_corners=False)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    return (mean + (images - mean) * contrast.view(-1, 1, 1, 1)).clamp(-1, 1)
+    return images.sub_(mean).mul_(contrast.view(-1, 1, 1, 1)).add_(mean).clamp_(-1, 1)

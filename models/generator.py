@@ -155,7 +155,7 @@ class Recurrence(nn.Module):
         self.project = nn.Linear(lstm_width, decoder_width, bias=False)  # the decoder's batch norm has one
 
     def forward(self, sequence: Tensor) -> Tensor:
-        return self.project(self.lstm(sequence)[0])
+        return self.project(self.lstm(sequence)[0].contiguous())  # on a CPU the LSTM leaves time outermost
 
 
 def decoder(width: int, image_size: int) -> nn.Sequential:

@@ -32,6 +32,9 @@ def for_inference(generator: Generator, dtype: torch.dtype = torch.float32) -> S
     folded = copy.deepcopy(generator).requires_grad_(False).eval()
     fold_batch_norm(folded)
     fold_first_norm(folded)
+    for module in folded.decoder:
+        if isinstance(module, nn.ReLU):
+            module.inplace = True  # what it reads is nobody else's
     return Sampler(folded, dtype)
 
 
