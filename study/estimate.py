@@ -13,7 +13,7 @@ from models.generator import parameter_count
 from study.config import TrialConfig
 from study.memory import gan_bytes, largest_batch
 from study.sampling import new_generator
-from study.search import USES_OF_A_GAN
+from study.search import NEW_GAN_EVERY
 from study.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations
 from study.train_classifier import new_classifier
 
@@ -51,7 +51,7 @@ def _domain(domain, value) -> str:
 def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Namespace) -> list[str]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     paper = paper_configurations(base, fixed)
-    new_gans = min(trials, len(paper)) + math.ceil(max(0, trials - len(paper) * USES_OF_A_GAN) / USES_OF_A_GAN)
+    new_gans = min(trials, len(paper)) + math.ceil(max(0, trials - len(paper)) / NEW_GAN_EVERY)
     speed = matmul_flops(device)
     num_train = sum(counts["train"])
     configs = [base.model_copy(update=values) for values in paper]

@@ -20,9 +20,10 @@ OBJECTIVES = {  # name -> (column, direction) of each objective
     "frechet": (("frechet_distance", "minimize"),),
     "auroc": (("validation_auroc", "maximize"),),
 }
-# Trials that a GAN which was not stopped gets before a new one is trained: each synthetic ratio once. In simulated
-# studies four uses found a better trial for the same work than two (benchmarks/search_quality.py).
+# Trials that a GAN which was not stopped gets: each synthetic ratio once. In simulated studies four uses found a
+# better trial for the same work than two (benchmarks/search_quality.py).
 USES_OF_A_GAN = len(SCIENTIFIC["synthetic_ratio"].values)
+NEW_GAN_EVERY = 3  # trials of the search: known GANs are used in between, and a short study sees new ones, too
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Search:
         number = self.num_proposed()
         if number < len(self.paper):
             values, attributes = self.paper[number], {"phase": "paper", "stoppable": False}
-        elif values := self._reuse_values():
+        elif (number - len(self.paper)) % NEW_GAN_EVERY and (values := self._reuse_values()):
             attributes = {"phase": "search", "stoppable": False}
         else:
             values, attributes = self._new_gan_values(), {"phase": "search", "stoppable": True}

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from study.config import TrialConfig, make_config, preset
-from study.search import OBJECTIVES, USES_OF_A_GAN, Search
+from study.search import NEW_GAN_EVERY, OBJECTIVES, USES_OF_A_GAN, Search
 from study.space import NUISANCE, PAPER, SCIENTIFIC, SPACE, generator_side, paper_configurations, searched
 
 SMOKE = make_config(preset("smoke"))
@@ -66,7 +66,7 @@ def test_scientific_values_get_equal_shares(simulated, name):
     """Within the uses of one GAN, which carry its values together."""
     counts = Counter(getattr(proposal.config, name) for proposal in simulated[1][1:])
     assert counts.keys() == set(SCIENTIFIC[name].values)
-    assert max(counts.values()) - min(counts.values()) <= (1 if name == "synthetic_ratio" else USES_OF_A_GAN)
+    assert max(counts.values()) - min(counts.values()) <= (2 if name == "synthetic_ratio" else USES_OF_A_GAN)
 
 
 def test_nuisance_values_stay_in_their_domains(simulated):
@@ -85,25 +85,26 @@ def test_only_searched_fields_move(simulated):
         assert all(getattr(proposal.config, name) == getattr(SMOKE, name) for name in still)
 
 
-def test_a_finished_gan_is_used_with_every_ratio_before_a_new_one(simulated):
+def test_finished_gans_are_used_with_other_ratios_between_new_ones(simulated):
     _, proposals, statuses = simulated
     uses = {}
-    for proposal, status in zip(proposals[1:], statuses[1:], strict=True):
+    for place, (proposal, status) in enumerate(zip(proposals[1:], statuses[1:], strict=True)):
         gan = gan_of(proposal)
-        if proposal.stoppable:  # free choice, which may hit upon a known GAN: all finished ones have had their uses
-            assert all(len(ratios) >= USES_OF_A_GAN for ratios in uses.values() if ratios)
+        if proposal.stoppable:  # free choice, which may hit upon a known GAN: its turn, or nothing is left to use
+            used_up = all(len(ratios) >= USES_OF_A_GAN for ratios in uses.values() if ratios)
+            assert (place - 4) % NEW_GAN_EVERY == 0 or used_up
         elif proposal.phase == "search":
             assert len(uses[gan]) < USES_OF_A_GAN and proposal.config.synthetic_ratio not in uses[gan]
             assert len(uses[gan]) == min(len(ratios) for ratios in uses.values() if ratios), "the least used first"
         uses.setdefault(gan, []).extend([proposal.config.synthetic_ratio] if status == "completed" else [])
-    assert sorted(map(len, uses.values()))[-4:] == [USES_OF_A_GAN] * 4
+    assert max(map(len, uses.values())) == USES_OF_A_GAN
 
 
 def test_pruned_gans_are_not_used_again(simulated):
     _, proposals, statuses = simulated
     pruned = {gan_of(p) for p, status in zip(proposals, statuses, strict=True) if status == "pruned"}
     reused = {gan_of(p) for p in proposals if p.phase == "search" and not p.stoppable}
-    assert len(pruned) > 3 and len(reused) > 10 and not pruned & reused
+    assert len(pruned) >= 3 and len(reused) > 10 and not pruned & reused
 
 
 def test_optuna_knows_how_each_trial_ended(simulated):
