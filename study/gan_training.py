@@ -69,10 +69,10 @@ class GanTraining:
 
     @torch.no_grad()
     def synthesise(self, batches: list[Batch]) -> list[Tensor]:
-        """Synthetic images float32 of several batches, between which the generator's weights do not change."""
+        """Synthetic images, in the precision of the real ones, of batches between which the generator stays as it is."""
         z, labels = torch.cat([b.z for b in batches]), torch.cat([b.labels for b in batches])
         with autocast(self.config, z.device):
-            return [fake.float() for fake in self.generator.forward_batches(z, labels, len(batches))]
+            return [fake.to(batches[0].real.dtype) for fake in self.generator.forward_batches(z, labels, len(batches))]
 
     def critic_step(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
         """One update of the critic; returns (critic loss, wasserstein, penalty). Without epsilon no penalty."""

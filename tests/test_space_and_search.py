@@ -66,7 +66,7 @@ def test_scientific_values_get_equal_shares(simulated, name):
     """Within the uses of one GAN, which carry its values together."""
     counts = Counter(getattr(proposal.config, name) for proposal in simulated[1][1:])
     assert counts.keys() == set(SCIENTIFIC[name].values)
-    assert max(counts.values()) - min(counts.values()) <= (2 if name == "synthetic_ratio" else USES_OF_A_GAN)
+    assert max(counts.values()) - min(counts.values()) <= USES_OF_A_GAN
 
 
 def test_nuisance_values_stay_in_their_domains(simulated):
