@@ -69,7 +69,7 @@ class GanTraining:
 
     @torch.no_grad()
     def synthesise(self, batches: list[Batch]) -> list[Tensor]:
-        """Synthetic images, in the precision of the real ones, of batches between which the generator stays as it is."""
+        """Synthetic images, as precise as the real ones, of batches between which the generator stays as it is."""
         z, labels = torch.cat([b.z for b in batches]), torch.cat([b.labels for b in batches])
         with autocast(self.config, z.device):
             return [fake.to(batches[0].real.dtype) for fake in self.generator.forward_batches(z, labels, len(batches))]
