@@ -72,7 +72,6 @@ def run_trials(
             num_samples=num_runs or num_trials,
             max_concurrent_trials=resources.concurrent,
             time_budget_s=time_budget,
-            reuse_actors=True,  # a driver's imports take seconds
         ),
         run_config=tune.RunConfig(
             name=f"tune-{time.time_ns()}",
