@@ -46,9 +46,10 @@ def obtain_gan(
     dataset: Dataset,
     report: Callable[[dict], None],
     store: Path,
+    trial: str,
     begin: Callable[[], None] = lambda: None,
 ) -> tuple[Path, dict, bool]:
-    """The folder of a trained GAN, its result columns, and whether it was there already.
+    """The folder of a trained GAN, its result columns, and whether another trial than `trial` had trained it.
 
     A trial that finds another one training the same GAN waits for it, and goes on from its last checkpoint where
     that trial was stopped. A reused GAN's reports are repeated, so that every trial has the whole history. `begin` is
@@ -63,7 +64,8 @@ def obtain_gan(
         if finished:
             for entry in finished["history"]:
                 report(entry)
-            return folder, finished["metrics"], True
+            # A trial whose worker dies after it has trained its GAN finds its own.
+            return folder, finished["metrics"], finished.get("trial") != trial
         history = []
 
         def report_and_keep(entry: dict) -> None:
@@ -73,7 +75,7 @@ def obtain_gan(
         train = partial(train_gan, config, dataset, report_and_keep, folder, begin)
         metrics = within_memory(folder, train)
         if is_first_worker():
-            write_json(folder / "result.json", {"metrics": metrics, "history": history})
+            write_json(folder / "result.json", {"metrics": metrics, "history": history, "trial": trial})
             delete_checkpoints(folder)
         return folder, metrics, False
 

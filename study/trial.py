@@ -34,9 +34,9 @@ def run_trial(
 ) -> dict:
     """Run a trial to its end; returns every measured result column, and the predictions.
 
-    `gans` is the study's store of trained GANs; `checkpoints` the trial's own folder, from which its classifier is
-    continued. `report` gets one dict at each measurement; `begin` is called before the first step of each of the two
-    trainings. Raises `study.train_gan.Diverged` when a training fails.
+    `gans` is the study's store of trained GANs; `checkpoints` the trial's own folder, named like the trial, from which
+    its classifier is continued. `report` gets one dict at each measurement; `begin` is called before the first step of
+    each of the two trainings. Raises `study.train_gan.Diverged` when a training fails.
     """
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
@@ -50,7 +50,7 @@ def run_trial(
     }
     training_set = oversample(dataset, config.oversampling) if config.oversampling else dataset
     if config.uses_gan:
-        folder, metrics, reused = obtain_gan(config, dataset, report, gans, begin)
+        folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name, begin)
         generator = load_generator(config, folder, dataset.images.device)
         synthetic_labels = evenly_drawn(labels, round(config.synthetic_ratio * len(labels)))
         sampling_started = time.perf_counter()

@@ -32,6 +32,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from results.tables import read_history
 from study.head_watch import leave_with_head
 from study.process_group import OwnAddressConfig
 from study.record import LOST, Task
@@ -63,7 +64,8 @@ def run_trials(
     is interrupted leaves its checkpoints and no row. Raises `study.storage_faults.StorageFault`.
     """
     bridge = Bridge(proposer, make_tasks, num_trials, announce)
-    stopping = StopBadGans(Halving(proposer.base.gan_epochs, proposer.base.gan_eval_interval))
+    curves = measured_curves(proposer.folder)
+    stopping = StopBadGans(Halving(proposer.base.gan_epochs, proposer.base.gan_eval_interval, curves))
     tuner = tune.Tuner(
         tune.with_resources(drive_trial, HEAD_SHARE),
         tune_config=tune.TuneConfig(
@@ -95,6 +97,16 @@ def run_trials(
     if bridge.fault:
         raise way_out(bridge.fault)
     return bool(interrupts)
+
+
+def measured_curves(study: Path) -> dict[str, dict[int, float]]:
+    """Of the study's GANs so far: Frechet distance by epoch, by GAN."""
+    history = read_history(study).dropna(subset=["gan_key", "frechet_distance"])
+    rows = zip(history["gan_key"], history["epoch"], history["frechet_distance"], strict=True)
+    curves: dict[str, dict[int, float]] = {}
+    for gan, epoch, distance in rows:
+        curves.setdefault(gan, {})[int(epoch)] = distance
+    return curves
 
 
 def ray_folder(study: Path) -> Path:

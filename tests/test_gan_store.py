@@ -44,7 +44,7 @@ def hold(settings: dict, prepared, folder) -> None:
             (folder / f"holding-{seed}").touch()
             wait_for((folder / f"go-{seed}").exists)
 
-        _, metrics, reused = obtain_gan(make_config(settings | changes), dataset, report, folder / "gans")
+        _, metrics, reused = obtain_gan(make_config(settings | changes), dataset, report, folder / "gans", "holder")
         (folder / f"ended-{seed}").write_text(json.dumps([metrics, reused, reports]))
 
 
@@ -73,9 +73,9 @@ def trained_epochs(monkeypatch) -> list[int]:
     return epochs
 
 
-def obtain(settings: dict, dataset, store) -> tuple[dict, bool, list[dict]]:
+def obtain(settings: dict, dataset, store, trial="search-000") -> tuple[dict, bool, list[dict]]:
     reports = []
-    _, metrics, reused = obtain_gan(make_config(settings), dataset, reports.append, store)
+    _, metrics, reused = obtain_gan(make_config(settings), dataset, reports.append, store, trial)
     return metrics, reused, list(map(untimed, reports))
 
 
@@ -126,9 +126,11 @@ def test_a_killed_holder_is_replaced(holder, phantoms, tiny_settings, trained_ep
 
 def test_reuse_repeats_result_and_reports(phantoms, tiny_settings, tmp_path, trained_epochs):
     first = obtain(tiny_settings, phantoms, tmp_path)
-    second = obtain(tiny_settings | {"classifier_lr": 1e-4, "synthetic_ratio": 0.5}, phantoms, tmp_path)
+    changed = tiny_settings | {"classifier_lr": 1e-4, "synthetic_ratio": 0.5}
+    second = obtain(changed, phantoms, tmp_path, "search-001")
     assert trained_epochs == [1, 2]
     assert (first[0], False, first[2]) == first and second == (first[0], True, first[2])
+    assert obtain(tiny_settings, phantoms, tmp_path) == first, "its worker died after the GAN was trained"
     (folder,) = tmp_path.iterdir()
     assert not list(folder.glob("checkpoint-*"))
     assert {path.name for path in folder.iterdir()} >= {"generator.safetensors", "samples.png", "result.json"}

@@ -29,8 +29,8 @@ def ignore(entry: dict) -> None:
     pass
 
 
-def run(settings: dict, dataset, folder, report=ignore) -> dict:
-    return run_trial(make_config(settings), dataset, report, folder / "gans", folder / "checkpoints")
+def run(settings: dict, dataset, folder, report=ignore, name="search-000") -> dict:
+    return run_trial(make_config(settings), dataset, report, folder / "gans", folder / "checkpoints" / name)
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def test_with_the_real_feature_extractor(phantoms, tiny_settings, tmp_path):
     assert first["frechet_distance"] == entries[1]["frechet_distance"] > first["frechet_floor"] > 0
     assert first["fid"] is None and first["num_real"] == 14 and first["num_fake"] == 16
     assert untimed(run(tiny_settings, phantoms, tmp_path / "second")) == untimed(first)
-    assert untimed(run(tiny_settings, phantoms, tmp_path / "first")) == untimed(first) | {"gan_reused": True}
+    assert untimed(run(tiny_settings, phantoms, tmp_path / "first", name="search-001")) == untimed(first) | {
+        "gan_reused": True
+    }
 
 
 @pytest.mark.usefixtures("pixel_quality")

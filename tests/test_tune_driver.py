@@ -17,6 +17,7 @@ from study.tune_driver import (
     Bridge,
     Rows,
     StopBadGans,
+    measured_curves,
 )
 
 # ---- stopping bad GANs, and what their ends leave
@@ -42,6 +43,21 @@ def test_worse_half_is_stopped_and_the_papers_configurations_are_not():
     assert report(scheduler, "better", 50.0) == TrialScheduler.CONTINUE
     assert report(scheduler, "young", 400.0, epoch=1) == TrialScheduler.CONTINUE
     assert scheduler.stopped == {"worse"}
+
+
+def test_a_resumed_study_judges_by_what_it_measured_before(tmp_path):
+    for name, gan, distance in (("search-000", "a", 100.0), ("search-001", "b", 90.0), ("search-002", "b", 90.0)):
+        task = Task(tmp_path, tmp_path, name, preset("smoke"), 1, 1, {})
+        gan_entries = [
+            {"stage": "gan", "gan_key": gan, "epoch": epoch, "frechet_distance": distance - epoch} for epoch in (1, 2)
+        ]
+        task.write_history([*gan_entries, {"stage": "classifier", "epoch": 1, "validation_auroc": 0.5}])
+    curves = measured_curves(tmp_path)
+    assert curves == {"a": {1: 99.0, 2: 98.0}, "b": {1: 89.0, 2: 88.0}}
+    resumed = StopBadGans(Halving(last_epoch=8, interval=1, curves=curves))
+    assert report(resumed, "new", 99.0) == TrialScheduler.STOP
+    assert report(new_scheduler(), "new", 99.0) == TrialScheduler.CONTINUE
+    assert measured_curves(tmp_path / "new study") == {}
 
 
 def test_a_stopped_trial_saved_its_remaining_epochs():
