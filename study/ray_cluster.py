@@ -41,6 +41,8 @@ def connect(address: str | None) -> tuple[int, float]:
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["cluster" if address else "machine"])
     if address:
         refuse_silent_address(address)
+        if on_loopback_alone(address):
+            use_loopback()
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as `ray start` does; joining does not
     else:
         pin_local_address()
@@ -92,13 +94,33 @@ def pin_local_address() -> None:
     named because Ray Train's cleaner looks Ray up by address when it frees the workers of a stopped trial; with
     another Ray on the machine it would ask the wrong one, and the study would wait for ever.
     """
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read it when it imported Ray
+    use_loopback()
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port = probe.getsockname()[1]
     os.environ["RAY_GCS_SERVER_PORT"] = str(port)
     os.environ["RAY_ADDRESS"] = f"{LOOPBACK}:{port}"
+
+
+def use_loopback() -> None:
+    """Let this process and those it starts take 127.0.0.1 for this machine's address."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read it when it imported Ray
+
+
+def on_loopback_alone(address: str) -> bool:
+    """Whether a loopback address is of a Ray that another command started here: nobody answers at the machine's own.
+
+    Ray would put that one in the place of loopback, and try for ten minutes.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host not in (LOOPBACK, "localhost"):
+        return False
+    try:
+        socket.create_connection((ray.util.get_node_ip_address(), int(port)), 2).close()
+        return False
+    except OSError:
+        return True
 
 
 def local_options() -> dict:

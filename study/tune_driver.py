@@ -34,6 +34,7 @@ from ray.tune.search import Searcher
 
 from results.tables import read_history
 from study.head_watch import leave_with_head
+from study.placement_groups import free_orphans
 from study.process_group import OwnAddressConfig
 from study.record import LOST, Task
 from study.resources import Resources
@@ -45,7 +46,9 @@ logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial has its
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
 MEASUREMENT = ("epoch", "frechet_distance", "num_real", "num_fake", "gan_key", "seconds")  # what Tune hears of a GAN
-WORKER_FAILURES = 10  # of a trial: a long one may lose several spot machines
+# Of a trial: a long one may lose several spot machines, while its workers train and, counted apart, while they start.
+WORKER_FAILURES = 10
+FREE_EVERY_S = 5.0
 DRIVER_FAILURES = 3  # of a trial: on a head without memory, drivers die
 
 
@@ -258,6 +261,12 @@ class Rows(tune.Callback):
 
     def __init__(self, bridge: Bridge, stopping: StopBadGans):
         self.bridge, self.stopping = bridge, stopping
+        self.freed_at = 0.0
+
+    def on_step_end(self, iteration, trials, **info) -> None:
+        if time.monotonic() - self.freed_at > FREE_EVERY_S:
+            self.freed_at = time.monotonic()
+            free_orphans()
 
     def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
         for ended in result.get("ended", ()):
@@ -312,7 +321,7 @@ def drive_trial(settings: dict) -> None:
             # An equal name would silently resume an earlier run's Ray state.
             name=f"{tasks[0].trial_id}-{time.time_ns()}",
             storage_path=str(ray_folder(tasks[0].study)),
-            failure_config=train.FailureConfig(max_failures=WORKER_FAILURES, controller_failure_limit=2),
+            failure_config=train.FailureConfig(max_failures=WORKER_FAILURES, controller_failure_limit=WORKER_FAILURES),
             callbacks=[TuneReportCallback()],
         ),
     )

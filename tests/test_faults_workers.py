@@ -19,7 +19,7 @@ from study.tune_driver import WORKER_FAILURES
 KILLS = 20
 GAN_EPOCHS, CLASSIFIER_EPOCHS = 20, 12
 LONGER = (f"gan_epochs={GAN_EPOCHS}", "gan_eval_interval=2", f"classifier_epochs={CLASSIFIER_EPOCHS}")
-MEASURED_ANEW = ("second", "peak_memory_bytes", "started_at", "command", "study", "gan_reused")
+MEASURED_ANEW = ("second", "peak_memory_bytes", "started_at", "command", "study")
 
 
 def command(out: Path, name: str) -> list[str]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from study.config import ConfigError
-from study.ray_cluster import connect, dashboard_answers, refuse_silent_address
+from study.ray_cluster import connect, dashboard_answers, on_loopback_alone, refuse_silent_address
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999", ":"])
@@ -33,6 +33,16 @@ def test_ray_that_does_not_start_is_told(monkeypatch, tmp_path, error):
 def test_address_that_accepts_connections_passes():
     with socket.create_server(("127.0.0.1", 0)) as server:
         refuse_silent_address(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_ray_of_another_command_is_found_on_loopback(monkeypatch):
+    """And one that the machine's own address answers for is left to Ray."""
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        port = server.getsockname()[1]
+        for own, alone in (("127.0.0.2", False), ("127.0.0.3", True)):
+            monkeypatch.setattr("study.ray_cluster.ray.util.get_node_ip_address", lambda own=own: own)
+            assert on_loopback_alone(f"127.0.0.1:{port}") is on_loopback_alone(f"localhost:{port}") is alone
+            assert not on_loopback_alone(f"127.0.0.2:{port}") and not on_loopback_alone("auto")
 
 
 def test_dashboard_that_is_off_or_silent():
