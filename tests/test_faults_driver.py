@@ -81,7 +81,7 @@ def resumed(command: list[str], study: Path) -> list[str]:
     return [*command, "--resume"] if (study / "study.json").exists() else command
 
 
-def wait_for_end_of(processes: set[int], seconds: float = 60.0) -> None:
+def wait_for_end_of(processes: set[int], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while left := [command_of(pid) for pid in processes if command_of(pid)]:
         assert time.monotonic() < deadline, f"still there after {seconds} s: {left}"
