@@ -124,9 +124,9 @@ def kill_and_resume(command: list[str], study: Path, kills: int, seed: int, chec
 @pytest.mark.timeout(4 * PATIENCE_S)
 def test_killed_command_with_its_own_ray(tmp_path):
     """And none of Ray's processes outlives it."""
-    command, study = sweep(tmp_path, 7), tmp_path / "sample-smoke"
+    command, study = sweep(tmp_path, 15), tmp_path / "sample-smoke"
     kill_and_resume(command, study, kills=6, seed=0, check_leftovers=True)
-    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == 8
+    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == 16
     check_optuna(study)
 
 
@@ -135,9 +135,9 @@ def test_killed_command_with_its_own_ray(tmp_path):
 def test_killed_command_on_a_ray_that_stays(tmp_path):
     """Were its trials' CPUs not freed, the next one could run nothing."""
     with ray_of_another_process() as address:
-        command, study = sweep(tmp_path, 16, "--address", address), tmp_path / "sample-smoke"
+        command, study = sweep(tmp_path, 30, "--address", address), tmp_path / "sample-smoke"
         kill_and_resume(command, study, kills=14, seed=1, check_leftovers=False)
-    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == 17
+    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == 31
     check_optuna(study)
 
 
