@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 SILENCE_S = {"at work": 30, "interrupted": 2}  # a network may hesitate
 EXIT_LOST, EXIT_INTERRUPTED = 1, 130
@@ -17,19 +18,22 @@ FAREWELL = (
 )
 
 
-def leave_with_head(address: str, interrupts: list[int]) -> None:
+def leave_with_head(address: str, interrupts: list[int], is_joined: Callable[[], bool]) -> None:
     """From now on, end this process soon after Ray's head at host:port does not answer any more.
 
     Nothing is lost by that: all that a resumption needs is on disk. `interrupts` is not empty once the user wants the
-    command to end.
+    command to end; `is_joined` tells whether the process still belongs to that Ray, or has left it by itself.
     """
-    threading.Thread(target=watch, args=(address, interrupts), daemon=True, name="watch of Ray's head").start()
+    arguments = (address, interrupts, is_joined)
+    threading.Thread(target=watch, args=arguments, daemon=True, name="watch of Ray's head").start()
 
 
-def watch(address: str, interrupts: list[int]) -> None:
+def watch(address: str, interrupts: list[int], is_joined: Callable[[], bool]) -> None:
     heard = time.monotonic()
     while time.monotonic() - heard < SILENCE_S["interrupted" if interrupts else "at work"]:
         time.sleep(0.5)
+        if not is_joined():
+            return
         if answers(address):
             heard = time.monotonic()
     print(FAREWELL, file=sys.stderr, flush=True)

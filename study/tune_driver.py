@@ -89,7 +89,7 @@ def run_trials(
     )
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     interrupts = count_interrupts()
-    leave_with_head(ray.get_runtime_context().gcs_address, interrupts)
+    leave_with_head(ray.get_runtime_context().gcs_address, interrupts, ray.is_initialized)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Tune warns of its own defaults
