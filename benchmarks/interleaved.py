@@ -61,7 +61,7 @@ def where(device: str = "cpu") -> dict:
 def processor() -> str:
     """What the processor calls itself, and whether it has AMX."""
     info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
     name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
     return f"{name or platform.processor()}{' with AMX' if 'amx_bf16' in text else ''}"
 

@@ -95,7 +95,7 @@ def measure(names: list[str], data: Dataset, folder: Path, device: str) -> dict:
     real = extractor(data.side("validation").images)[0]
     result = {}
     for name in names:
-        curve = json.loads((folder / name / "training.json").read_text())
+        curve = json.loads((folder / name / "training.json").read_text(encoding="utf-8"))
         for point in curve:
             images = torch.from_numpy(np.load(folder / name / f"{point['mark']}.npy"))
             assert images.shape == (len(real), 3, IMAGE_SIZE, IMAGE_SIZE) and images.dtype == torch.uint8, name

@@ -72,7 +72,7 @@ class Clock:
 
 
 def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def run_study(folder: Path, base: TrialConfig, num_trials: int, clock: Clock) -> None:

@@ -29,4 +29,4 @@ def train_for(seconds: float, step: Callable[[], int], sample: Callable[[], np.n
             spent += last
         np.save(folder / f"{mark}.npy", sample())
         curve.append({"mark": mark, "seconds": spent, "real_images": int(seen)})
-    (folder / "training.json").write_text(json.dumps(curve))
+    (folder / "training.json").write_text(json.dumps(curve), encoding="utf-8")

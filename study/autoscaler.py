@@ -33,7 +33,7 @@ def named_machines() -> int | None:
 
 
 def _cluster_config() -> dict | None:
-    return yaml.safe_load(BOOTSTRAP_CONFIG.read_text()) if BOOTSTRAP_CONFIG.exists() else None
+    return yaml.safe_load(BOOTSTRAP_CONFIG.read_text(encoding="utf-8")) if BOOTSTRAP_CONFIG.exists() else None
 
 
 def _machines_are_named(config: dict) -> bool:

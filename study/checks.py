@@ -51,7 +51,7 @@ def failure(name: str, error: Exception) -> Check:
 
 def pins() -> dict[str, str]:
     """The exact versions that pyproject.toml asks for, by package."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pairs = (requirement.split("==") for requirement in project["dependencies"])
     return {name.partition("[")[0]: version for name, version in pairs}
 

@@ -52,7 +52,7 @@ def descendants(*roots: int) -> set[int]:
     parents = {}
     for pid in pids():
         try:
-            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            parents[pid] = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
         except OSError:
             continue
     family, size = set(roots), 0
@@ -77,7 +77,8 @@ def command_of(pid: int) -> str:
 def listening_sockets() -> dict[str, tuple]:
     """`socket:[inode]` -> address and port."""
     tables = [Path("/proc/net", name) for name in ("tcp", "tcp6")]  # no tcp6 where IPv6 is off
-    lines = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
+    texts = [table.read_text(encoding="utf-8") for table in tables if table.exists()]
+    lines = [line.split() for text in texts for line in text.splitlines()[1:]]
     return {f"socket:[{line[9]}]": address_of(line[1]) for line in lines if line[3] == LISTEN}
 
 

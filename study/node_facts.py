@@ -84,15 +84,15 @@ def look_again(probe: Path, written: list[str]) -> tuple[tuple[str, ...], bool, 
 
 def leave_file(path: Path) -> None:
     """Write, then replace by a rename, as tables and checkpoints do."""
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     temporary = path.with_suffix(".new")
-    temporary.write_text("new")
+    temporary.write_text("new", encoding="utf-8")
     os.replace(temporary, path)
 
 
 def is_seen(path: Path) -> bool:
     try:
-        return path.read_text() == "new"
+        return path.read_text(encoding="utf-8") == "new"
     except OSError:
         return False
 

@@ -137,7 +137,7 @@ def hide_token() -> None:
     """Keep Ray's token for its owner; Ray itself writes it for all to read."""
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         os.fchmod(file.fileno(), 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)  # several may start at once
         if os.fstat(file.fileno()).st_size == 0:

@@ -58,7 +58,7 @@ def refusal(folder: Path, holder: dict) -> str:
 def read_holder(holder: Path) -> dict:
     """Host, process and time of who holds the study, or {} where nobody has said so."""
     with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-        stored = json.loads(holder.read_text())
+        stored = json.loads(holder.read_text(encoding="utf-8"))
         return {name: stored[name] for name in ("host", "pid", "since")}
     return {}
 
@@ -76,7 +76,7 @@ def is_held_elsewhere(holder: Path) -> bool:
 
 
 def last_beat(holder: Path) -> int | None:
-    with suppress(FileNotFoundError), open(holder) as file:  # opening asks the server, a bare stat may not
+    with suppress(FileNotFoundError), open(holder, "rb") as file:  # opening asks the server, a bare stat may not
         return os.fstat(file.fileno()).st_mtime_ns
     return None
 

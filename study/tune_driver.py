@@ -286,7 +286,8 @@ class Rows(tune.Callback):
             self.bridge.end(trial.trial_id, name, "pruned", reason, columns)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        notes = Path(trial.error_file).read_text()  # of all its failures; `get_error` finds them later only
+        # `get_error` finds them later only.
+        notes = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
         self.lose(trial.trial_id, notes.rpartition("Failure # ")[2].partition("\n")[2])
 
     def lose(self, tune_id: str, error: str) -> None:

@@ -183,7 +183,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     photograph(90).resize((200, 200)).save(folder / "truncated_1.jpg")
     whole = (folder / "truncated_1.jpg").read_bytes()
     (folder / "truncated_1.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "text_1.jpg").write_text("dear diary")
+    (folder / "text_1.jpg").write_text("dear diary", encoding="utf-8")
     (folder / "zero_1.jpg").touch()
     glass = photograph(91).convert("RGBA")
     glass.putpixel((3, 3), (0, 0, 0, 100))
@@ -235,7 +235,7 @@ def test_hostile_names_are_printed_safely(command, small_machine, photographs, n
         (photographs / "clean").rename(photographs / name.replace("/", ""))
     except OSError:
         pytest.skip("this file system has no such names")
-    (photographs / name / "odd\x1b[2J_1.png").write_text("no image")
+    (photographs / name / "odd\x1b[2J_1.png").write_text("no image", encoding="utf-8")
     code, _, message = command("--data", photographs)
     assert code == 2 and "odd\\x1b[2J_1.png: not an image" in message
     code, printed, _ = command("--data", photographs, "--skip-bad", "--trials", "1")
@@ -259,11 +259,11 @@ def test_names_of_photographs_stay_out_of_everything_written(command, small_mach
 
 @pytest.mark.parametrize("arguments", [[], ["--resume"]])
 def test_out_that_cannot_be_written(command, tmp_path, arguments):
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     command.out = tmp_path / "file" / "out"
     message = command.refused(*arguments)
     assert f"--out {tmp_path / 'file' / 'out'} cannot be written" in message and "another folder" in message
-    assert (tmp_path / "file").read_text() == "not a folder"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "not a folder"
 
 
 def test_resuming_what_is_not_there(command, photographs):
@@ -335,12 +335,12 @@ def test_resuming_with_other_photographs(command, study, photographs):
 def test_damaged_study_file(command, study, damage):
     folder, arguments = study
     whole = (folder / "study.json").read_bytes()
-    (folder / "study.json").write_text(damage)
+    (folder / "study.json").write_text(damage, encoding="utf-8")
     with pytest.warns(UserWarning, match="study.json is damaged and was set aside"):
         assert command(*arguments, "--resume")[0] == 0
     assert (folder / "study.json").read_bytes() == whole
     for name in ("study.json", "proposals/study.json"):
-        (folder / name).write_text(damage)
+        (folder / name).write_text(damage, encoding="utf-8")
     message = command.refused(*arguments, "--resume")
     assert f"{folder / 'study.json'} is damaged" in message and "anew" in message
 
@@ -384,7 +384,7 @@ def test_more_than_the_machine_has(command, small_machine, photographs):
 
 
 def test_inception_weights(command, photographs, tmp_path):
-    (tmp_path / "weights.pth").write_text("no weights")
+    (tmp_path / "weights.pth").write_text("no weights", encoding="utf-8")
     for name in ("nowhere.pth", "weights.pth"):
         message = command.refused("--data", photographs, "--inception-weights", tmp_path / name)
         assert str(tmp_path / name) in message and "--inception-weights PATH" in message

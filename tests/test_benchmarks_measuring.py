@@ -123,7 +123,7 @@ def test_training_stops_in_time(tmp_path, monkeypatch):
         return torch.zeros(1).numpy()
 
     train_for(10, step, sample, tmp_path)
-    curve = json.loads((tmp_path / "training.json").read_text())
+    curve = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert [point["real_images"] for point in curve] == [5, 5, 15]
     assert [point["seconds"] for point in curve] == [3, 3, 9]
     assert (tmp_path / "0.25.npy").exists()

@@ -13,7 +13,7 @@ from study.autoscaler import autoscaled_resources, named_machines
 
 ROOT = Path(__file__).resolve().parents[1]
 RENTED, NAMED = "cluster.yaml", "cluster.local.yaml"
-BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text())
+BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(params=[RENTED, NAMED])
@@ -27,7 +27,7 @@ def rented():
 
 
 def load(name: str) -> dict:
-    return yaml.safe_load((ROOT / name).read_text())
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
 
 
 # ---- both
@@ -84,7 +84,7 @@ def test_commands_are_valid_shell(config):
 
 def test_every_word_that_is_nobodys_is_marked(config):
     """Placeholders stand on a line marked EDIT, or a few lines below such a comment."""
-    text = (ROOT / (RENTED if config["provider"]["type"] == "aws" else NAMED)).read_text().splitlines()
+    text = (ROOT / (RENTED if config["provider"]["type"] == "aws" else NAMED)).read_text(encoding="utf-8").splitlines()
     placeholder = re.compile(r"0{8}|192\.168\.|dfu-gan-study-head|ssh_user: study|ssh_private_key|region:")
     for number, line in enumerate(text):
         if placeholder.search(line) and not line.startswith("#"):
@@ -132,7 +132,7 @@ def test_shared_storage_is_mounted_on_every_node(rented):
 
 def test_policy_names_what_it_allows():
     """The policy of docs/cluster.md: no wildcard action, and what changes something is bound to this cluster."""
-    page = (ROOT / "docs/cluster.md").read_text()
+    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
     (policy,) = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     for statement in policy["Statement"]:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
@@ -147,7 +147,7 @@ def test_policy_names_what_it_allows():
 @pytest.fixture
 def on_head_of(tmp_path, monkeypatch):
     def write(config: dict) -> None:
-        (tmp_path / "bootstrap.yaml").write_text(yaml.safe_dump(prepare_config(config)))
+        (tmp_path / "bootstrap.yaml").write_text(yaml.safe_dump(prepare_config(config)), encoding="utf-8")
         monkeypatch.setattr(study.autoscaler, "BOOTSTRAP_CONFIG", tmp_path / "bootstrap.yaml")
 
     return write

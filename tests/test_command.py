@@ -201,7 +201,7 @@ def test_report_of_the_confirmed_study(confirmed):
     _, study, _ = confirmed
     process = run([sys.executable, "results/report.py", str(study)])
     assert process.returncode == 0, process.stdout + process.stderr
-    page = (study / "report" / "report.html").read_text()
+    page = (study / "report" / "report.html").read_text(encoding="utf-8")
     assert "SAMPLE DATA" in page.upper() and "http://" not in page.replace("http://www.w3.org", "")
 
 

@@ -40,7 +40,7 @@ def study(prepared_phantoms, tmp_path, monkeypatch):
 
 def write_settings(folder, prepared, **changes):
     settings = StudySettings("smoke", {}, "pareto", make_config(BASE | changes))
-    (folder / "study.json").write_text(json.dumps(settings.record(prepared)))
+    (folder / "study.json").write_text(json.dumps(settings.record(prepared)), encoding="utf-8")
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_unknown_trials_and_missing_data(refused, study):
 
 def test_wrong_subgroups_are_found_before_anything_runs(refused, tmp_path):
     path = tmp_path / "groups.csv"
-    path.write_text("image_id,attribute\nnobody,heel\n")
+    path.write_text("image_id,attribute\nnobody,heel\n", encoding="utf-8")
     assert "1 of 1 image ids are not in the data set" in refused("--fractions", "none", "--subgroups", path)
 
 

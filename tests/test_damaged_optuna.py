@@ -157,7 +157,7 @@ def test_a_damaged_proposal_is_written_again(searched):
 
 def test_both_damaged_is_refused(searched):
     folder, rows = searched
-    (folder / "proposals" / "00003.json").write_text("{}")
+    (folder / "proposals" / "00003.json").write_text("{}", encoding="utf-8")
     (folder / "optuna.db").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match=r"optuna\.db is damaged .*00003\.json too; copy one of them back"):
         hold_to_records(folder, rows, OBJECTIVES["pareto"])

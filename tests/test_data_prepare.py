@@ -133,7 +133,7 @@ def test_flipped_bits_never_pass(prepared, tmp_path):
 def test_bad_files_are_listed_or_skipped(photographs, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(photographs, data)
-    (data / "clean/secret1_text.jpg").write_text("not a photograph")
+    (data / "clean/secret1_text.jpg").write_text("not a photograph", encoding="utf-8")
     (data / "infected/secret2_empty.jpg").touch()
     with pytest.raises(DataError) as error:
         prepare(data, tmp_path / "out", image_size=16)
@@ -196,7 +196,8 @@ def with_copies(photographs, tmp_path_factory) -> tuple[Path, list[tuple[str, st
     right = [(copy, label, group) for copy, (_, label, group) in zip(COPIES, originals, strict=True)]
     wrong = [(copy, label, f"another {copy}") for copy, label, _ in right]
     for manifest, copies in (("right.csv", right), ("wrong.csv", wrong)):
-        (root / manifest).write_text("\n".join(map(",".join, [("path", "label", "group"), *rows, *copies])))
+        lines = map(",".join, [("path", "label", "group"), *rows, *copies])
+        (root / manifest).write_text("\n".join(lines), encoding="utf-8")
     return root, originals
 
 

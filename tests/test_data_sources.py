@@ -104,7 +104,7 @@ def test_part_b_tolerates_one_name_in_a_hundred(tmp_path, strays, passes):
 
 def test_manifest(tmp_path):
     text = "path,label,group\na.png,infected,p1\nsub/b.png,clean,\nc.png,clean,p1\n"
-    (tmp_path / "list.csv").write_text(text)
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8")
     source = recognise(tmp_path / "list.csv")
     assert source.class_names == ("clean", "infected") and source.root == tmp_path
     assert [r.label for r in source.records] == [1, 0, 0]

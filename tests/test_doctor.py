@@ -175,7 +175,7 @@ def test_a_lock_that_nobody_holds_does_not_hold(tmp_path):
 
 def test_token_file_of_the_environment_is_looked_at(tmp_path, monkeypatch):
     token = tmp_path / "token"
-    token.write_text("secret")
+    token.write_text("secret", encoding="utf-8")
     token.chmod(0o644)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     assert examine(tmp_path / "probe", [], None).token_mode == 0o644

@@ -104,7 +104,7 @@ def test_bad_inception_weights_name_the_way_out(tmp_path, content):
     path, marker = tmp_path / "weights.pth", tmp_path / "payload_ran"
     match content:
         case "text":
-            path.write_text("not weights")
+            path.write_text("not weights", encoding="utf-8")
         case "empty":
             path.touch()
         case "other_network":

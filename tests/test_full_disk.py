@@ -129,7 +129,7 @@ WRITERS = {  # write(folder, number) and read(folder) -> the number
     ),
     "leaderboard": (
         lambda folder, number: write_atomically(folder / "l.csv", b"%d\n" % number * 9_000),
-        lambda folder: int((folder / "l.csv").read_text().split()[0]),
+        lambda folder: int((folder / "l.csv").read_text(encoding="utf-8").split()[0]),
     ),
     "samples": (
         lambda folder, number: sample_grid(torch.full((16, 3, 32, 32), number).byte(), folder / "s.png", 8),

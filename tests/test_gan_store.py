@@ -45,7 +45,7 @@ def hold(settings: dict, prepared, folder) -> None:
             wait_for((folder / f"go-{seed}").exists)
 
         _, metrics, reused = obtain_gan(make_config(settings | changes), dataset, report, folder / "gans", "holder")
-        (folder / f"ended-{seed}").write_text(json.dumps([metrics, reused, reports]))
+        (folder / f"ended-{seed}").write_text(json.dumps([metrics, reused, reports]), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_two_at_once_train_it_once(holder, phantoms, tiny_settings, trained_epoc
     assert not trained_epochs and reused
     wait_for((folder / "ended-0").exists)
     wait_for((folder / "ended-0").read_text)
-    assert json.loads((folder / "ended-0").read_text()) == [metrics, False, reports]
+    assert json.loads((folder / "ended-0").read_text(encoding="utf-8")) == [metrics, False, reports]
     assert [entry["epoch"] for entry in reports] == [1, 2, 3]
 
 

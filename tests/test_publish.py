@@ -17,7 +17,7 @@ from results.tables import TableError, read_table
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = make_study(tmp_path_factory.mktemp("runs") / "study")
-    (folder / "leaderboard.csv").write_text("rank,trial_id\n0,paper\n")
+    (folder / "leaderboard.csv").write_text("rank,trial_id\n0,paper\n", encoding="utf-8")
     for private in ("prepared/salt", "checkpoints/t/checkpoint.pt", "gans/g/generator.safetensors", "trials/.tmp-t"):
         (folder / private).parent.mkdir(parents=True, exist_ok=True)
         (folder / private).write_bytes(b"private")
@@ -44,11 +44,11 @@ def test_report_is_made_anew_without_photographs_and_nothing_private_goes_along(
     shutil.copytree(study, tmp_path / "study")
     page = tmp_path / "study/report/report.html"
     page.parent.mkdir()
-    page.write_text("a page with photographs")
+    page.write_text("a page with photographs", encoding="utf-8")
 
     def write_report(study: Path, out: Path, show_real: bool = False) -> None:
         (out / "figures").mkdir(parents=True)
-        (out / "report.html").write_text("photographs" if show_real else "none")
+        (out / "report.html").write_text("photographs" if show_real else "none", encoding="utf-8")
         (out / "figures/roc.svg").touch()
 
     monkeypatch.setattr("results.publish.write_report", write_report)
@@ -56,7 +56,7 @@ def test_report_is_made_anew_without_photographs_and_nothing_private_goes_along(
     report = {"report/report.html", "report/figures/roc.svg"}
     assert names.keys() == {*(f"{table}.parquet" for table in TABLES), "leaderboard.csv", *report}
     assert published(tmp_path / "store").keys() == names.keys()
-    assert (tmp_path / "store/report/report.html").read_text() == "none"
+    assert (tmp_path / "store/report/report.html").read_text(encoding="utf-8") == "none"
 
 
 def test_again_copies_what_is_new_or_was_changed_there(study, tmp_path):

@@ -117,7 +117,7 @@ def test_the_page_asks_for_nothing_and_runs_nothing(report):
 
 
 def test_names_from_data_are_escaped(report):
-    assert HOSTILE not in report.read_text()
+    assert HOSTILE not in report.read_text(encoding="utf-8")
     assert HOSTILE in Page(report).text
     assert HOSTILE in Page(report).attributes("img")[0]["alt"]
 
@@ -127,27 +127,28 @@ def test_every_figure_says_in_numbers_what_it_shows(report):
     assert all(image["alt"] for image in page.attributes("img"))
     drawings = page.attributes("svg")
     assert len(drawings) >= len(FIGURES) and all(svg["role"] == "img" for svg in drawings)
-    described = re.findall(r"<desc id=[^>]*>([^<]*)</desc>", report.read_text())
+    described = re.findall(r"<desc id=[^>]*>([^<]*)</desc>", report.read_text(encoding="utf-8"))
     assert len(described) == len(drawings) and all(re.search(r"\d", text) for text in described)
 
 
 def test_figures_take_the_text_colour_of_the_page(report):
-    page = report.read_text()
+    page = report.read_text(encoding="utf-8")
     assert "currentColor" in page and "#010203" not in page
-    assert "currentColor" not in (report.parent / "figures" / "roc.svg").read_text()
+    assert "currentColor" not in (report.parent / "figures" / "roc.svg").read_text(encoding="utf-8")
 
 
 def test_a_missing_value_is_a_dash(report):
     leaderboard = pd.read_csv(report.parent / "tables" / "leaderboard.csv", keep_default_na=False)
     assert (leaderboard["inception_score"] == "").any()
-    cells = re.findall(r"<td[^>]*>([^<]*)</td>", report.read_text())
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", report.read_text(encoding="utf-8"))
     assert "-" in cells and not {"", "nan", "None", "NaT", "<NA>"} & set(cells) - {""}
 
 
 def test_no_real_image_without_being_asked(evidence, report, tmp_path):
     """The training images are plain red: of two GANs each has a row of them on the page that was asked for them."""
     asked = tmp_path / "asked.html"
-    asked.write_text(render(evidence, [], [Section("images", "", "", image_parts(evidence, show_real=True))]))
+    images = Section("images", "", "", image_parts(evidence, show_real=True))
+    asked.write_text(render(evidence, [], [images]), encoding="utf-8")
     assert "photographs of the training set" in Page(asked).text
     assert "photographs of the training set" not in Page(report).text and "--show-real" in Page(report).text
     assert len(pictures_with_red(asked)) == 2 and not pictures_with_red(report)

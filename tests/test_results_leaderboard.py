@@ -63,7 +63,7 @@ def test_published_keeps_both_sides_of_a_contradiction():
     ids=["columns", "number"],
 )
 def test_a_broken_published_file_is_named(tmp_path, monkeypatch, text):
-    (tmp_path / "published.csv").write_text(text)
+    (tmp_path / "published.csv").write_text(text, encoding="utf-8")
     monkeypatch.setattr(published, "PATH", tmp_path / "published.csv")
     with pytest.raises(TableError, match=r"published\.csv"):
         read_published()

@@ -84,7 +84,7 @@ def test_linked_folders_are_named_not_listed(tmp_path, link, beside):
 def test_a_manifest_names_nothing_outside(root, outside, path):
     (root / "clean" / "link.png").symlink_to(outside)
     rows = ["path,label,group", f"{path.format(outside=outside)},ulcer,1", "clean/p_1.png,skin,2"]
-    (root / "list.csv").write_text("\n".join(rows))
+    (root / "list.csv").write_text("\n".join(rows), encoding="utf-8")
     with pytest.raises(DataError, match=r"1 file\(s\).*cannot be used.*\n.*leads out of the data folder$"):
         prepare(root / "list.csv", root.parent / "out", image_size=16)
     assert not (root.parent / "out").exists()

@@ -55,7 +55,7 @@ def watch(base: Path, *more: str) -> Watched:
     command += [word for assignment in TINY for word in ("--set", assignment)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     printed = base / "printed"
-    with open(printed, "w") as file:  # a pipe that nobody reads would fill up
+    with open(printed, "w", encoding="utf-8") as file:  # a pipe that nobody reads would fill up
         streams = {"stdout": file, "stderr": subprocess.STDOUT}
         process = subprocess.Popen(command, cwd=ROOT, env=environment | {"RAY_TMPDIR": str(base)}, **streams)
     deadline = time.monotonic() + PATIENCE_S
@@ -64,17 +64,22 @@ def watch(base: Path, *more: str) -> Watched:
         while process.poll() is None:
             if time.monotonic() > deadline:
                 alive = "\n".join(command_of(pid) for pid in descendants(process.pid))
-                pytest.fail(f"not done after {PATIENCE_S} s\n{printed.read_text()}\nstill alive:\n{alive}")
+                pytest.fail(f"not done after {PATIENCE_S} s\n{text_of(printed)}\nstill alive:\n{alive}")
             watched.listeners |= listeners(process.pid)
             if not watched.knocks and any(TRAIN_WORKER in one.command for one in watched.listeners):
                 knock(watched)
             time.sleep(0.2)
-        watched.code, watched.printed = process.returncode, printed.read_text()
+        watched.code, watched.printed = process.returncode, text_of(printed)
         return watched
     finally:
         if process.poll() is None:
             for pid in descendants(process.pid):
                 os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+def text_of(printed: Path) -> str:
+    return printed.read_text(encoding="utf-8", errors="replace")
 
 
 def knock(watched: Watched) -> None:

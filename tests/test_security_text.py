@@ -47,7 +47,7 @@ def manifest(photographs):  # noqa: F811
     def write(label: str):
         paths = sorted(photographs.rglob("*.png"))
         rows = [(path.relative_to(photographs), path.parent.name, path.stem) for path in paths]
-        with open(photographs / "list.csv", "w", newline="") as file:
+        with open(photographs / "list.csv", "w", newline="", encoding="utf-8") as file:
             renamed = [(path, label if name == "clean" else name, group) for path, name, group in rows]
             csv.writer(file).writerows([("path", "label", "group"), *renamed])
         return photographs / "list.csv"
@@ -73,7 +73,7 @@ def test_hostile_names_and_reasons_reach_terminal_and_page_as_text(command, smal
         assert show([str(study)]) == 0
         shown = "".join(capsys.readouterr())
         assert shown and is_harmless(shown)
-    page = (study / "report" / "report.html").read_text()
+    page = (study / "report" / "report.html").read_text(encoding="utf-8")
     tags = Tags(page)
     assert not tags.found & {"script", "onerror", "onload"}
     assert all(f"oh {name}" in tags.text for name in HOSTILE)
@@ -83,7 +83,7 @@ def test_hostile_names_and_reasons_reach_terminal_and_page_as_text(command, smal
 @pytest.mark.parametrize("label", HOSTILE)
 def test_a_hostile_class_is_refused_safely(command, manifest, label):  # noqa: F811
     path = manifest(label)
-    path.write_text(path.read_text().replace("infected", "other"))
+    path.write_text(path.read_text(encoding="utf-8").replace("infected", "other"))
     message = command.refused("--data", path)
     assert "--positive NAME" in message and repr(label) in message and is_harmless(message)
 

@@ -46,9 +46,9 @@ def test_the_second_is_refused_at_once_and_told_who_holds_it(tmp_path, holder):
 def test_a_killed_one_is_in_nobodys_way(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert json.loads((tmp_path / "driver.json").read_text())["pid"] == holder.pid
+    assert json.loads((tmp_path / "driver.json").read_text(encoding="utf-8"))["pid"] == holder.pid
     with hold(tmp_path):
-        assert json.loads((tmp_path / "driver.json").read_text())["pid"] == os.getpid()
+        assert json.loads((tmp_path / "driver.json").read_text(encoding="utf-8"))["pid"] == os.getpid()
     assert not (tmp_path / "driver.json").exists()
 
 
@@ -66,7 +66,7 @@ def other_machine(tmp_path, monkeypatch):
     """The name that a command on another machine left; beats may follow."""
     monkeypatch.setattr(study_lock, "HEARTBEAT_S", 0.1)
     file = tmp_path / "driver.json"
-    file.write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "2025-01-01T00:00:00+00:00"}))
+    file.write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "2025-01-01T00:00:00+00:00"}), encoding="utf-8")
     return file
 
 
@@ -80,17 +80,17 @@ def test_another_machine_that_lives_is_not_disturbed(other_machine):
     finally:
         stop.set()
         beating.join()
-    assert json.loads(other_machine.read_text())["host"] == "elsewhere"
+    assert json.loads(other_machine.read_text(encoding="utf-8"))["host"] == "elsewhere"
 
 
 def test_another_machine_that_is_dead_is_replaced(other_machine):
     with hold(other_machine.parent):
-        assert json.loads(other_machine.read_text())["host"] == socket.gethostname()
+        assert json.loads(other_machine.read_text(encoding="utf-8"))["host"] == socket.gethostname()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 3}'])
 def test_a_damaged_name_is_no_obstacle(tmp_path, content):
-    (tmp_path / "driver.json").write_text(content)
+    (tmp_path / "driver.json").write_text(content, encoding="utf-8")
     with hold(tmp_path):
         pass
 
@@ -102,9 +102,9 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     an_hour_ago, names = time.time() - 3600, ("trials/.tmp-a", "gans/key/.tmp-b", ".tmp-c", "ray/x/.tmp-d", "trials/e")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("half")
+        (tmp_path / name).write_text("half", encoding="utf-8")
         os.utime(tmp_path / name, (an_hour_ago, an_hour_ago))
-    (tmp_path / "trials" / ".tmp-being-written").write_text("half")
+    (tmp_path / "trials" / ".tmp-being-written").write_text("half", encoding="utf-8")
     with hold(tmp_path):
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left - {"driver.lock", "driver.json"} == {"ray/x/.tmp-d", "trials/e", "trials/.tmp-being-written"}

@@ -81,7 +81,8 @@ class ATrial:
 def death(tmp_path) -> str:
     """What Tune notes of a process that has died."""
     path = tmp_path / "error.txt"
-    path.write_text("Failure # 1 (at noon)\nno\nFailure # 2 (at night)\nnode died\nclass_name: worker\n")
+    notes = "Failure # 1 (at noon)\nno\nFailure # 2 (at night)\nnode died\nclass_name: worker\n"
+    path.write_text(notes, encoding="utf-8")
     return str(path)
 
 

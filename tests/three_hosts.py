@@ -190,7 +190,7 @@ def make_disks(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     key, token = folder / "client/.ssh/key", folder / "client/.ray/auth_token"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
-    token.write_text(os.urandom(32).hex())
+    token.write_text(os.urandom(32).hex(), encoding="utf-8")
     token.chmod(0o600)
     for number, name in enumerate(HOSTS):
         home, ssh = folder / name / "home", folder / name / "home/.ssh"
@@ -199,16 +199,16 @@ def make_disks(folder: Path) -> None:
         (folder / name / "tmp").mkdir(mode=0o1777)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(ssh / "host_key"))
         shutil.copy(key.with_suffix(".pub"), ssh / "authorized_keys")
-        (home / ".profile").write_text(". ~/.bashrc\n")
+        (home / ".profile").write_text(". ~/.bashrc\n", encoding="utf-8")
         (home / ".bashrc").touch()
-        (folder / name / "sshd_config").write_text(SSHD.format(address=address(number), home=HOME))
+        (folder / name / "sshd_config").write_text(SSHD.format(address=address(number), home=HOME), encoding="utf-8")
         # As Debian and Ubuntu have it: a host takes its own name for a loopback address.
-        (folder / name / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+        (folder / name / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n", encoding="utf-8")
 
 
 def write_cluster_file(folder: Path) -> None:
     """`cluster.local.yaml` for these hosts: addresses, key, one CPU each, and the packages that are installed here."""
-    config = yaml.safe_load((ROOT / "cluster.local.yaml").read_text())
+    config = yaml.safe_load((ROOT / "cluster.local.yaml").read_text(encoding="utf-8"))
     config["provider"] |= {"head_ip": address(0), "worker_ips": [address(number) for number in range(1, len(HOSTS))]}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(folder / "client/.ssh/key")}
     installs = [command for command in config["setup_commands"] if "~/venv" in command]
@@ -220,7 +220,7 @@ def write_cluster_file(folder: Path) -> None:
         # A host sees the whole machine's memory, and would end its trials where others fill that.
         start = f"export RAY_memory_monitor_refresh_ms=0; {config[name][-1]}"
         config[name][-1] = f"{start} --num-cpus=1 --object-store-memory=80000000"
-    (folder / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False, width=1000))
+    (folder / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False, width=1000), encoding="utf-8")
 
 
 def boot(folder: Path, name: str, number: int) -> subprocess.Popen:
@@ -260,8 +260,8 @@ def left_behind() -> list[str]:
     processes = []
     for status in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if f"{SUBNET}." in (status.parent / "cmdline").read_text():
-                processes.append((status.parent / "cmdline").read_text().replace("\0", " "))
+            if f"{SUBNET}." in (status.parent / "cmdline").read_text(encoding="utf-8"):
+                processes.append((status.parent / "cmdline").read_text(encoding="utf-8").replace("\0", " "))
         except (FileNotFoundError, ProcessLookupError):
             continue
     return named + processes
