@@ -9,7 +9,7 @@ import torch
 
 from data_utils.dataset import Dataset, Side, load_dataset
 from study.heap import keep_freed_memory
-from study.parallel import is_first_worker, num_workers
+from study.parallel import is_first_worker
 from study.record import Task, machine_columns, now
 from study.storage_faults import storage_fault
 from study.test_sets import Condition, corrupted_tests, external_test
@@ -47,7 +47,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     except Diverged as failure:
         status, reason = "failed", str(failure)
     except Exception as failure:
-        if num_workers() > 1 or storage_fault(failure):
+        if task.num_workers > 1 or storage_fault(failure):
             raise  # other workers may be waiting for this one: the launcher has to stop them
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"

@@ -39,6 +39,13 @@ class OwnAddress(_TorchBackend):
         how = (len(worker_group), address, port, backend_config.backend, backend_config.timeout_s)
         ray.get([worker_group.execute_single_async(rank, join, rank, *how) for rank in range(len(worker_group))])
 
+    def on_shutdown(self, worker_group, backend_config: OwnAddressConfig) -> None:
+        """Nothing: the workers are about to be ended.
+
+        Ray's own destroys the group under those that still train after another one's death; they would then take
+        themselves for a trial's only worker.
+        """
+
 
 def free_port() -> tuple[str, int]:
     """This node's address, and a port that is free there."""

@@ -205,6 +205,18 @@ def test_any_other_error_ends_in_a_row_too(task, monkeypatch, capsys):
     assert "in broken" in capsys.readouterr().err  # the traceback is for the log
 
 
+def test_one_of_several_workers_leaves_its_error_to_the_launcher(task, monkeypatch):
+    """Where another worker has died, Ray may have ended the process group before this one hears of it."""
+    def broken(*arguments):
+        raise RuntimeError("Connection reset by peer")
+
+    monkeypatch.setattr("study.execute.run_trial", broken)
+    one_of_two = replace(task(), num_workers=2)
+    with pytest.raises(RuntimeError, match="reset by peer"):
+        execute(one_of_two, ignore, torch.device("cpu"))
+    assert one_of_two.read_row() is None
+
+
 def test_every_config_field_is_a_column():
     assert set(TrialConfig.model_fields) <= set(TRIALS.names)
 
