@@ -21,6 +21,8 @@ os.environ |= {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a trial; `study.preemption` hears of it sooner
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the real-only baseline reports no Frechet distance
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are not used
+    # Nor are its logs. TensorBoard's writer is waited for without end where its thread has died, of a full disk say.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is printed here, a line an event
 }
 
