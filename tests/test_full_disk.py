@@ -186,7 +186,7 @@ def test_a_trial_is_not_finished_by_a_full_disk(small_disk, prepared_phantoms, t
     small_disk.filler.unlink()
     continued = execute(cut_short, lambda entry: None, device)
     unbroken = execute(task(small_disk.folder / "other"), lambda entry: None, device)
-    assert continued["gan_reused"] and cut_short.read_row()["status"] == "completed"
+    assert not continued["gan_reused"] and cut_short.read_row()["status"] == "completed"
     for name in ("frechet_distance", "validation_auroc", "test_auroc", "threshold"):
         assert continued[name] == unbroken[name]
 

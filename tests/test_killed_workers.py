@@ -19,6 +19,7 @@ from results.tables import read_trials
 from study.config import make_config
 from study.execute import execute
 from study.record import Task, data_columns
+from study.sealed import read_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
 
@@ -68,12 +69,13 @@ def make_task(prepared_phantoms, tiny_settings, tmp_path):
     return make
 
 
-def outcome(task: Task) -> tuple[dict, bytes]:
+def outcome(task: Task) -> tuple[dict, dict[str, bytes]]:
     """The trial's row without what is measured anew each time, and the weights of its generator."""
     (row,) = read_trials(task.study).astype(object).to_dict("records")
     row = {name: value for name, value in row.items() if not any(part in name for part in (*MEASURED_ANEW, "study"))}
-    (weights,) = task.gans.glob("*/generator.safetensors")
-    return {name: value for name, value in row.items() if value == value}, weights.read_bytes()
+    (path,) = task.gans.glob("*/generator.safetensors")  # whose header has its keys in any order
+    weights = {name: tensor.numpy().tobytes() for name, tensor in read_tensors(path)[0].items()}
+    return {name: value for name, value in row.items() if value == value}, weights
 
 
 def run_with_kills(task: Task, kills: int, usual: float, lots: random.Random, folder: Path) -> list[int]:
