@@ -1,7 +1,7 @@
 """What trials that have ended still hold of the cluster.
 
-The CPUs and GPUs of a stopped trial are freed by a helper of Ray Train, which under load was seen to leave some held
-for ever; on a small machine the next trial would then wait for ever.
+The CPUs and GPUs of a stopped trial are freed by a helper of Ray Train, which under load was seen to leave some held;
+on a small machine the next trial would then wait for ever.
 """
 
 import ray
