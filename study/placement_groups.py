@@ -10,8 +10,8 @@ from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 
-def free_orphans() -> int:
-    """Remove the placement groups of this job whose creator, the controller of a trial, is dead; how many there were.
+def free_orphans() -> None:
+    """Remove the placement groups of this job whose creator, the controller of a trial, is dead.
 
     Its workers died with it. Groups that Tune holds were made by the job itself, not by an actor.
     """
@@ -27,4 +27,3 @@ def free_orphans() -> int:
     ]
     for orphan in orphans:
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(orphan)))
-    return len(orphans)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from test_command import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
+from test_killed_workers import weights
 
 from study.listening import command_of, descendants
-from study.sealed import read_tensors
 from study.tune_driver import WORKER_FAILURES
 
 KILLS = 20
@@ -85,11 +85,6 @@ def wait_until(condition, driver: subprocess.Popen) -> None:
         assert driver.poll() is None, f"ended early:\n{driver.communicate()[0]}"
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
-
-
-def weights(path: Path) -> dict[str, bytes]:
-    """A generator's tensors; the file's header has its keys in any order."""
-    return {name: tensor.numpy().tobytes() for name, tensor in read_tensors(path)[0].items()}
 
 
 def comparable(study: Path) -> pd.DataFrame:

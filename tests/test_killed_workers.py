@@ -73,9 +73,13 @@ def outcome(task: Task) -> tuple[dict, dict[str, bytes]]:
     """The trial's row without what is measured anew each time, and the weights of its generator."""
     (row,) = read_trials(task.study).astype(object).to_dict("records")
     row = {name: value for name, value in row.items() if not any(part in name for part in (*MEASURED_ANEW, "study"))}
-    (path,) = task.gans.glob("*/generator.safetensors")  # whose header has its keys in any order
-    weights = {name: tensor.numpy().tobytes() for name, tensor in read_tensors(path)[0].items()}
-    return {name: value for name, value in row.items() if value == value}, weights
+    (path,) = task.gans.glob("*/generator.safetensors")
+    return {name: value for name, value in row.items() if value == value}, weights(path)
+
+
+def weights(path: Path) -> dict[str, bytes]:
+    """A generator's tensors; the file's header has its keys in any order."""
+    return {name: tensor.numpy().tobytes() for name, tensor in read_tensors(path)[0].items()}
 
 
 def run_with_kills(task: Task, kills: int, usual: float, lots: random.Random, folder: Path) -> list[int]:
