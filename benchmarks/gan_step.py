@@ -10,14 +10,13 @@ peak is counted operations over time, over a matrix product's in the same precis
 """
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 
 import torch
 
 from benchmarks.flops import count_flops, lstm_flops, matmul_peak
 from benchmarks.interleaved import report, show, speedup, take_turns
-from benchmarks.tutorial import Tutorial, build_tutorial
+from benchmarks.tutorial import build_tutorial
 from models.generator import GRID
 from study.config import GanConfig, make_config, preset
 from study.gan_training import Batch, GanTraining, build_training
@@ -41,17 +40,11 @@ def draw(config: GanConfig, device: torch.device, seed: int = 0) -> list[Batch]:
     ]
 
 
-def our_iteration(training: GanTraining, batches: list[Batch]) -> None:
+def iterate(training: GanTraining, batches: list[Batch]) -> None:
     fakes = training.synthesise(batches)
     for batch, fake in zip(batches, fakes, strict=True):
         training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
     training.generator_step(batches[-1].labels, batches[0].z)
-
-
-def tutorial_iteration(tutorial: Tutorial, batches: list[Batch]) -> None:
-    for batch in batches:
-        tutorial.critic_step(batch.real, batch.labels, batch.z, batch.epsilon)
-    tutorial.generator_step(batches[-1].labels, batches[0].z)
 
 
 def difference_after(config: GanConfig, device: torch.device, dtype: torch.dtype) -> float:
@@ -62,8 +55,8 @@ def difference_after(config: GanConfig, device: torch.device, dtype: torch.dtype
     for seed in range(EQUAL_STEPS // config.critic_steps):
         drawn = draw(config, device, seed)
         batches = [Batch(b.real.to(dtype), b.labels, b.z.to(dtype), b.epsilon.to(dtype)) for b in drawn]
-        our_iteration(ours, batches)
-        tutorial_iteration(tutorial, nchw(batches))
+        iterate(ours, batches)
+        iterate(tutorial, nchw(batches))
     pairs = [(ours.critic, tutorial.critic), (ours.generator, tutorial.generator)]
     vectors = [[torch.cat([p.flatten() for p in side.parameters()]) for side in pair] for pair in pairs]
     return max(((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in vectors)
@@ -74,21 +67,17 @@ def nchw(batches: list[Batch]) -> list[Batch]:
     return [Batch(b.real.contiguous(), b.labels, b.z, b.epsilon) for b in batches]
 
 
-def critic_steps(config: GanConfig, device: torch.device) -> tuple[Callable[[], object], Callable[[], object]]:
-    """One critic step of ours, its fakes included, and one of the tutorial's."""
-    training, tutorial, batch = build_training(config, device), build_tutorial(config, device), draw(config, device)[0]
-
-    def ours() -> None:
-        (fake,) = training.synthesise([batch])
-        training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
-
-    (plain,) = nchw([batch])
-    return ours, lambda: tutorial.critic_step(plain.real, plain.labels, plain.z, plain.epsilon)
+def critic_step(training: GanTraining, batch: Batch) -> None:
+    """One step of the critic, its fakes included."""
+    (fake,) = training.synthesise([batch])
+    training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
 
 
 def counted(config: GanConfig, device: torch.device) -> dict[str, float]:
     """What does not depend on the machine's speed: operations and kept bytes of a critic step, ours over theirs."""
-    ours, tutorial = critic_steps(config, device)
+    batches = draw(config, device)[:1]
+    ours = partial(critic_step, build_training(config, device), *batches)
+    tutorial = partial(critic_step, build_tutorial(config, device), *nchw(batches))
     lstm = lstm_flops(build_training(config, device).generator, GRID * GRID, config.gan_batch_size)
     operations = [count_flops(ours) + lstm, count_flops(tutorial) + 3 * lstm]
     kept = [kept_bytes(ours), kept_bytes(tutorial)]
@@ -102,7 +91,7 @@ def counted(config: GanConfig, device: torch.device) -> dict[str, float]:
 def iteration_flops(config: GanConfig, device: torch.device) -> int:
     training, batches = build_training(config, device), draw(config, device)
     lstm = lstm_flops(training.generator, GRID * GRID, config.gan_batch_size)
-    return count_flops(lambda: our_iteration(training, batches)) + (config.critic_steps + 3) * lstm
+    return count_flops(lambda: iterate(training, batches)) + (config.critic_steps + 3) * lstm
 
 
 def main() -> None:
@@ -119,9 +108,9 @@ def main() -> None:
     bfloat16 = config.model_copy(update={"precision": "bfloat16"})
     batches = draw(config, device)
     sides = {
-        "tutorial": partial(tutorial_iteration, build_tutorial(config, device), nchw(batches)),
-        "float32": partial(our_iteration, build_training(config, device), batches),
-        "bfloat16": partial(our_iteration, build_training(bfloat16, device), batches),
+        "tutorial": partial(iterate, build_tutorial(config, device), nchw(batches)),
+        "float32": partial(iterate, build_training(config, device), batches),
+        "bfloat16": partial(iterate, build_training(bfloat16, device), batches),
     }
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     before = {name: matmul_peak(dtype, options.device) for name, dtype in dtypes.items()}

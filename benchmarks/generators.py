@@ -20,7 +20,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.gan_step import draw, kept_bytes, our_iteration
+from benchmarks.gan_step import draw, iterate, kept_bytes
 from benchmarks.generation import TINY, inputs, sample
 from benchmarks.interleaved import report, take_turns
 from models.generator import parameter_count
@@ -53,7 +53,7 @@ def memory_bytes(training: GanTraining, batches: list) -> int:
     device = batches[0].real.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        our_iteration(training, batches)
+        iterate(training, batches)
         return torch.cuda.max_memory_allocated(device)
     fakes = training.synthesise(batches)
     batch = batches[0]
@@ -70,7 +70,7 @@ def measure_training(configs: dict[str, GanConfig], turns: int, device: torch.de
     for name, config in configs.items():  # one training is held at a time while memory is measured
         memory[name] = memory_bytes(build_training(config, device), draw(config, device))
     for name, config in configs.items():
-        sides[name] = partial(our_iteration, build_training(config, device), draw(config, device))
+        sides[name] = partial(iterate, build_training(config, device), draw(config, device))
     return take_turns(sides, turns, device.type), memory
 
 

@@ -4,6 +4,7 @@ python -m benchmarks.peer_process NAME FOLDER --seconds S --images N
 """
 
 import argparse
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from benchmarks.timed_training import train_for
 from benchmarks.tutorial import build_tutorial
 from data_utils.augment import to_float, to_uint8
 from data_utils.dataset import Side
-from study.config import GanConfig, make_config, parse_assignments, preset
-from study.gan_training import build_training
+from study.config import make_config, parse_assignments, preset
+from study.gan_training import GanTraining, build_training
 from study.sampling import evenly_drawn, sample_images
 
 Peer = tuple[Callable[[], int], Callable[[], Tensor]]  # step, sample
@@ -26,40 +27,33 @@ Peer = tuple[Callable[[], int], Callable[[], Tensor]]  # step, sample
 def ours(train: Side, count: int, settings: dict) -> Peer:
     """The study's training at the `search` preset; a step is an epoch."""
     config = make_config(preset("search") | settings)
-    training, epochs = build_training(config, train.images.device), iter(range(1, 10**9))
-    labels = evenly_drawn(train.labels, count)
-
-    def step() -> int:
-        training.run_epoch(train, next(epochs))
-        return len(train.labels) // config.gan_batch_size * config.gan_batch_size
-
-    return step, lambda: sample_images(training.ema, labels, config, "evaluation")
+    training, labels = build_training(config, train.images.device), evenly_drawn(train.labels, count)
+    return epochs(training, train), lambda: sample_images(training.ema, labels, config, "evaluation")
 
 
 def tutorial(train: Side, count: int, settings: dict) -> Peer:
-    """The paper's settings in a tutorial's loop; a step is `critic_steps` critic steps and one generator step."""
+    """The paper's settings in a tutorial's loop, without a mean of the weights; a step is an epoch."""
     config = make_config(preset("paper") | {"image_size": train.images.shape[-1], "precision": "float32"} | settings)
-    networks, labels = build_tutorial(config, train.images.device), evenly_drawn(train.labels, count)
-
-    def step() -> int:
-        for _ in range(config.critic_steps):
-            rows = torch.randint(len(train.labels), (config.gan_batch_size,), device=train.labels.device)
-            noise = latent(config, len(rows), train), torch.rand(len(rows), 1, 1, 1, device=rows.device)
-            networks.critic_step(to_float(train.images[rows]), train.labels[rows], *noise)
-        networks.generator_step(train.labels[rows], latent(config, len(rows), train))
-        return config.critic_steps * len(rows)
+    training, labels = build_tutorial(config, train.images.device), evenly_drawn(train.labels, count)
 
     def sample() -> Tensor:
-        networks.generator.eval()
-        images = sample_images(networks.generator, labels, config, "evaluation")
-        networks.generator.train()
+        training.generator.eval()
+        images = sample_images(training.generator, labels, config, "evaluation")
+        training.generator.train()
         return images
 
-    return step, sample
+    return epochs(training, train), sample
 
 
-def latent(config: GanConfig, count: int, train: Side) -> Tensor:
-    return torch.randn(count, config.latent_dim, device=train.images.device)
+def epochs(training: GanTraining, train: Side) -> Callable[[], int]:
+    """Trains an epoch at each call; returns the number of real images it saw."""
+    numbers, batch_size = itertools.count(1), training.config.gan_batch_size
+
+    def step() -> int:
+        training.run_epoch(train, next(numbers))
+        return len(train.labels) // batch_size * batch_size
+
+    return step
 
 
 def dcgan(train: Side, count: int, settings: dict) -> Peer:

@@ -2,18 +2,18 @@
 
 float32, NCHW, real and synthetic images through the critic apart, torch's own LeakyReLU, the gradient penalty by
 `autograd.grad(create_graph=True)`, the generator's graph kept in the critic step, the critic not frozen in the
-generator step. Networks, weights, random numbers and optimisers are those of `study.gan_training`.
+generator step. Networks, weights, random numbers and the order of steps are those of `study.gan_training`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from models.critic import SLOPE, Critic
 from study.config import GanConfig
-from study.gan_training import build_training
+from study.gan_training import Batch, GanTraining, build_training
 
 
 class TutorialCritic(Critic):
@@ -26,19 +26,16 @@ class TutorialCritic(Critic):
         return (images * direction[:, :, None, None]).sum(dim=1) + self.score.bias
 
 
-@dataclass
-class Tutorial:
-    """Networks and optimisers that start as the study's do."""
+class Tutorial(GanTraining):
+    """The study's training with the steps of a tutorial."""
 
-    config: GanConfig
-    generator: nn.Module
-    critic: nn.Module
-    generator_optimiser: torch.optim.Optimizer
-    critic_optimiser: torch.optim.Optimizer
+    def synthesise(self, batches: list[Batch]) -> Iterator[Tensor]:
+        """Each batch's synthetic images when its step comes, with the generator's graph."""
+        return (self.generator(batch.z, batch.labels) for batch in batches)
 
-    def critic_step(self, real: Tensor, labels: Tensor, z: Tensor, epsilon: Tensor) -> None:
-        """One update of the critic; real (B, 3, S, S) in [-1, 1], epsilon (B, 1, 1, 1)."""
-        fake = self.generator(z, labels)
+    def critic_step(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
+        """One update of the critic; returns (critic loss, wasserstein, penalty)."""
+        real = real.contiguous()
         mixed = (epsilon * real + (1 - epsilon) * fake).detach().requires_grad_(True)
         scores = self.critic(mixed, labels)
         (gradient,) = torch.autograd.grad(
@@ -50,13 +47,15 @@ class Tutorial:
         self.critic_optimiser.zero_grad()
         loss.backward()
         self.critic_optimiser.step()
+        return torch.stack([loss, wasserstein, penalty]).detach()
 
-    def generator_step(self, labels: Tensor, z: Tensor) -> None:
-        """One update of the generator."""
+    def generator_step(self, labels: Tensor, z: Tensor) -> Tensor:
+        """One update of the generator; returns the loss."""
         loss = -self.critic(self.generator(z, labels), labels).mean()
         self.generator_optimiser.zero_grad()
         loss.backward()
         self.generator_optimiser.step()
+        return loss.detach()
 
 
 def build_tutorial(config: GanConfig, device: torch.device) -> Tutorial:
@@ -70,6 +69,7 @@ def build_tutorial(config: GanConfig, device: torch.device) -> Tutorial:
         config=config,
         generator=generator,
         critic=critic,
+        ema=ours.ema.to(memory_format=torch.contiguous_format),
         generator_optimiser=torch.optim.Adam(generator.parameters(), lr=config.generator_lr, betas=betas),
         critic_optimiser=torch.optim.Adam(critic.parameters(), lr=config.critic_lr, betas=betas),
     )

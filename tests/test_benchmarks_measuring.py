@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import frechet, generation, generators, growth, input_pipeline, peers
+from benchmarks import equal_results, frechet, generation, generators, growth, input_pipeline, peers
 from benchmarks.dcgan import Dcgan
 from benchmarks.peer_process import PEERS
 from benchmarks.timed_training import MARKS, train_for
@@ -58,6 +58,13 @@ def test_input_pipeline_notices_an_image_that_comes_twice():
 
 def test_frechet_distances_agree_with_torch_fidelity(capsys):
     assert run(frechet, capsys)["difference"] < 1e-5
+
+
+def test_results_equal_a_tutorials_but_for_rounding(capsys):
+    distances = run(equal_results, capsys, "--seeds", "2")["distances"]
+    assert distances["float32"] == pytest.approx(distances["tutorial"], rel=1e-2)
+    assert distances["bfloat16"] == pytest.approx(distances["tutorial"], rel=0.1)
+    assert abs(distances["tutorial"][0] / distances["tutorial"][1] - 1) > 1e-2  # what a seed does is seen
 
 
 def test_growth_over_linear():

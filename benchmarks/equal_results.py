@@ -1,0 +1,90 @@
+"""Does the fast training step make the same GANs as a tutorial's? Frechet distances over seeds.
+
+python benchmarks/equal_results.py [--data FOLDER] [--image-size 32] [--epochs 40] [--seeds 3] [--device cuda]
+
+For each seed three trainings start from the same weights and see the same batches and noise, for as many steps: the
+tutorial's loop in float32 (`benchmarks/tutorial.py`), and the study's step in float32 and in bfloat16. The distance is
+that of the EMA generator's images to the validation photographs. Rounding alone makes the trainings drift apart (see
+`benchmarks/gan_step.py`), so what must hold is that a side's mean over the seeds lies no further from the tutorial's
+than the tutorial's own standard deviation over seeds.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, stdev
+
+from benchmarks.interleaved import report
+from benchmarks.photographs import prepared
+from benchmarks.tutorial import build_tutorial
+from data_utils.dataset import Dataset
+from study.config import make_config, preset
+from study.gan_quality import GanQuality
+from study.gan_training import build_training
+from study.heap import keep_freed_memory
+from study.sampling import evenly_drawn, sample_images
+
+SIDES = {  # build, precision
+    "tutorial": (build_tutorial, "float32"),
+    "float32": (build_training, "float32"),
+    "bfloat16": (build_training, "bfloat16"),
+}
+TINY = {"decoder_width": 16, "critic_width": 8, "lstm_width": 8, "eval_images": 16, "critic_steps": 1}
+
+
+def distance_after(name: str, data: Dataset, settings: dict) -> tuple[float, float]:
+    """Frechet distance and seconds of one training of a side."""
+    build, precision = SIDES[name]
+    config = make_config(preset("search") | settings | {"precision": precision})
+    training, train = build(config, data.images.device), data.side("train")
+    started = time.perf_counter()
+    for epoch in range(1, config.gan_epochs + 1):
+        training.run_epoch(train, epoch)
+    seconds = time.perf_counter() - started
+    labels = evenly_drawn(data.side("validation").labels, config.eval_images)
+    images = sample_images(training.ema, labels, config, "evaluation")
+    return GanQuality(config, data).frechet_distance(images), seconds
+
+
+def main(arguments: list[str] | None = None) -> dict:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="photographs, in any layout that the study reads")
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=3, help="2 or more")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="an epoch of tiny networks, to see that it runs")
+    options = parser.parse_args(arguments)
+    if options.seeds < 2:
+        parser.error(f"--seeds {options.seeds}: a spread needs two")
+    keep_freed_memory()
+    epochs = 1 if options.quick else options.epochs
+    settings = {"image_size": options.image_size, "gan_epochs": epochs} | (TINY if options.quick else {})
+    distances, seconds = ({name: [] for name in SIDES} for _ in range(2))
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepared(options.data, options.image_size, Path(folder), options.device)
+        for seed in range(options.seeds):
+            for name in SIDES:
+                distance, spent = distance_after(name, data, settings | {"seed": seed})
+                distances[name].append(distance)
+                seconds[name].append(spent)
+    spread = stdev(distances["tutorial"])
+    rows = []
+    for name, found in distances.items():
+        apart = mean(found) - mean(distances["tutorial"])
+        each = " ".join(f"{distance:.1f}" for distance in found)
+        rows += [
+            (f"{name}: distance by seed", each, ""),
+            (f"{name}: mean, deviation", f"{mean(found):.1f}, {stdev(found):.1f}", ""),
+            (f"{name}: mean less the tutorial's", f"{apart:+.1f}", f"within {spread:.1f}"),
+            (f"{name}: seconds a training", f"{mean(seconds[name]):.0f}", ""),
+        ]
+    options.data = options.data and options.data.name
+    result = {**vars(options), "epochs": epochs, "distances": distances, "seconds": seconds}
+    report(rows, result, options.device)
+    return result
+
+
+if __name__ == "__main__":
+    main()
