@@ -30,7 +30,6 @@ import ray
 import torch
 from ray import train, tune
 from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -43,6 +42,7 @@ from study.resources import Resources
 from study.search import Proposal, Proposer
 from study.stopping import Halving
 from study.storage_faults import storage_fault, way_out
+from study.tune_reports import Forward, new_reports, report_until_end
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial has its row and its line
 HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's driver: it only waits
@@ -307,7 +307,7 @@ def error_line(error: str) -> str:
 
 def drive_trial(settings: dict) -> None:
     """A Tune trial: one Ray Train run; its reports reach Tune as they come, its result as the last report."""
-    tasks, resources = settings["tasks"], settings["resources"]
+    tasks, resources, reports = settings["tasks"], settings["resources"], new_reports()
     per_worker = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
@@ -325,11 +325,11 @@ def drive_trial(settings: dict) -> None:
             name=f"{tasks[0].trial_id}-{time.time_ns()}",
             storage_path=str(ray_folder(tasks[0].study)),
             failure_config=train.FailureConfig(max_failures=WORKER_FAILURES, controller_failure_limit=WORKER_FAILURES),
-            callbacks=[TuneReportCallback()],
+            callbacks=[Forward(reports)],
         ),
     )
     try:
-        tune.report(trainer.fit().return_value)
+        tune.report(report_until_end(lambda: trainer.fit().return_value, reports))
     except train.TrainingFailedError as error:  # which Tune shall not try again, as it does where this process dies
         tune.report({"error": str(error)})
 

@@ -15,7 +15,9 @@ RESULTS_MAY_IMPORT = {
     "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "matplotlib", "jinja2", "PIL",
 }  # fmt: skip
 
-RAY_NAMES = ("tune_driver.py", "ray_cluster.py", "process_group.py", "placement_groups.py", "nodes.py")
+RAY_NAMES = (
+    "tune_driver.py", "tune_reports.py", "ray_cluster.py", "process_group.py", "placement_groups.py", "nodes.py",
+)  # fmt: skip
 RAY_FILES = {Path("study") / name for name in RAY_NAMES}
 RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("study/doctor.py")}
 
