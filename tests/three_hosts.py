@@ -114,8 +114,12 @@ class Lab:
         self.finish(self.ray("down", "--yes", str(self.cluster_file), **PIPED))
 
     def sweep(self, *words: str) -> subprocess.Popen:
-        """Start the main command on the head, from its copy of the code, onto the shared folder."""
-        command = shlex.join(["python", "study/run_sweep.py", "--out", "/mnt/study/runs", *words])
+        """Start the main command on the head."""
+        return self.command("study/run_sweep.py", *words)
+
+    def command(self, *words: str) -> subprocess.Popen:
+        """Start a command of the project on the head, from its copy of the code, with the shared folder."""
+        command = shlex.join(["python", *words, "--out", "/mnt/study/runs"])
         return self.ray("exec", str(self.cluster_file), f"cd ~/dfu-gan-study && {command}", **PIPED)
 
     def finish(self, process: subprocess.Popen, timeout: float = 1200) -> str:
@@ -279,7 +283,7 @@ def run(*command: str) -> str:
 
 
 def main() -> None:
-    """Bring the cluster up, run a small study across it, take it down; say how long each took."""
+    """Bring the cluster up, ask the doctor, run a small study across it, take it down; say how long each took."""
     if reason := missing_means():
         sys.exit(f"three hosts cannot be made here: {reason}")
     begun = time.monotonic()
@@ -291,6 +295,7 @@ def main() -> None:
         say(f"{len(HOSTS)} hosts: {', '.join(HOSTS)}")
         hosts.up()
         say("ray up: all have joined")
+        print(hosts.finish(hosts.command("study/doctor.py")))
         small = ("gan_epochs=2", "gan_eval_interval=1", "eval_images=16", "critic_steps=1", "classifier_epochs=1")
         settings = [word for assignment in small for word in ("--set", assignment)]
         print(hosts.finish(hosts.sweep("--preset", "smoke", "--trials", "2", "--workers-per-trial", "2", *settings)))
