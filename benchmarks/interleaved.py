@@ -15,16 +15,18 @@ from pathlib import Path
 import torch
 
 
-def take_turns(sides: dict[str, Callable[[], object]], turns: int, device: str = "cpu") -> dict[str, list[float]]:
-    """Seconds of each side in each turn, after one turn that is not counted."""
+def take_turns(
+    sides: dict[str, Callable[[], object]], turns: int, device: str = "cpu", warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each side in each turn, after `warm_up` turns that are not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(turns + 1):
+    for turn in range(-warm_up, turns):
         for name, run in sides.items():
             synchronise(device)
             started = time.perf_counter()
             run()
             synchronise(device)
-            if turn:
+            if turn >= 0:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 

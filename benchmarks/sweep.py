@@ -121,7 +121,7 @@ def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
     connect(None)
     ray_start = time.perf_counter() - started
     study = Study(out, prepared, base, num_trials)
-    seconds = take_turns(sides_of(study), turns)
+    seconds = take_turns(sides_of(study), turns, warm_up=0)  # a trial takes minutes
     per_turn = len(seconds)
     for first in range(0, len(study.folders), per_turn):
         loop, *driven = map(metrics_of, study.folders[first : first + 3])
