@@ -4,9 +4,11 @@ import fcntl
 import logging
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 os.environ |= {
@@ -128,9 +130,25 @@ def local_options() -> dict:
     read, and a folder of its own, as Ray's default one lets all others exchange its sockets.
     """
     hide_token()
-    # Mode 700; in /tmp, since the path of a socket has at most 107 characters.
-    private = Path(tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp")))
+    # In /tmp, since the path of a socket has at most 107 characters.
+    private = new_private_folder(Path(os.environ.get("RAY_TMPDIR", "/tmp")))
     return {"include_dashboard": True, "_temp_dir": str(private / "r")}  # Ray opens its own folder to all
+
+
+def new_private_folder(place: Path) -> Path:
+    """A folder of mode 700 for as long as this process lives; those of processes that have ended are removed.
+
+    So that the logs of the last Ray can be read until the next one starts.
+    """
+    for lock in place.glob("ray-*/lock"):
+        with suppress(OSError), open(lock, encoding="utf-8") as file:
+            if os.lstat(lock.parent).st_uid == os.getuid():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent)
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=place))
+    fcntl.flock(os.open(folder / "unlocked", os.O_CREAT | os.O_WRONLY, 0o600), fcntl.LOCK_EX)  # open until the end
+    (folder / "unlocked").rename(folder / "lock")  # which nobody sees before it is locked
+    return folder
 
 
 def hide_token() -> None:

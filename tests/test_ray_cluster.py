@@ -1,12 +1,21 @@
 """Connecting to Ray, as far as it goes without starting it."""
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from study.config import ConfigError
-from study.ray_cluster import connect, dashboard_answers, on_loopback_alone, refuse_silent_address
+from study.ray_cluster import (
+    connect,
+    dashboard_answers,
+    new_private_folder,
+    on_loopback_alone,
+    refuse_silent_address,
+)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999", ":"])
@@ -28,6 +37,23 @@ def test_ray_that_does_not_start_is_told(monkeypatch, tmp_path, error):
     monkeypatch.setattr("study.ray_cluster.ray.init", fail)
     with pytest.raises(ConfigError, match=f"Ray could not be started here; .*: {str(error).strip()}"):
         connect(None)
+
+
+def test_folders_of_rays_that_have_ended_are_removed(tmp_path):
+    make = "import sys; from pathlib import Path; from study.ray_cluster import new_private_folder as new; "
+    make += "print(new(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", make, str(tmp_path)]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    alive, killed = (Path(process.stdout.readline().strip()) for process in started)
+    started[1].kill()
+    started[1].communicate()
+    (tmp_path / "ray-of-another-program").mkdir()
+    own = new_private_folder(tmp_path)
+    try:
+        assert sorted(tmp_path.iterdir()) == sorted([alive, own, tmp_path / "ray-of-another-program"])
+        assert killed not in (alive, own) and own.stat().st_mode & 0o777 == 0o700
+    finally:
+        started[0].communicate("")
 
 
 def test_address_that_accepts_connections_passes():
