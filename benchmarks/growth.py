@@ -89,7 +89,8 @@ def compare_workers(settings: tuple) -> dict[str, float]:
     """How many times faster two workers are than one; their losses must agree."""
     (alone, expected), (shared, losses) = (time_workers(workers, settings) for workers in WORKERS)
     for name, value in expected.items():
-        assert abs(losses[name] - value) < 1e-3 * max(1, abs(value)), (name, value, losses[name])
+        # In float32 the order of sums shows after an epoch: see "Weights in float32" in benchmarks/README.md.
+        assert abs(losses[name] - value) < 1e-2 * max(1, abs(value)), (name, value, losses[name])
     return speedup(alone, shared)
 
 
