@@ -10,6 +10,7 @@ than the tutorial's own standard deviation over seeds.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> dict:
                 distance, spent = distance_after(name, data, settings | {"seed": seed})
                 distances[name].append(distance)
                 seconds[name].append(spent)
+                print(f"seed {seed}, {name}: distance {distance:.1f}, {spent:.0f} s", file=sys.stderr, flush=True)
     spread = stdev(distances["tutorial"])
     rows = []
     for name, found in distances.items():
