@@ -41,8 +41,8 @@ TRIALS = _schema(
     [
         # identity: status completed | pruned | failed, phase baseline | paper | search | confirm, started_at in UTC,
         # ISO 8601. arm is what the classifier was trained on; confirms is the trial of the search whose
-        # GAN, ratio and classifier a confirm row repeats; classifier_key names all settings of the classifier but the
-        # arm's, so that arms of equal key are compared.
+        # GAN and ratio a confirm row repeats, with the study's base classifier; classifier_key names all settings of
+        # the classifier but the arm's, so that arms of equal key are compared.
         *_columns(TEXT, "study trial_id phase status reason started_at preset objective gan_key"),
         *_columns(TEXT, "arm confirms classifier_key"),
         *_columns(FLAG, "gan_reused"),

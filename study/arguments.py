@@ -136,7 +136,7 @@ FLAGS = {
         "--inception-weights": {
             "type": Path,
             "metavar": "PATH",
-            "help": "torch-fidelity's Inception weights, for machines without internet",
+            "help": "torch-fidelity's Inception weights, for machines without internet; the study then measures FID",
         },
     },
     "search": {

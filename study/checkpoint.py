@@ -2,7 +2,7 @@
 
 A file is written under a temporary name, flushed to disk and renamed; its name ends in the SHA-256 of its content,
 so that a flipped bit is found before anything is loaded. The last two are kept: the previous good one is used when
-the newest is damaged. Nothing is unpickled (`weights_only=True`).
+the newest is damaged. Tensors are read with `weights_only=True`.
 """
 
 import hashlib

@@ -9,6 +9,7 @@ Needs Linux, root, and the commands of `COMMANDS` (of Debian's iproute2,
 util-linux, openssh-server and rsync).
 """
 
+import argparse
 import os
 import shlex
 import shutil
@@ -284,6 +285,7 @@ def run(*command: str) -> str:
 
 def main() -> None:
     """Bring the cluster up, ask the doctor, run a small study across it, take it down; say how long each took."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if reason := missing_means():
         sys.exit(f"three hosts cannot be made here: {reason}")
     begun = time.monotonic()
