@@ -4,11 +4,13 @@ from pathlib import Path
 
 import yaml
 
+from study.resources import Machine
+
 BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()
 
 
-def autoscaled_resources() -> tuple[int, float] | None:
-    """CPUs and GPUs of all workers that the autoscaler may start.
+def autoscaled_machines() -> list[Machine] | None:
+    """All workers that the autoscaler may start.
 
     None where this is not the head of such a cluster, or where its machines are named instead of rented.
     """
@@ -17,11 +19,11 @@ def autoscaled_resources() -> tuple[int, float] | None:
         return None
     nodes = [kind for name, kind in config["available_node_types"].items() if name != config["head_node_type"]]
     limit = config.get("max_workers", 2)  # Ray's own default
-    totals = [
-        sum(min(kind.get("max_workers", limit), limit) * kind["resources"].get(resource, 0) for kind in nodes)
-        for resource in ("CPU", "GPU")
-    ]
-    return int(totals[0]), float(totals[1])
+    found = []
+    for kind in nodes:
+        machine = Machine(int(kind["resources"].get("CPU", 0)), float(kind["resources"].get("GPU", 0)))
+        found += [machine] * min(kind.get("max_workers", limit), limit)
+    return found
 
 
 def named_machines() -> int | None:

@@ -29,7 +29,7 @@ from study.gan_quality import warm_features
 from study.preflight import refuse_unfit_nodes
 from study.progress import Announcer, print_error
 from study.record import LOST, study_columns
-from study.resources import share_out
+from study.resources import share_out, what_ray_has
 from study.search import Proposal
 from study.settings import hold, stored_settings
 from study.storage_faults import storage_fault, way_out
@@ -181,12 +181,12 @@ def run(
     from study.tune_driver import run_trials
 
     announce("starting Ray")
-    cpus, gpus = connect(options.address)
+    machines = connect(options.address)
     refuse_unfit_nodes(ask_nodes, confirmation.folder, dataset.path)
     num_runs = len(confirmation.waiting)
     num_trials = sum(1 + len(first.followers) for first in confirmation.waiting)
-    resources = share_out(cpus, gpus, num_runs, options.workers_per_trial, options.gpus_per_trial)
-    announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
+    resources = share_out(machines, num_runs, options.workers_per_trial, options.gpus_per_trial)
+    announce(f"{what_ray_has(machines)}: {resources}")
     warm_features(confirmation.base, dataset)
     make_task = TaskMaker(confirmation.folder, dataset.path, columns, resources, more_tests=True, external=external)
     return run_trials(confirmation, make_task, resources, num_trials, None, announce, num_runs)

@@ -21,6 +21,7 @@ from study.config import ConfigError
 from study.gan_quality import INCEPTION_FILE
 from study.node_facts import exposed_ports, gpus
 from study.preflight import node_checks, survey
+from study.resources import totals
 from study.run_sweep import EXIT_USER_ERROR, make_folder
 
 
@@ -62,7 +63,7 @@ def ray_checks(address: str | None, out: Path, prepared: Path | None) -> Iterato
     from study import nodes  # Ray takes seconds to import: not for --help
     from study.ray_cluster import connect
 
-    cpus, num_gpus = connect(address)
+    cpus, num_gpus = totals(connect(address))
     started_here, url = nodes.started_here(), nodes.dashboard_url()
     where = "started on this machine" if started_here else f"{len(nodes.living_nodes())} node(s) up"
     yield Check("Ray", True, f"{where}, {cpus} CPU(s), {num_gpus:g} GPU(s); it finds itself")

@@ -21,9 +21,10 @@ import ray
 from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-from study.autoscaler import autoscaled_resources, named_machines
+from study.autoscaler import autoscaled_machines, named_machines
 from study.config import ConfigError
 from study.nodes import head_asks_this_ray
+from study.resources import Machine
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
 LOOPBACK = "127.0.0.1"
@@ -32,13 +33,13 @@ LOOPBACK = "127.0.0.1"
 WORKER_START_S = {"machine": 300, "cluster": 24 * 3600}
 
 
-def connect(address: str | None) -> tuple[int, float]:
-    """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its CPUs and GPUs.
+def connect(address: str | None) -> list[Machine]:
+    """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its machines.
 
-    Of a cluster that scales from zero, the CPUs and GPUs that it can grow to. ConfigError when nobody answers, or
+    Of a cluster that scales from zero, those that it can grow to. ConfigError when nobody answers, or
     when the dashboard does not, or answers for another Ray: then Ray never frees the workers of a stopped trial.
     """
-    growing_to, machines = autoscaled_resources(), named_machines()
+    growing_to, machines = autoscaled_machines(), named_machines()
     address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["cluster" if address else "machine"])
     if address:
@@ -76,8 +77,12 @@ def connect(address: str | None) -> tuple[int, float]:
         return growing_to
     if machines:
         wait_for_machines(machines)
-    resources = ray.cluster_resources()
-    return int(resources.get("CPU", 0)), resources.get("GPU", 0.0)
+    return [machine_of(node) for node in ray.nodes() if node["Alive"]]
+
+
+def machine_of(node: dict) -> Machine:
+    """Of an entry of `ray.nodes()`."""
+    return Machine(int(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0)))
 
 
 def wait_for_machines(number: int, timeout: float = 300.0) -> None:

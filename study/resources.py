@@ -1,8 +1,21 @@
 """How the machines' CPUs and GPUs are divided among trials."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from study.config import ConfigError
+
+
+class Machine(NamedTuple):
+    """What trials may use of one node."""
+
+    cpus: int
+    gpus: float
+
+    def workers(self, cpus_each: int, gpus_each: float) -> int:
+        """How many workers that need so much each fit on it."""
+        by_cpus = self.cpus // cpus_each
+        return min(by_cpus, int(self.gpus / gpus_each + 1e-9)) if gpus_each else by_cpus  # ten times 0.1 GPU fill one
 
 
 @dataclass(frozen=True)
@@ -24,11 +37,23 @@ class Resources:
         return f"{self.concurrent} trials at once, {workers}"
 
 
-def share_out(cpus: int, gpus: float, trials: int, num_workers: int, gpus_per_trial: float | None) -> Resources:
+def totals(machines: list[Machine]) -> Machine:
+    """What they have together."""
+    return Machine(sum(machine.cpus for machine in machines), sum(machine.gpus for machine in machines))
+
+
+def what_ray_has(machines: list[Machine]) -> str:
+    cpus, gpus = totals(machines)
+    return f"Ray has {cpus} CPU(s), {gpus:g} GPU(s)"
+
+
+def share_out(machines: list[Machine], trials: int, num_workers: int, gpus_per_trial: float | None) -> Resources:
     """Divide the machines' CPUs and GPUs among trials; ConfigError says at once what is missing.
 
     With GPUs a trial gets one a worker unless told otherwise; without, as many trials run at once as there are CPUs.
+    A worker lies on one machine, and gets as many CPUs as let all trials at once find their place.
     """
+    gpus = totals(machines).gpus
     if gpus_per_trial is None:
         gpus_per_trial = float(num_workers) if gpus else 0.0
     gpus_per_worker = gpus_per_trial / num_workers
@@ -42,10 +67,22 @@ def share_out(cpus: int, gpus: float, trials: int, num_workers: int, gpus_per_tr
             f"--gpus-per-trial {gpus_per_trial:g} over {num_workers} workers is {gpus_per_worker:g} each, and Ray "
             "does not divide GPUs so; ask for a multiple of the workers"
         )
-    if num_workers > cpus:
-        raise ConfigError(f"--workers-per-trial {num_workers} was asked for, Ray has {cpus} CPU(s); ask for fewer")
-    slots = cpus // num_workers
-    if gpus_per_trial:
-        slots = min(slots, int(gpus / gpus_per_trial + 1e-9))  # ten times 0.1 GPU fill one
-    concurrent = max(1, min(slots, trials))
-    return Resources(num_workers, max(1, cpus // (concurrent * num_workers)), gpus_per_worker, concurrent)
+    if num_workers > 1 and 0 < gpus_per_worker < 1:
+        raise ConfigError(
+            f"--gpus-per-trial {gpus_per_trial:g} over {num_workers} workers is {gpus_per_worker:g} each, and workers "
+            f"of one trial cannot share a GPU (NCCL); ask for --gpus-per-trial {num_workers} or --workers-per-trial 1"
+        )
+
+    def places(cpus_each: int) -> int:
+        return sum(machine.workers(cpus_each, gpus_per_worker) for machine in machines)
+
+    if places(1) < num_workers:
+        each = f" with {gpus_per_worker:g} GPU(s) each" if gpus_per_worker else ""
+        raise ConfigError(
+            f"--workers-per-trial {num_workers}{each} was asked for; {what_ray_has(machines)}, and room on its machines "
+            f"for {places(1)}; ask for fewer"
+        )
+    concurrent = max(1, min(places(1) // num_workers, trials))
+    most = max(machine.cpus for machine in machines)
+    cpus_per_worker = next(each for each in range(most, 0, -1) if places(each) >= concurrent * num_workers)
+    return Resources(num_workers, cpus_per_worker, gpus_per_worker, concurrent)

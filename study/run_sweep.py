@@ -34,7 +34,7 @@ from study.packing import share_of_a_gpu
 from study.preflight import refuse_unfit_nodes
 from study.progress import Announcer, print_error
 from study.record import command_line, data_columns, study_columns
-from study.resources import share_out
+from study.resources import share_out, what_ray_has
 from study.search import OBJECTIVES, Search
 from study.settings import StudySettings, lock_study, write_settings
 from study.storage_faults import storage_fault, way_out
@@ -111,14 +111,15 @@ def search_and_report(
     interrupted, resources = False, None
     if remaining > 0:
         announce("starting Ray")
-        cpus, gpus = connect(options.address)
+        machines = connect(options.address)
         refuse_unfit_nodes(ask_nodes, folder, prepared.path)
         gpus_per_trial = options.gpus_per_trial
-        if gpus_per_trial is None and gpus and options.workers_per_trial == 1:
+        beside_a_gpu = [int(machine.cpus // machine.gpus) for machine in machines if machine.gpus]
+        if gpus_per_trial is None and beside_a_gpu and options.workers_per_trial == 1:
             announce("measuring how many trials fit on a GPU")
-            gpus_per_trial = share_of_a_gpu(ask_a_gpu, settings.base, settings.fixed, int(cpus // gpus))
-        resources = share_out(cpus, gpus, total - 1, options.workers_per_trial, gpus_per_trial)
-        announce(f"Ray has {cpus} CPU(s), {gpus:g} GPU(s): {resources}")
+            gpus_per_trial = share_of_a_gpu(ask_a_gpu, settings.base, settings.fixed, min(beside_a_gpu))
+        resources = share_out(machines, total - 1, options.workers_per_trial, gpus_per_trial)
+        announce(f"{what_ray_has(machines)}: {resources}")
     # Only now does the study exist: a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, record)
     search = Search(folder, settings.base, settings.fixed, settings.objective, ended=set(rows))

@@ -11,8 +11,9 @@ import torch
 
 from data_utils.prepare import Prepared
 from models.feature_extractor import default_extractor_name
-from study.autoscaler import autoscaled_resources
+from study.autoscaler import autoscaled_machines
 from study.config import ConfigError, TrialConfig, make_config, parse_assignments, preset
+from study.resources import totals
 from study.sealed import Damaged, read_json, warn_and_set_aside, write_json
 from study.study_lock import hold
 
@@ -32,7 +33,7 @@ class StudySettings:
     @classmethod
     def resolve(cls, options: Namespace) -> "StudySettings":
         """Preset, `--set` and `--seed` -> the config that every trial starts from. Raises ConfigError."""
-        _, cluster_gpus = autoscaled_resources() or (0, 0)
+        cluster_gpus = totals(autoscaled_machines() or []).gpus
         has_gpu = torch.cuda.is_available() or bool(options.gpus_per_trial or cluster_gpus)
         name = options.preset or ("search" if has_gpu else "smoke")
         fixed = parse_assignments(options.set)

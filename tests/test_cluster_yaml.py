@@ -9,7 +9,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 import study.autoscaler
-from study.autoscaler import autoscaled_resources, named_machines
+from study.autoscaler import autoscaled_machines, named_machines
+from study.resources import Machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RENTED, NAMED = "cluster.yaml", "cluster.local.yaml"
@@ -155,14 +156,14 @@ def on_head_of(tmp_path, monkeypatch):
 
 def test_rented_machines_are_counted_as_many_as_may_be_rented(on_head_of, rented):
     on_head_of(rented)
-    assert autoscaled_resources() == (64, 8.0) and named_machines() is None
+    assert autoscaled_machines() == [Machine(8, 1.0)] * 8 and named_machines() is None
 
 
 def test_named_machines_are_waited_for(on_head_of):
     on_head_of(load(NAMED))
-    assert autoscaled_resources() is None and named_machines() == 3
+    assert autoscaled_machines() is None and named_machines() == 3
 
 
 def test_elsewhere_there_is_no_cluster(tmp_path, monkeypatch):
     monkeypatch.setattr(study.autoscaler, "BOOTSTRAP_CONFIG", tmp_path / "none.yaml")
-    assert autoscaled_resources() is None and named_machines() is None
+    assert autoscaled_machines() is None and named_machines() is None

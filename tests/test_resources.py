@@ -5,7 +5,7 @@ import math
 import pytest
 
 from study.config import ConfigError
-from study.resources import Resources, share_out
+from study.resources import Machine, Resources, share_out
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,12 @@ from study.resources import Resources, share_out
         (16, 4, 40, 2, None, (2, 4, 1, 2)),
         (16, 1, 40, 1, 0.25, (1, 4, 0.25, 4)),
         (2, 1, 40, 1, 0.1, (1, 1, 0.1, 2)),
-        (16, 4, 40, 2, 1.0, (2, 2, 0.5, 4)),
         (16, 4, 40, 1, 0.0, (1, 1, 0, 16)),
         (4, 4, 40, 2, 4.0, (2, 2, 2, 1)),
     ],
 )
 def test_share_out(cpus, gpus, trials, workers, gpus_per_trial, expected):
-    found = share_out(cpus, gpus, trials, workers, gpus_per_trial)
+    found = share_out([Machine(cpus, gpus)], trials, workers, gpus_per_trial)
     assert found == Resources(*expected)
     assert found.device == ("cuda" if expected[2] else "cpu")
 
@@ -38,9 +37,9 @@ def test_nothing_is_shared_out_twice_and_something_always_runs():
             for workers in range(1, cpus + 1):
                 for gpus_per_trial in (0.0, 0.5, *map(float, range(1, gpus + 1))):
                     per_worker = gpus_per_trial / workers
-                    if gpus_per_trial > gpus or (per_worker > 1 and per_worker % 1):
+                    if gpus_per_trial > gpus or (per_worker % 1 and (per_worker > 1 or workers > 1)):
                         continue
-                    found = share_out(cpus, gpus, 40, workers, gpus_per_trial)
+                    found = share_out([Machine(cpus, gpus)], 40, workers, gpus_per_trial)
                     assert found.concurrent >= 1 and found.cpus_per_worker >= 1
                     assert found.concurrent * found.num_workers * found.cpus_per_worker <= cpus
                     assert found.concurrent * gpus_per_trial <= gpus
@@ -59,4 +58,39 @@ def test_nothing_is_shared_out_twice_and_something_always_runs():
 )
 def test_more_than_there_is_is_refused_with_numbers(cpus, gpus, workers, gpus_per_trial, needed):
     with pytest.raises(ConfigError, match=needed):
-        share_out(cpus, gpus, 9, workers, gpus_per_trial)
+        share_out([Machine(cpus, gpus)], 9, workers, gpus_per_trial)
+
+
+RENTED = [Machine(8, 1.0)] * 8
+MIXED = [Machine(16, 0.0), Machine(8, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("machines", "trials", "workers", "gpus_per_trial", "expected"),
+    [
+        (RENTED, 4, 1, None, (1, 8, 1, 4)),
+        (RENTED, 4, 1, 0.25, (1, 8, 0.25, 4)),
+        (RENTED, 40, 1, 0.25, (1, 2, 0.25, 32)),
+        (RENTED, 40, 2, None, (2, 8, 1, 4)),
+        (MIXED, 40, 1, 0.5, (1, 4, 0.5, 2)),
+        (MIXED, 40, 1, 0.0, (1, 1, 0, 24)),
+        ([Machine(8, 0.0)] * 3, 1, 1, None, (1, 8, 0, 1)),
+        ([Machine(3, 0.0), Machine(5, 0.0)], 2, 2, None, (2, 1, 0, 2)),
+        ([Machine(0, 0.0), Machine(2, 0.0)], 9, 2, None, (2, 1, 0, 1)),
+    ],
+)
+def test_no_worker_gets_more_than_a_machine_has(machines, trials, workers, gpus_per_trial, expected):
+    found = share_out(machines, trials, workers, gpus_per_trial)
+    assert found == Resources(*expected)
+    places = sum(machine.workers(found.cpus_per_worker, found.gpus_per_worker) for machine in machines)
+    assert places >= found.concurrent * found.num_workers
+
+
+def test_workers_of_one_trial_do_not_share_a_gpu():
+    with pytest.raises(ConfigError, match=r"0\.5 each.*--gpus-per-trial 2 or --workers-per-trial 1"):
+        share_out([Machine(16, 4.0)], 9, 2, 1.0)
+
+
+def test_gpus_without_room_beside_them_are_refused():
+    with pytest.raises(ConfigError, match=r"workers-per-trial 2 with 1 GPU\(s\) each .*room on its machines for 1"):
+        share_out([Machine(1, 2.0), Machine(16, 0.0)], 9, 2, None)
