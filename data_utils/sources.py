@@ -140,6 +140,11 @@ def _segmentation_challenge(
         Record(path, None, group, mask) for (path, mask), group in zip(photographs, groups, strict=True)
     ]
     notes = ("Square patches are cut around each wound, and from skin of the same photograph.",)
+    if not group_pattern:
+        notes += (
+            "WARNING: each photograph counts as its own group. Some show the same patient, whom their names do not "
+            "tell; where names do, say so: --group-pattern REGEX.",
+        )
     if (data / "test").is_dir():
         notes += ("The folder test has no public masks and was left out.",)
     class_names = _class_names(list(segmentation.CLASS_NAMES), data, positive)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from models.feature_extractor import efficientnet_lite0
 from models.image_size import halvings
+from models.lstm import LSTM
 from models.timm_model import timm_model
 
 MAP_SIZE = 4  # the small network's feature map is MAP_SIZE x MAP_SIZE
@@ -38,7 +39,7 @@ def build_classifier(
     channels, cells = feature_map_shape(features, backbone, image_size)
     return Classifier(
         features=features,
-        lstm=nn.LSTM(channels, lstm_width, num_layers=lstm_depth, batch_first=True),
+        lstm=LSTM(channels, lstm_width, num_layers=lstm_depth, batch_first=True),
         head=nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(cells * lstm_width, 1)),
     )
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.image_size import halvings
+from models.lstm import LSTM
 from models.timm_model import timm_model
 
 GRID = 8  # the token grid and the map that the decoder starts from are GRID x GRID
@@ -151,7 +152,7 @@ class Recurrence(nn.Module):
 
     def __init__(self, lstm_depth: int, lstm_width: int, decoder_width: int):
         super().__init__()
-        self.lstm = nn.LSTM(lstm_width, lstm_width, num_layers=lstm_depth, batch_first=True)
+        self.lstm = LSTM(lstm_width, lstm_width, num_layers=lstm_depth, batch_first=True)
         self.project = nn.Linear(lstm_width, decoder_width, bias=False)  # the decoder's batch norm has one
 
     def forward(self, sequence: Tensor) -> Tensor:

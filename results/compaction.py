@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from results.leaderboard import printable
+from results.mending import SAID_BY
 from results.schema import TABLES
 from results.tables import TableError, next_compacted, read_parts, replace_file, with_parts
 
@@ -50,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if not (study / "trials").is_dir():
             raise TableError(f"{study}: no study here; a study's folder holds trials/")
-        for name in TABLES:
+        # A row says that its trial is done, so it goes last: stopped before, --resume can make a damaged piece again.
+        for name in sorted(TABLES, key=lambda name: name in SAID_BY.values()):
             print(f"{name:<18} {compact(study, name):>6} files joined")
     except TableError as error:
         print(printable(str(error)), file=sys.stderr)

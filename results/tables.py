@@ -175,6 +175,8 @@ def _read_file(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]
     except TableError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
+        if getattr(error, "errno", None):  # of the system; what Arrow says of a file's content has no number
+            raise TableError(f"{path} cannot be read ({error.strerror}); try again when it can") from None
         raise DamagedTable(f"{path} is damaged ({error}); {_way_out(path)}") from None
     _check_names(path, set(table.schema.names), schema)
     if not table.schema.equals(schema):

@@ -21,7 +21,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     """Run the task and write its row, history and predictions; returns {"status", "reason", ...result columns}.
 
     A training that diverges, and any other error of the trial, ends in a row with status "failed" and the reason;
-    the study goes on. An error of the disk is raised: the trial stays unfinished, with its checkpoints and no row.
+    the study goes on. An error of the disk or of the GPU is raised: the trial stays unfinished, with its checkpoints
+    and no row.
     `report` gets each history entry.
     """
     torch.set_num_threads(task.num_threads)
@@ -47,8 +48,10 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     except Diverged as failure:
         status, reason = "failed", str(failure)
     except Exception as failure:
-        if task.num_workers > 1 or storage_fault(failure):
-            raise  # other workers may be waiting for this one: the launcher has to stop them
+        # Other workers may be waiting for this one, which only the launcher can stop; and after an error of the GPU
+        # itself nothing of this process can use it any more.
+        if task.num_workers > 1 or storage_fault(failure) or isinstance(failure, torch.AcceleratorError):
+            raise
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"
     if begun and task.proposed_at:

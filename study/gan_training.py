@@ -135,6 +135,9 @@ class GanTraining:
         """Restore what `state` stored; returns its history."""
         for name in STORED:
             getattr(self, name).load_state_dict(state[name])
+        for optimiser in (self.generator_optimiser, self.critic_optimiser):
+            for group in optimiser.param_groups:  # it may have been stored by another kind of device
+                group["capturable"] = optimiser.defaults["capturable"]
         return list(state["history"])
 
 
@@ -175,7 +178,7 @@ def build_training(config: GanConfig, device: torch.device) -> GanTraining:
         config=config,
         generator=generator,
         critic=critic,
-        ema=copy.deepcopy(generator).requires_grad_(False).eval(),
+        ema=copy.deepcopy(generator).to(device).requires_grad_(False).eval(),
         generator_optimiser=adam(generator.parameters(), lr=config.generator_lr),
         critic_optimiser=adam(critic.parameters(), lr=config.critic_lr),
     )

@@ -40,8 +40,18 @@ def ask_nodes(function: Callable, *arguments: Any) -> dict[str, Any]:
 
 
 def ask_a_gpu(function: Callable, *arguments: Any) -> Any:
-    """What `function(*arguments)` returns on a node with a GPU, waited for where the cluster has yet to start one."""
-    return ray.get(ray.remote(num_cpus=0, num_gpus=1)(function).remote(*arguments))
+    """What `function(*arguments)` returns on a node with a GPU, waited for where the cluster has yet to start one.
+
+    ConfigError where it fails.
+    """
+    try:
+        return ray.get(ray.remote(num_cpus=0, num_gpus=1)(function).remote(*arguments))
+    except RayError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ConfigError(
+            f"{function.__name__} failed on a GPU: {reason}; `python study/doctor.py` says what is wrong, and "
+            "--gpus-per-trial 1 does without measuring"
+        ) from None
 
 
 def living_nodes() -> list[dict]:

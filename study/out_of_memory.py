@@ -7,6 +7,7 @@ import torch
 
 from study.checkpoint import write_atomically
 from study.parallel import from_first_worker, num_workers
+from study.step_backend import free_memory
 from study.train_gan import Diverged
 
 NOTE = "halve-batches"  # an empty file in the training's folder, for whoever goes on with it
@@ -27,5 +28,6 @@ def within_memory(folder: Path, train: Callable[[int], dict]) -> dict:
             write_atomically(note, b"")
             if num_workers() > 1:
                 raise
-        torch.cuda.empty_cache()  # after the error, which held the failed attempt's tensors
+        finally:
+            free_memory()
     raise Diverged(f"out of memory, with half of a batch at a time, too: {reason}")

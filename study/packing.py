@@ -9,6 +9,7 @@ from data_utils.dataset import Side
 from study.config import TrialConfig
 from study.gan_training import build_training
 from study.space import SCIENTIFIC
+from study.step_backend import choose_backend, free_memory, use_backend
 
 UNCOUNTED = 600 * 2**20  # bytes a process takes besides what torch allocates: CUDA's context and kernels
 FILLED = 0.9             # of a GPU; the rest is for evaluation, which comes and goes
@@ -44,7 +45,7 @@ def measure_memory(config: TrialConfig) -> tuple[int, int]:
     Where that did not fit, all of the GPU: a trial then has it alone, and makes its batches of pieces.
     """
     device = torch.device("cuda")
-    torch.cuda.empty_cache()
+    free_memory()
     torch.cuda.reset_peak_memory_stats()
     total = torch.cuda.get_device_properties(device).total_memory
     try:
@@ -55,9 +56,11 @@ def measure_memory(config: TrialConfig) -> tuple[int, int]:
 
 
 def train_a_round(config: TrialConfig, device: torch.device) -> None:
-    """The critic's steps on black images, and the generator step that follows them."""
+    """The critic's steps on black images, and the generator step that follows them, as a study would run them."""
     count = config.gan_batch_size * config.critic_steps
     images = torch.zeros(count, 3, config.image_size, config.image_size, dtype=torch.uint8, device=device)
     names = np.arange(count).astype(str)
     side = Side(images, torch.arange(count, device=device) % 2, names, names)
-    build_training(config, device).run_epoch(side, 1)
+    training = build_training(config, device)
+    use_backend(training, choose_backend(training, side))
+    training.run_epoch(side, 1)

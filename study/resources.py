@@ -79,8 +79,8 @@ def share_out(machines: list[Machine], trials: int, num_workers: int, gpus_per_t
     if places(1) < num_workers:
         each = f" with {gpus_per_worker:g} GPU(s) each" if gpus_per_worker else ""
         raise ConfigError(
-            f"--workers-per-trial {num_workers}{each} was asked for; {what_ray_has(machines)}, and room on its machines "
-            f"for {places(1)}; ask for fewer"
+            f"--workers-per-trial {num_workers}{each} was asked for; {what_ray_has(machines)}, room on its "
+            f"machines for {places(1)}; ask for fewer"
         )
     concurrent = max(1, min(places(1) // num_workers, trials))
     most = max(machine.cpus for machine in machines)

@@ -20,6 +20,7 @@ from optuna.exceptions import StorageInternalError
 from data_utils.dataset import load_dataset
 from data_utils.prepare import Prepared, prepare
 from data_utils.sources import DataError
+from data_utils.subset import training_subset
 from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from results.leaderboard import format_leaderboard, leaderboard
 from results.mending import set_aside_damaged
@@ -37,10 +38,11 @@ from study.record import command_line, data_columns, study_columns
 from study.resources import share_out, what_ray_has
 from study.search import OBJECTIVES, Search
 from study.settings import StudySettings, lock_study, write_settings
+from study.space import paper_configurations
 from study.storage_faults import storage_fault, way_out
 from study.study_lock import remove_leftovers
 from study.tasks import TaskMaker
-from study.trial import check_fits
+from study.trial import check_fits, check_networks
 
 USER_ERRORS = (ConfigError, DataError, TableError, ExtractorUnavailable)
 SHORT_NAMES = {  # of studies, by what the data is; a folder's own name might name a patient
@@ -84,8 +86,7 @@ def run(options: Namespace) -> int:
     print(prepared.describe(), flush=True)
     if options.image_ids:
         write_image_ids(options.image_ids, prepared)
-    num_train = sum(prepared.counts["train"])
-    check_fits(settings.base, num_train, options.workers_per_trial)
+    check_settings(settings, prepared, options.workers_per_trial)
     folder = out / (options.name or f"{SHORT_NAMES[prepared.layout]}-{settings.preset}")
     record = settings.record(prepared)
     with lock_study(folder, record, options.resume):
@@ -178,11 +179,21 @@ def dry_run(options: Namespace) -> int:
     settings = StudySettings.resolve(options)
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare_data(options, settings.base.image_size, Path(folder))
-    print(prepared.describe())
-    check_fits(settings.base, sum(prepared.counts["train"]), options.workers_per_trial)
+        print(prepared.describe())
+        check_settings(settings, prepared, options.workers_per_trial)
     trials = options.trials or DEFAULT_TRIALS[settings.preset]
     print(describe_plan(settings.base, settings.fixed, prepared.counts, trials, options))
     return 0
+
+
+def check_settings(settings: StudySettings, prepared: Prepared, num_workers: int) -> None:
+    """ConfigError or DataError, before anything runs, where the trials' settings cannot work with these data."""
+    base, num_train = settings.base, sum(prepared.counts["train"])
+    check_networks(base.model_copy(update=paper) for paper in paper_configurations(base, settings.fixed))
+    if base.training_fraction < 1:
+        dataset = load_dataset(prepared.path, base.image_size)
+        num_train = len(training_subset(dataset, base.training_fraction, base.seed).side("train").labels)
+    check_fits(base, num_train, num_workers)
 
 
 def make_folder(path: Path) -> Path:

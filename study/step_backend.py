@@ -6,8 +6,10 @@ run's own first batch before it is used: a compiled gradient penalty has been se
 """
 
 import copy
+import gc
 import logging
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -50,36 +52,61 @@ def use_backend(training: GanTraining, name: str) -> None:
     training.backend = name
 
 
-def choose_backend(training: GanTraining, train: Side) -> str:
+def choose_backend(training: GanTraining, train: Side, stored: str | None = None) -> str:
     """Name of the fastest backend that is right; `training` is left as it is.
 
-    On a CPU, and with several workers, whose gradients are exchanged within a step, that is `eager`.
+    A training that goes on keeps the backend `stored` with it, where that is still right: it may go on elsewhere. On
+    a CPU, and with several workers, whose gradients are exchanged within a step, the backend is `eager`.
     """
     device = train.images.device
     if device.type == "cpu" or num_workers() > 1:
         return "eager"
     draws = make_generator(device, training.config.seed, "gan", "backend")
     order = torch.arange(len(train.labels), device=device)
-    return fastest(training, draw_batch(training.config, train, order, 0, draws), tuple(BACKENDS))
+    batch = draw_batch(training.config, train, order, 0, draws)
+    return fastest(training, batch, ("eager", stored) if stored else tuple(BACKENDS), stored)
 
 
-def fastest(training: GanTraining, batch: Batch, candidates: tuple[str, ...]) -> str:
-    """Name of the fastest of the candidates whose gradient is eager autograd's; the log names the others' faults."""
+def fastest(training: GanTraining, batch: Batch, candidates: tuple[str, ...], preferred: str | None = None) -> str:
+    """Name of the fastest of the candidates whose gradient is eager autograd's, or the preferred one if it is right.
+
+    The log names the others' faults.
+    """
     expected, seconds = reference_gradient(training, batch), {}
     for name in candidates:
         try:
-            trial = copy.deepcopy(training)
-            use_backend(trial, name)
-            error = check_gradient(trial, batch, expected)
-            if not error < TOLERANCE[training.config.precision]:  # also true for NaN
-                raise ArithmeticError(f"its gradient differs from eager autograd's by {error:.1e}")
-            seconds[name] = time_steps(trial, batch)
+            seconds[name] = checked_seconds(training, batch, name, expected)
         except Exception as failure:  # whatever a compiler or a driver may raise: eager always works
             if name == "eager":
                 raise
             logger.warning("step backend %s is not used: %s", name, failure)
+        free_memory()
     logger.info("milliseconds a step: %s", {name: round(1e3 * each, 2) for name, each in seconds.items()})
-    return min(seconds, key=seconds.__getitem__)
+    return preferred if preferred in seconds else min(seconds, key=seconds.__getitem__)
+
+
+def checked_seconds(training: GanTraining, batch: Batch, name: str, expected: Tensor) -> float:
+    """Seconds of a step by a backend, tried on a copy; ArithmeticError where its gradient is not the expected one."""
+    trial = copy.deepcopy(training)
+    trial.generator.to(batch.real.device)  # lays an LSTM's weights in one piece again, as cuDNN wants them
+    use_backend(trial, name)
+    with warnings.catch_warnings():
+        # A copied optimiser has forgotten that it need not say so.
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+        error = check_gradient(trial, batch, expected)
+        if not error < TOLERANCE[training.config.precision]:  # also true for NaN
+            raise ArithmeticError(f"its gradient differs from eager autograd's by {error:.1e}")
+        return time_steps(trial, batch)
+
+
+def free_memory() -> None:
+    """Give back what trainings that have ended held of a GPU.
+
+    One that is compiled or in a CUDA graph refers to itself, so that only the collector ends it.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def reference_gradient(training: GanTraining, batch: Batch) -> Tensor:

@@ -149,8 +149,7 @@ def run_epoch(
         rows, parameters = share(order[step * batch_size : (step + 1) * batch_size]), share(parameters)
         optimiser.zero_grad(set_to_none=True)
         for piece, piece_parameters in zip(rows.chunk(micro_batches), parameters.chunk(micro_batches), strict=True):
-            with autocast(config, device):
-                logits = training_logits(model, train, frozen, piece, piece_parameters)
+            logits = training_logits(config, model, train, frozen, piece, piece_parameters)
             loss = F.binary_cross_entropy_with_logits(logits.float(), train.labels[piece].float())
             loss = loss * (len(piece) / len(rows))
             loss.backward()
@@ -161,13 +160,20 @@ def run_epoch(
 
 
 def training_logits(
-    model: Classifier, train: Side, frozen: FrozenFeatures | None, rows: Tensor, parameters: Tensor
+    config: TrialConfig,
+    model: Classifier,
+    train: Side,
+    frozen: FrozenFeatures | None,
+    rows: Tensor,
+    parameters: Tensor,
 ) -> Tensor:
     """Logits (B,) of the augmented training images `rows`."""
     if frozen:
-        return model.classify(frozen.augmented(rows, parameters))
-    images = apply_augmentation(train.images[rows], parameters)
-    return model(images.contiguous(memory_format=torch.channels_last))
+        with autocast(config, rows.device):
+            return model.classify(frozen.augmented(rows, parameters))
+    images = apply_augmentation(train.images[rows], parameters)  # in float32: bfloat16 would round where pixels go
+    with autocast(config, rows.device):
+        return model(images.contiguous(memory_format=torch.channels_last))
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrialConfig, progress: float) -> None:

@@ -39,10 +39,10 @@ def train_gan(
 ) -> dict:
     """Train generator and critic; returns the GAN's result columns.
 
-    `resume_from` is the GAN's folder: a checkpoint in it is continued, bit for bit (on the same hardware); at the end
-    it holds the EMA generator (`generator.safetensors`) and a grid of synthetic images (`samples.png`). `report` gets
-    one dict at each measurement of the Frechet distance on validation, those before a resumption included; `begin` is
-    called before the first step.
+    `resume_from` is the GAN's folder: a checkpoint in it is continued, bit for bit on the same kind of processor (not
+    on a GPU, whose libraries may add in another order each time); at the end it holds the EMA generator
+    (`generator.safetensors`) and a grid of synthetic images (`samples.png`). `report` gets one dict at each measurement
+    of the Frechet distance on validation, those before a resumption included; `begin` is called before the first step.
 
     With `micro_batches` above 1 the critic sees each batch in so many pieces, which takes less memory.
 
@@ -55,7 +55,7 @@ def train_gan(
     training.micro_batches = micro_batches
     state = load_checkpoint(resume_from, device)
     history, epoch = (training.load(state), state["epoch"]) if state else ([], 0)
-    use_backend(training, state["step_backend"] if state else choose_backend(training, train))
+    use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
     for entry in history:
         report(entry)
     seconds = state["seconds"] if state else 0.0

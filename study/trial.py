@@ -11,13 +11,14 @@ import torch
 from data_utils.dataset import Dataset, Side
 from data_utils.near_duplicates import num_leaked_test
 from data_utils.subset import training_subset
+from models.critic import Critic
 from study.config import ConfigError, TrialConfig
 from study.gan_store import obtain_gan
 from study.out_of_memory import within_memory
 from study.parallel import from_first_worker
-from study.sampling import evenly_drawn, load_generator, sample_images
+from study.sampling import evenly_drawn, load_generator, new_generator, sample_images
 from study.test_sets import Condition
-from study.train_classifier import train_classifier
+from study.train_classifier import new_classifier, train_classifier
 from study.training_set import mix, oversample
 
 Report = Callable[[dict], None]
@@ -74,6 +75,18 @@ def run_trial(
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": from_first_worker(lambda: peak_memory(dataset.images.device)),
     }
+
+
+def check_networks(configs: Iterable[TrialConfig]) -> None:
+    """Raise ConfigError where a network of one of the configs cannot be built. Only shapes are made, no weights."""
+    try:
+        with torch.device("meta"):
+            for config in configs:
+                new_generator(config.model_copy(update={"pretrained": False}))
+                Critic(config.image_size, config.critic_width)
+                new_classifier(config.model_copy(update={"classifier_pretrained": False}))
+    except ValueError as error:
+        raise ConfigError(f"--set: {error}") from None
 
 
 def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:

@@ -340,6 +340,7 @@ def work(settings: dict) -> dict:
     A task that has its row is not run again after a fault of the worker.
     """
     from study.execute import execute  # heavy, and Tune's and Train's own processes import this file too
+    from study.parallel import from_first_worker
 
     device = train.torch.get_device() if settings["device"] == "cuda" else torch.device("cpu")
     first, ended = settings["tasks"][0], []
@@ -350,7 +351,8 @@ def work(settings: dict) -> dict:
                 train.report({key: entry[key] for key in MEASUREMENT})
 
         worker_task = replace(task, num_workers=train.get_context().get_world_size())
-        result = task.read_row() or execute(worker_task, report, device)
+        # All do the same: one of several machines may see the row later than another.
+        result = from_first_worker(task.read_row) or execute(worker_task, report, device)
         ended.append({"trial_id": task.trial_id, **result})
         train.report({"epoch": result.get("gan_epoch") or 0, "ended": ended[-1:]})
     return {"epoch": ended[0].get("gan_epoch") or 0, "ended": ended}

@@ -127,11 +127,14 @@ def test_flags_and_fields(command, arguments, words):
     ("arguments", "words"),
     [
         ("--set gan_batch_size=400", ["gan_batch_size=400", "training images", "--set gan_batch_size=N"]),
+        ("--set training_fraction=0.2", ["gan_batch_size=32 is more than the 6", "--set gan_batch_size=N"]),
+        ("--set decoder_width=31", ["decoder_width=31 must be a multiple of"]),
+        ("--set classifier_backbone=restnet", ["restnet"]),
         ("--workers-per-trial 3", ["gan_batch_size=32", "evenly over 3 workers"]),
         ("--set gan_batch_size=30 --workers-per-trial 3", ["classifier_batch_size=32", "evenly over 3 workers"]),
     ],
 )
-def test_batches_that_do_not_fit(command, photographs, arguments, words):
+def test_batches_and_networks_that_do_not_fit(command, photographs, arguments, words):
     for dry_run in ([], ["--dry-run"]):
         message = command.refused("--data", photographs, *arguments.split(), *dry_run)
         assert all(word in message for word in words), message

@@ -1,5 +1,7 @@
 """Every kind of file that is read back, with flipped bits and cut short: found and mended, or without any effect."""
 
+import errno
+import os
 import random
 import shutil
 import warnings
@@ -191,6 +193,20 @@ def test_damaged_parts_are_set_aside_with_the_row_they_belong_to(tmp_path):
         "_paper-001.parquet.damaged", "_paper-002.parquet.damaged"
     }  # fmt: skip
     assert set_aside_damaged(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EMFILE, errno.EIO])
+def test_a_file_that_the_system_cannot_read_is_not_called_damaged(tmp_path, monkeypatch, number):
+    path = tmp_path / "trials" / "a.parquet"
+    write_rows(path, [dict.fromkeys(TRIALS.names) | {"trial_id": "a"}], TRIALS)
+
+    def fail(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("results.tables.pq.ParquetFile", fail)
+    with pytest.raises(TableError, match=rf"a\.parquet cannot be read \({os.strerror(number)}\)"):
+        set_aside_damaged(tmp_path)
+    assert path.exists() and not list(tmp_path.rglob("*.damaged"))
 
 
 def test_pandas_and_duckdb_pass_over_what_was_set_aside(tmp_path):

@@ -172,7 +172,8 @@ def test_segmentation_challenge(tmp_path):
     assert len({r.group for r in source.records}) == 2 and all(
         r.mask.parent.name == "labels" for r in source.records
     )
-    assert any("test" in note for note in source.notes)
+    assert any("test" in note for note in source.notes) and any("same patient" in note for note in source.notes)
+    assert not any("WARNING" in note for note in recognise(tmp_path, group_pattern=r"(\d)").notes)
     touch(tmp_path, "train/images/2.png")
     with pytest.raises(DataError, match="'2'"):
         recognise(tmp_path)

@@ -63,6 +63,18 @@ def test_fakes_of_several_steps_are_those_of_one_call_each(tiny_settings, phanto
         torch.testing.assert_close(ours, theirs)  # batch norm has seen each batch by itself
 
 
+def test_optimisers_stored_on_a_gpu_go_on_without_one(training, batches):
+    stored = training.state(1, [], 0.0)
+    for name in ("generator_optimiser", "critic_optimiser"):
+        for group in stored[name]["param_groups"]:
+            group["capturable"] = True
+    training.load(stored)
+    batch = batches[0]
+    (fake,) = training.synthesise([batch])
+    assert training.critic_step(batch.real, fake, batch.labels, batch.epsilon).isfinite().all()
+    assert not any(group["capturable"] for group in training.critic_optimiser.param_groups)
+
+
 def test_the_generator_step_leaves_the_critic_as_it_was(training, batches):
     before = copy.deepcopy(training.critic.state_dict())
     training.generator_step(batches[0].labels, batches[0].z)

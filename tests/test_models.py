@@ -3,10 +3,13 @@
 import pytest
 import timm
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models.classifier import build_classifier
 from models.critic import Critic
 from models.generator import GENERATORS, build_generator, parameter_count
+from models.lstm import LSTM
 
 torch.set_num_threads(1)
 
@@ -219,3 +222,15 @@ def test_classifier_refuses_what_it_cannot_build(changes, message):
     settings = {"backbone": "small", "image_size": 32, "width": 4, "lstm_width": 8} | changes
     with pytest.raises(ValueError, match=message):
         build_classifier(**settings)
+
+
+def test_an_lstm_keeps_its_weights_precision_on_a_gpu(monkeypatch):
+    """Where autocast would change it; there is no GPU in this test, only its rules for types."""
+    monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
+    monkeypatch.setattr(nn.LSTM, "flatten_parameters", lambda lstm: None)
+    with FakeTensorMode(), torch.autocast("cuda", torch.bfloat16):
+        sequence = torch.empty(2, 5, 8, device="cuda", dtype=torch.bfloat16)
+        assert nn.LSTM(8, 4, batch_first=True, device="cuda")(sequence)[0].dtype is not torch.float32
+        for dtype in (torch.float32, torch.bfloat16):
+            assert LSTM(8, 4, batch_first=True, device="cuda", dtype=dtype)(sequence)[0].dtype is dtype

@@ -1,5 +1,6 @@
 """Connecting to Ray, as far as it goes without starting it."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -54,6 +55,13 @@ def test_folders_of_rays_that_have_ended_are_removed(tmp_path):
         assert killed not in (alive, own) and own.stat().st_mode & 0o777 == 0o700
     finally:
         started[0].communicate("")
+
+
+def test_nothing_of_another_users_is_opened(tmp_path, monkeypatch):
+    (tmp_path / "ray-trap").mkdir()
+    os.mkfifo(tmp_path / "ray-trap" / "lock")  # whoever opens it waits for ever
+    monkeypatch.setattr("study.ray_cluster.os.getuid", lambda: -1)
+    assert new_private_folder(tmp_path).is_dir() and (tmp_path / "ray-trap" / "lock").exists()
 
 
 def test_address_that_accepts_connections_passes():

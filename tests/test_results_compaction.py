@@ -8,7 +8,8 @@ import pytest
 
 from results import compaction
 from results.compaction import compact, main
-from results.schema import HISTORY, SCHEMA_VERSION, TRIALS
+from results.mending import set_aside_damaged
+from results.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
 from results.tables import TableError, read_history, read_trials, write_rows
 
 
@@ -153,6 +154,18 @@ def test_a_name_that_is_no_compacted_files_is_told(study):
     path.rename(path.with_name("compacted-old.parquet"))
     with pytest.raises(TableError, match=r"compacted-old\.parquet: .*move it away"):
         read_history(study)
+
+
+def test_rows_that_say_what_is_done_are_joined_last(tmp_path, capsys):
+    """A damaged piece stops the command while the row of its trial can still be set aside with it."""
+    for trial_id in "abc":
+        for table, schema in (("trials", TRIALS), ("predictions", PREDICTIONS)):
+            row = dict.fromkeys(schema.names) | {"trial_id": trial_id}
+            write_rows(tmp_path / table / f"{trial_id}.parquet", [row], schema)
+    (tmp_path / "predictions" / "b.parquet").write_bytes(b"PAR1")
+    assert main([str(tmp_path)]) == 2 and "b.parquet is damaged" in capsys.readouterr().err
+    set_aside_damaged(tmp_path)
+    assert read_trials(tmp_path)["trial_id"].tolist() == ["a", "c"]
 
 
 def test_command(tmp_path, capsys):

@@ -1,8 +1,11 @@
 """Backends are checked before they are used; what a CUDA graph's capture changes is put back."""
 
 import copy
+import gc
 import logging
+import weakref
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -32,7 +35,8 @@ def weights(training) -> list[torch.Tensor]:
 
 
 def test_a_processor_runs_steps_eagerly(training, phantoms):
-    assert choose_backend(training, phantoms.side("train")) == "eager"
+    for stored in (None, "compiled", "cuda_graph"):  # a GAN begun on a GPU may go on without one
+        assert choose_backend(training, phantoms.side("train"), stored) == "eager"
 
 
 def test_choosing_leaves_the_training_as_it_is(training, batch):
@@ -40,6 +44,31 @@ def test_choosing_leaves_the_training_as_it_is(training, batch):
     assert fastest(training, batch, ("eager",)) == "eager"
     assert all(torch.equal(a, b) for a, b in zip(before, weights(training), strict=True))
     assert not training.critic_optimiser.state
+
+
+def test_a_stored_backend_is_kept_where_it_is_right(training, batch, monkeypatch):
+    monkeypatch.setattr(step_backend, "time_steps", lambda trial, _: 0.1 if trial.backend == "eager" else 1.0)
+    monkeypatch.setitem(step_backend.BACKENDS, "compiled", lambda training: None)
+    assert fastest(training, batch, ("eager", "compiled"), "compiled") == "compiled"
+    monkeypatch.setitem(step_backend.BACKENDS, "compiled", without_penalty)
+    assert fastest(training, batch, ("eager", "compiled"), "compiled") == "eager"
+
+
+def test_candidates_leave_no_copy_behind(training, batch, monkeypatch):
+    """They refer to themselves, and would hold a GPU's memory for as long as the collector does not run."""
+    copies = []
+
+    def refers_to_itself(trial):
+        copies.append(weakref.ref(trial))
+        trial.critic_objective = partial(trial.critic_objective)
+
+    monkeypatch.setitem(step_backend.BACKENDS, "compiled", refers_to_itself)
+    gc.disable()
+    try:
+        fastest(training, batch, ("eager", "compiled"))
+        assert copies and all(copy() is None for copy in copies)
+    finally:
+        gc.enable()
 
 
 def without_penalty(training) -> None:

@@ -7,11 +7,12 @@ import torch
 from test_checkpoint import damage, newest
 from test_train_gan import Crash, ignore, same, stored, untimed
 
+from data_utils.augment import apply_augmentation, draw_augmentation
 from data_utils.dataset import Dataset
 from results.schema import HISTORY, TRIALS
 from study.config import TrialConfig, make_config
 from study.test_sets import Condition
-from study.train_classifier import predict, train_classifier
+from study.train_classifier import new_classifier, predict, train_classifier, training_logits
 from study.train_gan import Diverged
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,6 +90,15 @@ def test_two_colours_are_learnt(config, two_colours, tmp_path):
     assert result["test_auroc"] > 0.95 and result["test_accuracy"] > 0.9
     assert reports[-1]["training_loss"] < reports[0]["training_loss"]
     assert result.keys() <= {*TRIALS.names, "predictions"} and reports[0].keys() <= set(HISTORY.names)
+
+
+def test_augmentation_is_not_rounded_to_bfloat16(config, phantoms):
+    config, seen = config.model_copy(update={"precision": "bfloat16"}), []
+    model, train, rows = new_classifier(config), phantoms.side("train"), torch.arange(8)
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    parameters = draw_augmentation(8, torch.Generator().manual_seed(0), rotation=15, zoom=0.1, contrast=0.1)
+    logits = training_logits(config, model, train, None, rows, parameters)
+    assert torch.equal(seen[0], apply_augmentation(train.images[rows], parameters)) and logits.dtype is torch.bfloat16
 
 
 def test_the_best_epoch_on_validation_is_kept(config, phantoms, tmp_path):

@@ -14,7 +14,7 @@ from study.config import ConfigError, TrialConfig, make_config
 from study.execute import execute
 from study.record import Task, data_columns
 from study.training_set import SYNTHETIC_GROUP, mix
-from study.trial import check_fits, run_trial
+from study.trial import check_fits, check_networks, run_trial
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -193,6 +193,20 @@ def test_a_diverging_classifier_keeps_the_gan_history(task, monkeypatch):
     assert [entry["stage"] for entry in stored(failed, "history")] == ["gan", "gan"]
 
 
+@pytest.mark.usefixtures("pixel_quality")
+def test_an_error_of_the_gpu_itself_leaves_no_row(task, monkeypatch):
+    """Nothing of this process can use the GPU any more: another one goes on with the trial."""
+
+    def broken(*arguments):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("study.execute.run_trial", broken)
+    hit = task()
+    with pytest.raises(torch.AcceleratorError):
+        execute(hit, ignore, torch.device("cpu"))
+    assert hit.read_row() is None
+
+
 def test_any_other_error_ends_in_a_row_too(task, monkeypatch, capsys):
     def broken(*arguments):
         raise ZeroDivisionError("out of luck")
@@ -233,3 +247,17 @@ def test_settings_that_do_not_fit_the_data(tiny_settings, changes, num_workers, 
     check_fits(make_config(tiny_settings), 68, num_workers)
     with pytest.raises(ConfigError, match=message):
         check_fits(make_config(tiny_settings | changes), 68, num_workers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decoder_width": 31}, "decoder_width=31 must be a multiple of"),
+        ({"classifier_backbone": "restnet"}, "restnet"),
+    ],
+)
+def test_networks_that_cannot_be_built(tiny_settings, changes, message):
+    config = make_config(tiny_settings)
+    check_networks([config, config.model_copy(update={"classifier_backbone": "tf_efficientnet_lite0"})])
+    with pytest.raises(ConfigError, match=message):
+        check_networks([config.model_copy(update=changes)])
