@@ -225,12 +225,14 @@ def test_classifier_refuses_what_it_cannot_build(changes, message):
 
 
 def test_an_lstm_keeps_its_weights_precision_on_a_gpu(monkeypatch):
-    """Where autocast would change it; there is no GPU in this test, only its rules for types."""
+    """Where autocast would change it; there is no GPU in this test, only what torch's LSTM would be called with."""
+    called = []
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
     monkeypatch.setattr(nn.LSTM, "flatten_parameters", lambda lstm: None)
+    monkeypatch.setattr(nn.LSTM, "forward", lambda lstm, x: called.append((torch.is_autocast_enabled("cuda"), x.dtype)))
     with FakeTensorMode(), torch.autocast("cuda", torch.bfloat16):
         sequence = torch.empty(2, 5, 8, device="cuda", dtype=torch.bfloat16)
-        assert nn.LSTM(8, 4, batch_first=True, device="cuda")(sequence)[0].dtype is not torch.float32
         for dtype in (torch.float32, torch.bfloat16):
-            assert LSTM(8, 4, batch_first=True, device="cuda", dtype=dtype)(sequence)[0].dtype is dtype
+            LSTM(8, 4, batch_first=True, device="cuda", dtype=dtype)(sequence)
+    assert called == [(False, torch.float32), (False, torch.bfloat16)]
