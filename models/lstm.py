@@ -12,7 +12,7 @@ class LSTM(nn.LSTM):
     """
 
     def forward(self, sequence: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if sequence.device.type == "cpu":
+        if not sequence.is_cuda:
             return super().forward(sequence)
-        with torch.autocast(sequence.device.type, enabled=False):
+        with torch.autocast("cuda", enabled=False):
             return super().forward(sequence.to(self.weight_ih_l0.dtype))

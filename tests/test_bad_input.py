@@ -13,6 +13,7 @@ from PIL import Image
 from results.tables import read_trials
 from study import ray_cluster, run_sweep
 from study.config import preset
+from study.resources import Machine
 from study.study_lock import hold
 
 PER_CLASS = 24
@@ -83,7 +84,7 @@ def pretend_to_run(search, make_task, resources, num_trials, time_budget, announ
 @pytest.fixture
 def small_machine(command, monkeypatch):
     """Ray answers, with two CPUs and no GPU, and trials cost nothing."""
-    monkeypatch.setattr("study.ray_cluster.connect", lambda address: (2, 0.0))
+    monkeypatch.setattr("study.ray_cluster.connect", lambda address: [Machine(2, 0.0)])
     monkeypatch.setattr("study.nodes.ask_nodes", lambda ask, *arguments: {"this machine": ask(*arguments)})
     monkeypatch.setattr("study.tune_driver.run_trials", pretend_to_run)
     monkeypatch.setattr(run_sweep, "warm_features", lambda config, prepared: None)
