@@ -17,12 +17,16 @@ from study.train_gan import Diverged
 from study.trial import run_trial
 
 
+class Unheard(RuntimeError):
+    """Whoever has started a trial no longer hears its reports: it is to go on elsewhere."""
+
+
 def execute(task: Task, report: Callable[[dict], None], device: torch.device) -> dict:
     """Run the task and write its row, history and predictions; returns {"status", "reason", ...result columns}.
 
     A training that diverges, and any other error of the trial, ends in a row with status "failed" and the reason;
-    the study goes on. An error of the disk or of the GPU is raised: the trial stays unfinished, with its checkpoints
-    and no row.
+    the study goes on. An error of the disk or of the GPU, and `Unheard` from `report`, are raised: the trial stays
+    unfinished, with its checkpoints and no row.
     `report` gets each history entry.
     """
     torch.set_num_threads(task.num_threads)
@@ -50,7 +54,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     except Exception as failure:
         # Other workers may be waiting for this one, which only the launcher can stop; and after an error of the GPU
         # itself nothing of this process can use it any more.
-        if task.num_workers > 1 or storage_fault(failure) or isinstance(failure, torch.AcceleratorError):
+        if task.num_workers > 1 or storage_fault(failure) or isinstance(failure, (torch.AcceleratorError, Unheard)):
             raise
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"

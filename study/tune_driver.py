@@ -29,6 +29,7 @@ os.environ |= {
 import ray
 import torch
 from ray import train, tune
+from ray.exceptions import RayError
 from ray.train.torch import TorchTrainer
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -339,16 +340,23 @@ def work(settings: dict) -> dict:
 
     A task that has its row is not run again after a fault of the worker.
     """
-    from study.execute import execute  # heavy, and Tune's and Train's own processes import this file too
+    from study.execute import Unheard, execute  # heavy, and Tune's and Train's own processes import this file too
     from study.parallel import from_first_worker
 
     device = train.torch.get_device() if settings["device"] == "cuda" else torch.device("cpu")
     first, ended = settings["tasks"][0], []
+
+    def tell(metrics: dict) -> None:
+        try:
+            train.report(metrics)
+        except RayError as error:  # the head is lost, say, and this worker is still there
+            raise Unheard(str(error)) from error
+
     for task in settings["tasks"]:
 
         def report(entry: dict, is_first: bool = task is first) -> None:
             if is_first and entry["stage"] == "gan":
-                train.report({key: entry[key] for key in MEASUREMENT})
+                tell({key: entry[key] for key in MEASUREMENT})
 
         worker_task = replace(task, num_workers=train.get_context().get_world_size())
         # All do the same: one of several machines may see the row later than another.

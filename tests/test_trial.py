@@ -11,7 +11,7 @@ from data_utils.subset import training_subset
 from results.schema import TRIALS
 from study import trial
 from study.config import ConfigError, TrialConfig, make_config
-from study.execute import execute
+from study.execute import Unheard, execute
 from study.record import Task, data_columns
 from study.training_set import SYNTHETIC_GROUP, mix
 from study.trial import check_fits, check_networks, run_trial
@@ -193,16 +193,16 @@ def test_a_diverging_classifier_keeps_the_gan_history(task, monkeypatch):
     assert [entry["stage"] for entry in stored(failed, "history")] == ["gan", "gan"]
 
 
-@pytest.mark.usefixtures("pixel_quality")
-def test_an_error_of_the_gpu_itself_leaves_no_row(task, monkeypatch):
-    """Nothing of this process can use the GPU any more: another one goes on with the trial."""
+@pytest.mark.parametrize("error", [torch.AcceleratorError("CUDA error: illegal memory access"), Unheard("no head")])
+def test_what_is_not_the_trials_fault_leaves_no_row(task, monkeypatch, error):
+    """Nothing of this process can use the GPU any more, or nobody hears it: another one goes on with the trial."""
 
     def broken(*arguments):
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        raise error
 
     monkeypatch.setattr("study.execute.run_trial", broken)
     hit = task()
-    with pytest.raises(torch.AcceleratorError):
+    with pytest.raises(type(error)):
         execute(hit, ignore, torch.device("cpu"))
     assert hit.read_row() is None
 

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
+from ray.exceptions import ActorUnavailableError
 from ray.tune.schedulers import TrialScheduler
 
 from results.tables import read_trials
+from study import tune_driver
 from study.config import make_config, preset
 from study.confirmation import Confirmation
+from study.execute import Unheard
 from study.record import Task
 from study.search import Proposal, Search
 from study.stopping import Halving
@@ -172,3 +175,18 @@ def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
     Rows(bridge, new_scheduler()).on_trial_complete(1, [], ATrial("a", {"epoch": 2, "frechet_distance": 250.0}))
     assert read_trials(tmp_path).empty
     assert [trial.state for trial in bridge.proposer.unfinished()] == [TrialState.RUNNING]
+
+
+def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monkeypatch, tmp_path):
+    def unavailable(metrics):
+        raise ActorUnavailableError("failed to connect to all addresses", None)
+
+    def run_until_the_first_report(task, report, device):
+        report({"stage": "gan", **dict.fromkeys(tune_driver.MEASUREMENT)})
+
+    monkeypatch.setattr(tune_driver.train, "report", unavailable)
+    monkeypatch.setattr(tune_driver.train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 1))
+    monkeypatch.setattr("study.execute.execute", run_until_the_first_report)
+    task = Task(tmp_path, tmp_path, "paper-000", make_config(preset("smoke")), 1, 1, {})
+    with pytest.raises(Unheard, match="failed to connect"):
+        tune_driver.work({"device": "cpu", "tasks": [task]})
