@@ -146,11 +146,12 @@ def new_private_folder(place: Path) -> Path:
     So that the logs of the last Ray can be read until the next one starts.
     """
     for lock in place.glob("ray-*/lock"):
-        if os.lstat(lock.parent).st_uid != os.getuid():
-            continue  # nothing of another user's is opened: a pipe would never answer
-        with suppress(OSError), open(lock, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent)
+        with suppress(OSError):  # another command may be removing it
+            if os.lstat(lock.parent).st_uid != os.getuid():
+                continue  # nothing of another user's is opened: a pipe would never answer
+            with open(lock, encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent)
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=place))
     fcntl.flock(os.open(folder / "unlocked", os.O_CREAT | os.O_WRONLY, 0o600), fcntl.LOCK_EX)  # open until the end
     (folder / "unlocked").rename(folder / "lock")  # which nobody sees before it is locked
