@@ -3,7 +3,7 @@
 python benchmarks/equal_results.py [--data FOLDER] [--image-size 32] [--epochs 40] [--seeds 3] [--device cuda]
 
 For each seed three trainings start from the same weights and see the same batches and noise, for as many steps: the
-tutorial's loop in float32 (`benchmarks/tutorial.py`), and the study's step in float32 and in bfloat16. The distance is
+tutorial's loop in float32 (`competitors/tutorial.py`), and the study's step in float32 and in bfloat16. The distance is
 that of the EMA generator's images to the validation photographs. Rounding alone makes the trainings drift apart (see
 `benchmarks/gan_step.py`), so what must hold is that a side's mean over the seeds lies no further from the tutorial's
 than the tutorial's own standard deviation over seeds.
@@ -16,15 +16,15 @@ import time
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.interleaved import report
-from benchmarks.photographs import prepared
-from benchmarks.tutorial import build_tutorial
-from data_utils.dataset import Dataset
+from benchmarks.competitors.tutorial import build_tutorial
+from benchmarks.harness.interleaved import report
+from benchmarks.harness.photographs import prepared
+from data_utils.dataset import Dataset, evenly_drawn
 from study.config import make_config, preset
-from study.gan_quality import GanQuality
-from study.gan_training import build_training
-from study.heap import keep_freed_memory
-from study.sampling import evenly_drawn, sample_images
+from study.gan.quality import GanQuality
+from study.gan.sampling import sample_images
+from study.gan.step import build_training
+from study.training.memory import keep_freed_memory
 
 SIDES = {  # build, precision
     "tutorial": (build_tutorial, "float32"),

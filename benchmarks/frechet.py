@@ -24,14 +24,14 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from benchmarks.interleaved import report, show, speedup, take_turns
+from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.dataset import Side
 from models.feature_extractor import FeatureExtractor, build_feature_extractor, efficientnet_lite0
 from study.config import make_config, preset
-from study.distribution_metrics import frechet_distance
-from study.gan_training import build_training
-from study.heap import keep_freed_memory
-from study.sampling import sample_images
+from study.gan.metrics import frechet_distance
+from study.gan.sampling import sample_images
+from study.gan.step import build_training
+from study.training.memory import keep_freed_memory
 
 BATCH = 32  # of `FeatureExtractor`
 STATISTICS = ((320, 1280), (500, 1280), (500, 2048))  # N, D; 320 is the `search` preset's, 1280 EfficientNet-Lite0's

@@ -14,14 +14,14 @@ from functools import partial
 
 import torch
 
-from benchmarks.flops import count_flops, lstm_flops, matmul_peak
-from benchmarks.interleaved import report, show, speedup, take_turns
-from benchmarks.tutorial import build_tutorial
+from benchmarks.competitors.tutorial import build_tutorial
+from benchmarks.harness.flops import count_flops, lstm_flops, matmul_peak
+from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from models.generator import GRID
 from study.config import GanConfig, make_config, preset
-from study.gan_training import Batch, GanTraining, build_training
-from study.heap import keep_freed_memory
-from study.memory import kept_bytes
+from study.gan.footprint import kept_bytes
+from study.gan.step import Batch, GanTraining, build_training
+from study.training.memory import keep_freed_memory
 
 EQUAL_STEPS = 20
 

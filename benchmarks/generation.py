@@ -15,13 +15,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchmarks.interleaved import report, show, speedup, take_turns
+from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.augment import to_uint8
 from models.generator import GENERATORS
 from models.inference import for_inference
 from study.config import GanConfig, make_config, preset
-from study.heap import keep_freed_memory
-from study.sampling import new_generator
+from study.gan.sampling import new_generator
+from study.training.memory import keep_freed_memory
 
 TINY = {"image_size": 32, "latent_dim": 8, "lstm_width": 16, "decoder_width": 16, "backbone_width": 0.25,
         "backbone_depth": 0.25}  # fmt: skip

@@ -22,13 +22,13 @@ import torch
 
 from benchmarks.gan_step import draw, iterate, kept_bytes
 from benchmarks.generation import TINY, inputs, sample
-from benchmarks.interleaved import report, take_turns
+from benchmarks.harness.interleaved import report, take_turns
 from models.generator import parameter_count
 from models.inference import for_inference
-from results.published import read_published
+from results.tables.published import read_published
 from study.config import GanConfig, make_config, preset
-from study.gan_training import GanTraining, build_training
-from study.heap import keep_freed_memory
+from study.gan.step import GanTraining, build_training
+from study.training.memory import keep_freed_memory
 
 PUBLISHED_MODELS = {
     "plain": "wgan_gp_lstm",

@@ -2,7 +2,7 @@
 
 python benchmarks/growth.py [--counts 1000 2000 5000 10000 20000] [--sizes 32 64 128 256] [--device cuda]
 
-Small networks, noise for photographs, whole epochs of `study.gan_training`. The table gives each epoch's time over what
+Small networks, noise for photographs, whole epochs of `study.gan.step`. The table gives each epoch's time over what
 linear growth from the smallest makes of it: in the number of images, and in the number of pixels. 1.0 is linear, less
 is better than linear. Two workers share the batches of one training through torch.distributed (gloo), one thread each,
 without Ray: 2.0 times faster would be linear; their losses of the first epoch must be one worker's.
@@ -16,11 +16,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from benchmarks.interleaved import report, show, speedup, synchronise, take_turns
+from benchmarks.harness.interleaved import report, show, speedup, synchronise, take_turns
 from data_utils.dataset import Side
 from study.config import GanConfig, make_config, preset
-from study.gan_training import build_training
-from study.heap import keep_freed_memory
+from study.gan.step import build_training
+from study.training.memory import keep_freed_memory
 
 SMALL = {"lstm_width": 32, "decoder_width": 32, "critic_width": 16, "latent_dim": 32, "precision": "float32"}
 WORKERS = (1, 2)

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarks.interleaved import report, show, speedup, take_turns
-from benchmarks.photographs import prepared
+from benchmarks.harness.interleaved import report, show, speedup, take_turns
+from benchmarks.harness.photographs import prepared
 from data_utils.augment import apply_augmentation, draw_augmentation
 from study.config import TrialConfig
-from study.heap import keep_freed_memory
+from study.training.memory import keep_freed_memory
 
 AMOUNTS = {name: TrialConfig.model_fields[name].default for name in ("rotation", "zoom", "contrast")}
 BOUND = 5
@@ -32,7 +32,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, 3, S, S), labels (B,)
 
 
 class Resident:
-    """All images uint8 on the device; batches as `study.train_classifier.run_epoch` makes them."""
+    """All images uint8 on the device; batches as `study.diagnosis.train.run_epoch` makes them."""
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int, device: torch.device):
         self.images, self.labels, self.batch_size = images.to(device), labels.to(device), batch_size

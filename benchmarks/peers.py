@@ -3,8 +3,8 @@
 python benchmarks/peers.py --data FOLDER [--minutes 10] [--peers ours tutorial dcgan] [--cores 0 1] [--device cuda]
 
 - ours: the `search` preset at 64 px; `--set FIELD=VALUE` changes it.
-- tutorial: the paper's sizes and rates in a tutorial's loop (`benchmarks/tutorial.py`).
-- dcgan: Radford et al. (2016), `benchmarks/dcgan.py`.
+- tutorial: the paper's sizes and rates in a tutorial's loop (`benchmarks/competitors/tutorial.py`).
+- dcgan: Radford et al. (2016), `benchmarks/competitors/dcgan.py`.
 - lightweight_gan: the package of that name with the settings of its command line, only with --peer-python, the Python
   of an environment where `pip install lightweight-gan==1.2.1` has been run; not this project's.
 
@@ -29,14 +29,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.interleaved import report
-from benchmarks.lightweight_gan_process import PIXELS
-from benchmarks.peer_process import PEERS
-from benchmarks.photographs import prepared
-from benchmarks.timed_training import MARKS
+from benchmarks.competitors.lightweight_gan_process import PIXELS
+from benchmarks.competitors.peer_process import PEERS
+from benchmarks.harness.interleaved import report
+from benchmarks.harness.photographs import prepared
+from benchmarks.harness.timed_training import MARKS
 from data_utils.dataset import Dataset, Side
 from models.feature_extractor import build_feature_extractor
-from study.distribution_metrics import frechet_distance
+from study.gan.metrics import frechet_distance
 
 IMAGE_SIZE = 64
 STDERR = 2  # what peers print is no part of the table
@@ -45,7 +45,7 @@ TINY = {"ours": TINY_GAN, "tutorial": TINY_GAN, "dcgan": ["width=4"]}
 ENVIRONMENT = {
     "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
     "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2147483647",  # what `study.heap` does, for all alike
+    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2147483647",  # what `study.training.memory` does, for all alike
 }  # fmt: skip
 
 
@@ -61,9 +61,9 @@ def write_training_images(train: Side, folder: Path) -> None:
 def command(name: str, options: argparse.Namespace, folder: Path, count: int) -> list[str]:
     """What trains a peer."""
     if name == "lightweight_gan":
-        start = [options.peer_python, "-m", "benchmarks.lightweight_gan_process", folder]
+        start = [options.peer_python, "-m", "benchmarks.competitors.lightweight_gan_process", folder]
     else:
-        start = [sys.executable, "-m", "benchmarks.peer_process", name, folder]
+        start = [sys.executable, "-m", "benchmarks.competitors.peer_process", name, folder]
         settings = [*(options.set if name == "ours" else []), *(TINY[name] if options.quick else [])]
         start += [f"--set={setting}" for setting in settings]
     limits = ["--seconds", 60 * options.minutes, "--images", count, "--device", options.device]

@@ -20,15 +20,15 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from benchmarks.interleaved import report
-from results.schema import TRIALS
-from results.tables import read_history, read_trials
-from study import tune_driver
+from benchmarks.harness.interleaved import report
+from results.tables.schema import TRIALS
+from results.tables.store import read_history, read_trials
+from study.cluster import driver as tune_driver
+from study.cluster.connect import connect
+from study.cluster.resources import Resources
 from study.config import TrialConfig, make_config, preset
-from study.ray_cluster import connect
-from study.record import Task
-from study.resources import Resources
-from study.search import Search
+from study.search.proposer import Search
+from study.trial.record import Task
 
 CONCURRENT = 2
 MEASURED = dict.fromkeys(("num_real", "num_fake"), 100)

@@ -3,7 +3,7 @@
 taskset -c 0 python benchmarks/search_quality.py [--studies 200] [--first 0] [--quick]
 
 Each study draws its own landscape: what each setting is worth, and how a GAN's Frechet distance falls. Noise, slope and
-spread of these curves are those of recorded trainings (`RECORDED`). Our side is the real `study.search.Search` and the
+spread of these curves are those of recorded trainings (`RECORDED`). Our side is the real `Search` and the
 real stopping rule, asynchronous on two workers, with GANs reused; the rival draws every parameter at random, trains
 each GAN to its end and uses it once. Work is counted in epochs of a GAN, a classifier's at their recorded price; the
 rival's budget is `TRIALS` trials. A side's pick is the trial that it has measured best.
@@ -25,13 +25,13 @@ from types import SimpleNamespace
 import numpy as np
 from ray.tune.schedulers import TrialScheduler
 
-from benchmarks.interleaved import report
+from benchmarks.harness.interleaved import report
+from study.cluster.driver import StopBadGans
 from study.config import TrialConfig, make_config, preset
-from study.search import Search
-from study.seeds import derive_seed
-from study.space import NUISANCE, SPACE, Choice, Range, generator_side
-from study.stopping import Halving
-from study.tune_driver import StopBadGans
+from study.search.proposer import Search
+from study.search.space import NUISANCE, SPACE, Choice, Range, generator_side
+from study.search.stopping import Halving
+from study.training.seeds import derive_seed
 
 TRIALS, WORKERS = 40, 2
 SHARES = (0.15, 0.25)  # of the rival's budget

@@ -4,8 +4,8 @@ python benchmarks/sweep.py [--trials 2] [--epochs 90] [--turns 2] [--quick]
 
 Both sides run the same trials of the sample data, each with a GAN of its own, and must write equal metrics:
 
-- the loop: `study.execute.execute` for one trial after the other in one process, no Ray;
-- the driver: `study.tune_driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is said
+- the loop: `study.trial.execute.execute` for one trial after the other in one process, no Ray;
+- the driver: `study.cluster.driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is said
   apart. A share of 1.03 means 3 % longer than the loop.
 
 Packed: two trials at once with a thread each, against the loop with two threads (another rounding: its metrics are not
@@ -22,20 +22,21 @@ from pathlib import Path
 import ray
 import torch
 
-from benchmarks.interleaved import report, show, speedup, take_turns
+from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.dataset import load_dataset
 from data_utils.prepare import Prepared, prepare
 from models.feature_extractor import default_extractor_name
-from results.tables import read_trials
+from results.tables.store import read_trials
+from study.cluster.connect import connect
+from study.cluster.driver import run_trials
+from study.cluster.resources import Resources
 from study.config import TrialConfig, make_config, preset
-from study.execute import execute
-from study.gan_quality import warm_features
-from study.ray_cluster import connect
-from study.record import Task, data_columns
+from study.gan.quality import warm_features
 from study.reproduce import METRICS
-from study.resources import Resources
-from study.search import Proposal
-from study.tune_driver import run_trials
+from study.search.proposer import Proposal
+from study.trial.execute import execute
+from study.trial.provenance import data_columns
+from study.trial.record import Task
 
 QUICK = {
     "gan_eval_interval": 1, "eval_images": 16, "critic_steps": 1, "decoder_width": 16, "critic_width": 8,

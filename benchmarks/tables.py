@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 
 from results.compaction import compact
-from results.schema import TABLES
-from results.tables import read_history, read_trials, replace_file
+from results.tables.schema import TABLES
+from results.tables.store import read_history, read_trials, replace_file
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     "read_trials": read_trials,

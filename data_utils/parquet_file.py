@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_utils.sources import DataError
+from data_utils.errors import DataError
 
 SCHEMA = pa.schema(
     [

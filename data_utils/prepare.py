@@ -19,9 +19,10 @@ from PIL import Image
 
 from data_utils import near_duplicates, phantoms
 from data_utils.decode import BadImage, decode, square
+from data_utils.errors import DataError
 from data_utils.parquet_file import read_table, write_table
 from data_utils.segmentation import cut_patches
-from data_utils.sources import DataError, Record, Source, recognise
+from data_utils.sources import Record, Source, recognise
 from data_utils.split import check_class_sizes, grouped_split, random_split
 
 FORMAT = 1  # of the prepared file; part of the fingerprint

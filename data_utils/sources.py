@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_utils import segmentation
+from data_utils.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 # Which class is the positive one is never guessed from the alphabet.
@@ -21,10 +22,6 @@ POSITIVE_NAMES = {"1", "positive", "aug-positive", "infected", "infection", "isc
 GROUP_PATTERN = r"([^_]+)_"  # the text before the first underscore
 MANIFEST_COLUMNS = ("path", "label", "group")
 MAX_UNPARSED = 0.01  # share of file names without a group
-
-
-class DataError(ValueError):
-    """Photographs, or a prepared file, that cannot be used; the message names the place and the way out."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from data_utils.sources import DataError
+from data_utils.errors import DataError
 
 FOLDS = ["train"] * 14 + ["validation"] * 3 + ["test"] * 3
 MIN_IMAGES = len(FOLDS)  # of each class: one for each fold

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from results.leaderboard import printable
-from results.mending import SAID_BY
-from results.schema import TABLES
-from results.tables import TableError, next_compacted, read_parts, replace_file, with_parts
+from results.tables.mending import SAID_BY
+from results.tables.schema import TABLES
+from results.tables.store import TableError, next_compacted, read_parts, replace_file, with_parts
 
 
 def compact(study: Path, name: str) -> int:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from results.published import auroc_statement, comparable, paper_row
-from results.schema import TRIALS
-from results.tables import TableError, read_trials
+from results.tables.published import auroc_statement, comparable, paper_row
+from results.tables.schema import TRIALS
+from results.tables.store import TableError, read_trials
 
 OBJECTIVES = ("pareto", "frechet", "auroc")
 DISTANCE_GROUP = ["feature_extractor", "num_real", "num_fake"]  # distances are compared within one group only

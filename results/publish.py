@@ -20,8 +20,8 @@ from pyarrow.fs import FileSystem, FileType
 
 from results.leaderboard import printable
 from results.report import write_report
-from results.schema import TABLES
-from results.tables import TableError, read_parts, replace_file
+from results.tables.schema import TABLES
+from results.tables.store import TableError, read_parts, replace_file
 
 UNFINISHED = ".unfinished-"  # begins the name of a file that is being copied; Parquet readers pass over a leading dot
 

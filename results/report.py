@@ -12,18 +12,15 @@ from pathlib import Path
 import jinja2
 import matplotlib
 
-from results.answer import answer, limits
-from results.evidence import Evidence, read_evidence
-from results.figure import STYLE, Drawing
-from results.figures_calibration import reliability
-from results.figures_diagnosis import differences, few_data, leakage, robustness, roc
-from results.figures_generator import model_pictures, pictured_gans
-from results.figures_search import search_figures
-from results.figures_training import training_figures
 from results.leaderboard import printable, wrap
-from results.published import auroc_statement
-from results.report_parts import AUDIT, RESUME, Note, Section, Table
-from results.report_tables import (
+from results.page.answer import answer, limits
+from results.page.calibration import reliability
+from results.page.diagnosis import differences, few_data, leakage, robustness, roc
+from results.page.figure import STYLE, Drawing
+from results.page.generator import model_pictures, pictured_gans
+from results.page.parts import AUDIT, RESUME, Note, Section, Table
+from results.page.search import search_figures
+from results.page.tables import (
     budget_table,
     comparisons_table,
     confirmed_tables,
@@ -34,7 +31,10 @@ from results.report_tables import (
     share_table,
     subgroup_tables,
 )
-from results.tables import TableError
+from results.page.training import training_figures
+from results.stats.evidence import Evidence, read_evidence
+from results.tables.published import auroc_statement
+from results.tables.store import TableError
 
 REAL_IMAGES_SHOWN = (
     "The lower rows of the closest images are photographs of the training set: treat this page as you treat them."

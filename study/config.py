@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from study.errors import ConfigError
+
 Backbone = Literal["plain", "efficientnetv2_s", "efficientnetv2_m"]
 ImageSize = Annotated[
     Literal[32, 64, 128, 256],  # a Literal takes no text, so `--set image_size=64` is turned into a number first
@@ -18,10 +20,6 @@ ImageSize = Annotated[
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class ConfigError(ValueError):
-    """A setting the user gave cannot be used; the message names the field and the way out."""
 
 
 class GanConfig(BaseModel):

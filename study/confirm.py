@@ -11,35 +11,42 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_utils.dataset import Dataset, load_dataset
+from data_utils.dataset import Dataset, load_dataset, training_subset
+from data_utils.errors import DataError
 from data_utils.resplit import resplit
-from data_utils.sources import DataError
-from data_utils.subset import training_subset
 from models.feature_extractor import ExtractorUnavailable
-from results.evidence import write_evidence
-from results.mending import set_aside_damaged
-from results.schema import ATTRIBUTES
-from results.tables import TableError, read_trials, write_rows
-from study.arguments import parse_confirm_arguments
-from study.audit import audit_study
-from study.config import ConfigError, TrialConfig, make_config
-from study.confirmation import MIXED, OTHER_SPLIT, Confirmation, Protocol, chains, choose_trials, distinct_gans, plan
-from study.external_set import check_done_trials, prepare_external
-from study.gan_quality import warm_features
-from study.preflight import refuse_unfit_nodes
+from results.stats.evidence import write_evidence
+from results.tables.mending import set_aside_damaged
+from results.tables.schema import ATTRIBUTES
+from results.tables.store import TableError, read_trials, write_rows
+from study.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, parse_confirm_arguments
+from study.cluster.checks import refuse_unfit_nodes
+from study.cluster.resources import share_out, what_ray_has
+from study.cluster.tasks import TaskMaker
+from study.config import TrialConfig, make_config
+from study.errors import ConfigError
+from study.gan.quality import warm_features
+from study.gan_audit.study import audit_study
+from study.gan_audit.subgroups import read_subgroups
 from study.progress import Announcer, print_error
-from study.record import LOST, study_columns
-from study.resources import share_out, what_ray_has
-from study.search import Proposal
+from study.search.confirmation import (
+    MIXED,
+    OTHER_SPLIT,
+    Confirmation,
+    Protocol,
+    chains,
+    choose_trials,
+    distinct_gans,
+    plan,
+)
+from study.search.external import check_done_trials, prepare_external
+from study.search.proposer import Proposal
 from study.settings import hold, stored_settings
-from study.storage_faults import storage_fault, way_out
-from study.stored_trial import prepared_file, row_config
-from study.subgroups import read_subgroups
-from study.tasks import TaskMaker
-from study.trial import check_fits
+from study.storage.faults import storage_fault, way_out
+from study.trial.provenance import study_columns
+from study.trial.record import LOST, prepared_file, row_config
+from study.trial.run import check_fits
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 DATA_COLUMNS = (
     "data_fingerprint", "data_layout", "is_sample_data", "split_protocol", "split_seed", "num_near_duplicates",
     "num_skipped_files", "negative_class", "positive_class",
@@ -176,9 +183,9 @@ def run(
     announce: Announcer,
 ) -> bool:
     """Run the waiting trials on Ray; returns whether they were interrupted."""
-    from study.nodes import ask_nodes  # Ray takes seconds to import: not for --help
-    from study.ray_cluster import connect
-    from study.tune_driver import run_trials
+    from study.cluster.connect import connect
+    from study.cluster.driver import run_trials
+    from study.cluster.nodes import ask_nodes  # Ray takes seconds to import: not for --help
 
     announce("starting Ray")
     machines = connect(options.address)

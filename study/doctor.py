@@ -12,17 +12,16 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_utils.errors import DataError
 from data_utils.parquet_file import read_table
-from data_utils.sources import DataError, recognise
+from data_utils.sources import recognise
 from models.feature_extractor import build_feature_extractor, default_extractor_name
-from study.arguments import parse_doctor_arguments
-from study.checks import Check, check_gpus, check_ports, check_token, failure
-from study.config import ConfigError
-from study.gan_quality import INCEPTION_FILE
-from study.node_facts import exposed_ports, gpus
-from study.preflight import node_checks, survey
-from study.resources import totals
-from study.run_sweep import EXIT_USER_ERROR, make_folder
+from study.cli import EXIT_USER_ERROR, make_folder, parse_doctor_arguments
+from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey
+from study.cluster.facts import exposed_ports, gpus
+from study.cluster.resources import totals
+from study.errors import ConfigError
+from study.gan.quality import INCEPTION_FILE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,8 +59,8 @@ def ask_here(function, *arguments) -> dict:
 
 def ray_checks(address: str | None, out: Path, prepared: Path | None) -> Iterator[Check]:
     """What every node of the cluster answers; ConfigError where Ray or a node does not."""
-    from study import nodes  # Ray takes seconds to import: not for --help
-    from study.ray_cluster import connect
+    from study.cluster import nodes  # Ray takes seconds to import: not for --help
+    from study.cluster.connect import connect
 
     cpus, num_gpus = totals(connect(address))
     started_here, url = nodes.started_here(), nodes.dashboard_url()

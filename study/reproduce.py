@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 
 from data_utils.dataset import load_dataset
-from data_utils.sources import DataError
+from data_utils.errors import DataError
 from models.feature_extractor import ExtractorUnavailable
 from results.leaderboard import leaderboard
-from results.tables import TableError, read_trials
-from study.code_version import code_version
-from study.config import ConfigError
-from study.execute import execute
+from results.tables.store import TableError, read_trials
+from study.cli import EXIT_USER_ERROR
+from study.errors import ConfigError
 from study.progress import print_error
-from study.record import Task, commit, hardware
-from study.stored_trial import prepared_file, row_config
+from study.trial.execute import execute
+from study.trial.provenance import code_version, commit, hardware
+from study.trial.record import Task, prepared_file, row_config
 
 METRICS = (
     *("frechet_first", "frechet_distance", "frechet_floor", "fid", "kid_mean", "inception_score"),
@@ -31,7 +31,6 @@ METRICS = (
     *("test_accuracy", "test_precision", "test_recall", "test_f1", "test_tpr", "test_fpr", "test_auroc"),
 )
 EXIT_DIFFERENT = 1
-EXIT_USER_ERROR = 2
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,32 +17,32 @@ from pathlib import Path
 import pandas as pd
 from optuna.exceptions import StorageInternalError
 
-from data_utils.dataset import load_dataset
+from data_utils.dataset import load_dataset, training_subset
+from data_utils.errors import DataError
 from data_utils.prepare import Prepared, prepare
-from data_utils.sources import DataError
-from data_utils.subset import training_subset
 from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from results.leaderboard import format_leaderboard, leaderboard
-from results.mending import set_aside_damaged
-from results.tables import TableError, read_trials
-from study.arguments import parse_arguments
-from study.checkpoint import write_atomically
-from study.config import DEFAULT_TRIALS, ConfigError
-from study.estimate import describe_plan
-from study.gan_quality import INCEPTION_FILE, warm_features
-from study.optuna_file import hold_to_records
-from study.packing import share_of_a_gpu
-from study.preflight import refuse_unfit_nodes
+from results.tables.mending import set_aside_damaged
+from results.tables.store import TableError, read_trials
+from study.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, make_folder, parse_arguments
+from study.cluster.checks import refuse_unfit_nodes
+from study.cluster.packing import share_of_a_gpu
+from study.cluster.resources import share_out, what_ray_has
+from study.cluster.tasks import TaskMaker
+from study.config import DEFAULT_TRIALS
+from study.dry_run import describe_plan
+from study.errors import ConfigError
+from study.gan.quality import INCEPTION_FILE, warm_features
 from study.progress import Announcer, print_error
-from study.record import command_line, data_columns, study_columns
-from study.resources import share_out, what_ray_has
-from study.search import OBJECTIVES, Search
+from study.search.proposer import OBJECTIVES, Search
+from study.search.records import hold_to_records
+from study.search.space import paper_configurations
 from study.settings import StudySettings, lock_study, write_settings
-from study.space import paper_configurations
-from study.storage_faults import storage_fault, way_out
-from study.study_lock import remove_leftovers
-from study.tasks import TaskMaker
-from study.trial import check_fits, check_networks
+from study.storage.checkpoint import write_atomically
+from study.storage.faults import storage_fault, way_out
+from study.storage.lock import remove_leftovers
+from study.trial.provenance import command_line, data_columns, study_columns
+from study.trial.run import check_fits, check_networks
 
 USER_ERRORS = (ConfigError, DataError, TableError, ExtractorUnavailable)
 SHORT_NAMES = {  # of studies, by what the data is; a folder's own name might name a patient
@@ -53,8 +53,6 @@ SHORT_NAMES = {  # of studies, by what the data is; a folder's own name might na
     "Foot Ulcer Segmentation Challenge, images and masks": "segmentation",
 }
 LONG_AGO_S = 3600.0  # another study's command may be writing among the prepared photographs
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,9 +94,9 @@ def run(options: Namespace) -> int:
 def search_and_report(
     options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, record: dict
 ) -> int:
-    from study.nodes import ask_a_gpu, ask_nodes  # Ray takes seconds to import: not for --help
-    from study.ray_cluster import connect
-    from study.tune_driver import run_trials
+    from study.cluster.connect import connect
+    from study.cluster.driver import run_trials
+    from study.cluster.nodes import ask_a_gpu, ask_nodes  # Ray takes seconds to import: not for --help
 
     announce = Announcer()
     for line in set_aside_damaged(folder):
@@ -194,17 +192,6 @@ def check_settings(settings: StudySettings, prepared: Prepared, num_workers: int
         dataset = load_dataset(prepared.path, base.image_size)
         num_train = len(training_subset(dataset, base.training_fraction, base.seed).side("train").labels)
     check_fits(base, num_train, num_workers)
-
-
-def make_folder(path: Path) -> Path:
-    """The absolute path of a folder that exists and can be written; ConfigError otherwise."""
-    path = path.expanduser().absolute()  # Ray's workers start in another folder
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise ConfigError(f"--out {path} cannot be written ({error.strerror}); choose another folder") from None
 
 
 def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:

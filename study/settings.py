@@ -11,11 +11,11 @@ import torch
 
 from data_utils.prepare import Prepared
 from models.feature_extractor import default_extractor_name
-from study.autoscaler import autoscaled_machines
-from study.config import ConfigError, TrialConfig, make_config, parse_assignments, preset
-from study.resources import totals
-from study.sealed import Damaged, read_json, warn_and_set_aside, write_json
-from study.study_lock import hold
+from study.cluster.resources import autoscaled_machines, totals
+from study.config import TrialConfig, make_config, parse_assignments, preset
+from study.errors import ConfigError, Damaged
+from study.storage.lock import hold
+from study.storage.sealed import read_json, warn_and_set_aside, write_json
 
 # Of a `study.json` from before it carried a checksum
 UNSEALED_KEYS = {"preset", "fixed", "objective", "config", "data_fingerprint", "split_protocol"}

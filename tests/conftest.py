@@ -11,8 +11,9 @@ from PIL import Image
 from data_utils.dataset import Dataset, load_dataset
 from data_utils.phantoms import render_phantoms
 from data_utils.prepare import Prepared, prepare
-from study.gan_quality import GanQuality
-from study.image_quality import ImageFeatures, frechet_distance
+from tests.support.features import PixelQuality
+
+pytest_plugins = ["tests.support.command"]
 
 
 @pytest.fixture(scope="session")
@@ -76,22 +77,8 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-class PixelQuality(GanQuality):
-    """Coarse pixels in the place of a network's features, for tests that are not about the distance's value."""
-
-    @property
-    def validation(self) -> ImageFeatures:
-        return self.features(self.dataset.side("validation").images)
-
-    def features(self, images: torch.Tensor) -> ImageFeatures:
-        return ImageFeatures(images, torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1), None)
-
-    def final_metrics(self, fake: torch.Tensor) -> dict:
-        distance = frechet_distance(self.features(fake).features, self.validation.features)
-        return {"frechet_distance": distance, "num_real": self.num_real, "num_fake": len(fake)}
-
 
 @pytest.fixture
 def pixel_quality(monkeypatch):
     """GANs trained in this process are measured by `PixelQuality`: no network to load."""
-    monkeypatch.setattr("study.train_gan.GanQuality", PixelQuality)
+    monkeypatch.setattr("study.gan.train.GanQuality", PixelQuality)

@@ -15,11 +15,15 @@ RESULTS_MAY_IMPORT = {
     "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "matplotlib", "jinja2", "PIL",
 }  # fmt: skip
 
-RAY_NAMES = (
-    "tune_driver.py", "tune_reports.py", "ray_cluster.py", "process_group.py", "placement_groups.py", "nodes.py",
-)  # fmt: skip
-RAY_FILES = {Path("study") / name for name in RAY_NAMES}
+RAY_ROOM = "study.cluster"
 RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("study/doctor.py")}
+# Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
+ORDER = (
+    {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"}, {"gan_audit"},
+    {"cluster"}, {"settings"}, {"cli", "progress", "dry_run"},
+    {"run_sweep", "confirm", "audit", "reproduce", "doctor"},
+)  # fmt: skip
+FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 
 
 def imported_modules(source: str, path: Path) -> set[str]:
@@ -44,13 +48,27 @@ def broken_rules(source: str, path: Path) -> list[str]:
         broken.append(f"{package} imports neither study nor its other neighbours")
     if "tests" in tops:
         broken.append("nothing imports the tests")
-    if "ray" in tops and path not in RAY_FILES:
-        broken.append(f"only {', '.join(sorted(map(str, RAY_FILES)))} import ray")
-    if {".".join(file.with_suffix("").parts) for file in RAY_FILES} & modules and path not in RAY_COMMANDS | RAY_FILES:
-        broken.append("only the commands that need Ray import its files, so that all else runs without it")
+    in_ray_room = path.parts[:2] == ("study", "cluster")
+    if "ray" in tops and not in_ray_room:
+        broken.append(f"only {RAY_ROOM} imports ray")
+    if package == "study":
+        broken += [f"{room_of(path)} imports {other}" for other in sorted(rooms(modules)) if not may(path, other)]
     if package == "results" and tops - RESULTS_MAY_IMPORT:
         broken.append(f"results imports {tops - RESULTS_MAY_IMPORT}")
     return broken
+
+
+def room_of(path: Path) -> str:
+    return path.parts[1].removesuffix(".py")
+
+
+def rooms(modules: set[str]) -> set[str]:
+    return {module.split(".")[1] for module in modules if module.startswith("study.")} & set(FLOOR)
+
+
+def may(path: Path, other: str) -> bool:
+    own = room_of(path)
+    return own == "__init__" or own == other or FLOOR[other] < FLOOR[own]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
@@ -70,14 +88,15 @@ def test_every_package_was_walked():
         ("data_utils/split.py", "def f():\n    import models.critic"),
         ("data_utils/split.py", "from ..study import config"),
         ("data_utils/split.py", "from .. import study"),
-        ("results/tables.py", "import torch.nn"),
-        ("results/tables.py", "from pydantic import BaseModel"),
+        ("results/tables/store.py", "import torch.nn"),
+        ("results/tables/store.py", "from pydantic import BaseModel"),
         ("results/sub/tables.py", "from ...models import critic"),
-        ("study/trial.py", "if True:\n    from ray import train"),
-        ("study/trial.py", "from study import tune_driver"),
-        ("study/checks.py", "from study.ray_cluster import connect"),
-        ("study/reproduce.py", "from .tune_driver import run"),
-        ("study/trial.py", "import tests.test_architecture"),
+        ("study/trial/run.py", "if True:\n    from ray import train"),
+        ("study/trial/run.py", "from study.cluster import driver"),
+        ("study/gan/step.py", "from study.trial.run import run_trial"),
+        ("study/gan/step.py", "from ..diagnosis import train"),
+        ("study/audit.py", "from study.run_sweep import report"),
+        ("study/trial/run.py", "import tests.test_architecture"),
     ],
 )
 def test_a_broken_arrow_is_found(path, source):
@@ -87,11 +106,11 @@ def test_a_broken_arrow_is_found(path, source):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("study/tune_driver.py", "import ray\nfrom ray import tune"),
-        ("study/ray_cluster.py", "import ray"),
-        ("study/run_sweep.py", "from study import tune_driver"),
-        ("study/doctor.py", "from study.ray_cluster import connect"),
-        ("study/trial.py", "from models.critic import Critic\nfrom results.tables import write_rows"),
+        ("study/cluster/driver.py", "import ray\nfrom ray import tune"),
+        ("study/cluster/connect.py", "import ray"),
+        ("study/run_sweep.py", "from study.cluster import driver"),
+        ("study/doctor.py", "from study.cluster.connect import connect"),
+        ("study/trial/run.py", "from models.critic import Critic\nfrom results.tables.store import write_rows"),
         ("results/leaderboard.py", "import json\nfrom . import tables\nimport pandas as pd"),
         ("data_utils/prepare.py", "import torch, pyarrow\nfrom .split import grouped_split"),
     ],
@@ -104,3 +123,24 @@ def test_reading_results_loads_neither_torch_nor_ray():
     code = "import sys, results.leaderboard; print(sorted({'torch', 'ray', 'pydantic', 'study'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
+def test_no_folder_holds_more_than_15_files(package):
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert {str(f.relative_to(ROOT)): n for f in folders if (n := len(list(f.glob("*.py")))) > 15} == {}
+
+
+def test_no_test_imports_another():
+    for path in (ROOT / "tests").rglob("*.py"):
+        modules = imported_modules(path.read_text(encoding="utf-8"), path.relative_to(ROOT))
+        assert not [m for m in modules if m.split(".")[-1].startswith("test_") or ".test_" in m], path
+
+
+def test_trials_and_audits_load_no_ray():
+    code = (
+        "import sys, study.trial.execute, study.gan_audit.study, study.settings, study.dry_run; "
+        "print('ray' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"

@@ -1,0 +1,195 @@
+"""How well the classifiers diagnose: differences, ROC, few data, robustness, leakage."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from results.page.answer import claimed_gain
+from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
+from results.page.parts import CONFIRM, Note
+from results.stats.evidence import Evidence, arm_name, select
+
+FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
+ARM = ["arm", "gan", "classifier_key"]
+REPLICATES = 200  # of the bootstrap behind the ROC's band
+
+
+def predicted_on_test(evidence: Evidence, trials: pd.DataFrame) -> pd.DataFrame:
+    """Unchanged test images x trials: the probability of the positive class; the index holds group and label."""
+    rows = select(evidence.predictions, side="test", corruption="none")
+    rows = rows[rows["trial_id"].isin(trials["trial_id"])]
+    return rows.pivot(index=["image_id", "group", "label"], columns="trial_id", values="probability").dropna()
+
+
+def differences(evidence: Evidence) -> Drawing | Note:
+    """Every arm with synthetic images against real images alone, in accuracy, beside the paper's claim."""
+    rows = select(
+        evidence.comparisons, family="synthetic against real", metric="accuracy", side="test",
+        training_fraction=1.0, split_protocol=evidence.protocol,
+    ).sort_values(["gan", "arm_a"], ascending=False)  # fmt: skip
+    if rows.empty:
+        return Note("No arm was compared with real images alone yet.", CONFIRM)
+    names = [f"{row.gan}: {arm_name(row.arm_a)}" for row in rows.itertuples()]
+    figure, (axes,) = new_figure((WIDE[0], 1.4 + 0.25 * len(rows)))
+    low, high = claimed_gain()
+    axes.axvspan(100 * low, 100 * high, color=look(1)["color"], alpha=0.3, linewidth=0, label="the paper's claim")
+    axes.axvline(0, color=OTHERS, linewidth=1)
+    error = [100 * (rows["difference"] - rows["ci_low"]), 100 * (rows["ci_high"] - rows["difference"])]
+    places = np.arange(len(rows))
+    axes.errorbar(100 * rows["difference"], places, xerr=error, fmt="o", color=look(0)["color"], label="95 % interval")
+    axes.set(xlabel="test accuracy, difference to real images alone, points")
+    axes.set_yticks(places, names)
+    legend_below(figure, axes)
+    listed = "; ".join(
+        f"{name} {100 * row.difference:+.1f} ({100 * row.ci_low:+.1f} to {100 * row.ci_high:+.1f})"
+        for name, row in zip(names, rows.itertuples(), strict=True)
+    )
+    title = "Accuracy: synthetic images against real images alone"
+    return Drawing("differences", title, f"Points of accuracy: {listed}.", figure)
+
+
+def roc(evidence: Evidence) -> Drawing | Note:
+    """Mean over seeds, and the 95 % range over resampled groups."""
+    figure, (axes,) = new_figure()
+    listed = []
+    for number, (name, trials) in enumerate(evidence.contrasts.items()):
+        probabilities = predicted_on_test(evidence, trials)
+        labels = probabilities.index.get_level_values("label").to_numpy()
+        if len(set(labels)) < 2:
+            continue
+        auroc = np.mean([roc_auc_score(labels, probabilities[trial]) for trial in probabilities])
+        style = look(number) | {"marker": ""}
+        axes.plot(FALSE_POSITIVE_RATES, mean_roc(probabilities), label=f"{name}: {auroc:.3f}", **style)
+        axes.fill_between(FALSE_POSITIVE_RATES, *roc_band(probabilities), color=style["color"], alpha=0.15, linewidth=0)
+        counts = f"n = {len(labels)}, {labels.sum()} positive, seeds: {probabilities.shape[1]}"
+        listed.append(f"{name} {auroc:.3f} ({counts})")
+    if not listed:
+        return Note(
+            "No predictions of test images are stored yet: no ROC, no reliability, no confidence bands.", CONFIRM
+        )
+    axes.plot([0, 1], [0, 1], color=OTHERS, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    legend_below(figure, axes)
+    return Drawing("roc", "ROC on test images", f"Area under the curve: {'; '.join(listed)}.", figure)
+
+
+def mean_roc(probabilities: pd.DataFrame, weights: np.ndarray | None = None) -> np.ndarray:
+    """The true positive rate at FALSE_POSITIVE_RATES, averaged over trials. `weights`: [images]."""
+    labels = probabilities.index.get_level_values("label")
+    curves = [roc_curve(labels, probabilities[trial], sample_weight=weights) for trial in probabilities]
+    return np.mean([np.interp(FALSE_POSITIVE_RATES, fpr, tpr) for fpr, tpr, _ in curves], axis=0)
+
+
+def roc_band(probabilities: pd.DataFrame) -> np.ndarray:
+    """[2, FALSE_POSITIVE_RATES]: the 2.5th and 97.5th percentile over REPLICATES draws of whole groups."""
+    draws = np.random.default_rng(0)
+    positive = probabilities.index.get_level_values("label").to_numpy() == 1
+    codes, groups = pd.factorize(probabilities.index.get_level_values("group"))
+    shares = np.full(len(groups), 1 / len(groups))
+    weights = (draws.multinomial(len(groups), shares)[codes] for _ in range(REPLICATES))
+    curves = [mean_roc(probabilities, w) for w in weights if w[positive].any() and w[~positive].any()]
+    return np.percentile(curves, [2.5, 97.5], axis=0)
+
+
+def few_data(evidence: Evidence) -> Drawing | Note:
+    """AUROC and accuracy against the part of the training groups that is used."""
+    curves = _few_data_curves(evidence)
+    if not curves:
+        return Note("No arm was trained on a part of the data yet.", CONFIRM)
+    figure, axes = new_figure(WIDE, columns=2)
+    for axis, metric in zip(axes, ("auroc", "accuracy"), strict=True):
+        for number, (name, curve) in enumerate(curves.items()):
+            rows = curve[curve["metric"] == metric].sort_values("training_fraction")
+            _with_interval(axis, 100 * rows["training_fraction"], rows, number, name)
+        axis.set(xlabel="training groups used, %", ylabel=f"test {_written(metric)}", xscale="log")
+        axis.set_xticks([10, 25, 50, 100], ["10", "25", "50", "100"])
+        axis.minorticks_off()
+    legend_below(figure, axes[0], columns=3)
+    listed = "; ".join(
+        f"{name} at {100 * row.training_fraction:.0f} %: {row.value:.3f}"
+        for name, curve in curves.items()
+        for row in curve[curve["metric"] == "auroc"].sort_values("training_fraction").itertuples()
+    )
+    return Drawing("few_data", "Few data", f"AUROC of {listed}.", figure)
+
+
+def _few_data_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """The arms that were trained on parts of the data, whichever GAN is the chosen one."""
+    conditions = {"side": "test", "corruption": "none", "subgroup": None, "split_protocol": evidence.protocol}
+    rows = select(evidence.estimates, **conditions)
+    in_parts = rows.groupby(ARM, dropna=False)["training_fraction"].transform("min") < 1
+    return {_arm_and_gan(arm, gan): curve for (arm, gan, _), curve in rows[in_parts].groupby(ARM, dropna=False)}
+
+
+def _arm_and_gan(arm: str, gan: str | None) -> str:
+    return arm_name(arm) + (f" ({gan})" if isinstance(gan, str) else "")
+
+
+def robustness(evidence: Evidence) -> Drawing | Note:
+    """AUROC against the strength of each corruption of the test images; strength 0 is the unchanged image."""
+    curves = _robustness_curves(evidence)
+    corruptions = sorted({name for curve in curves.values() for name in curve["corruption"]} - {"none"})
+    if not corruptions:
+        return Note("No test images were corrupted yet.", CONFIRM)
+    rows = -(-len(corruptions) // 3)
+    figure, axes = new_figure((WIDE[0], 0.7 + 2.1 * rows), rows, 3, sharex=True, sharey=True)
+    listed = []
+    for axis, corruption in zip(axes, corruptions, strict=False):
+        for number, (name, curve) in enumerate(curves.items()):
+            points = curve[curve["corruption"].isin(["none", corruption])].sort_values("strength")
+            _with_interval(axis, points["strength"], points, number, name)
+            listed.append(f"{corruption}, {name} {points['value'].iloc[0]:.3f} to {points['value'].iloc[-1]:.3f}")
+        axis.set(title=corruption.replace("_", " "), xticks=range(4))
+    for axis in axes[-3:]:
+        axis.set_xlabel("strength")
+    for axis in axes[::3]:
+        axis.set_ylabel("test AUROC")
+    legend_below(figure, axes[0], columns=3)
+    alt = f"AUROC from strength 0 to 3: {'; '.join(listed)}."
+    return Drawing("robustness", "Test images under worse conditions", alt, figure)
+
+
+def _robustness_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    conditions = {"metric": "auroc", "subgroup": None, "training_fraction": 1.0, "split_protocol": evidence.protocol}
+    return {arm_name(arm): evidence.estimates_of(arm, **conditions) for arm in evidence.contrasted_arms}
+
+
+def leakage(evidence: Evidence) -> Drawing | Note:
+    """The same arm under the split by groups and under the random split, in AUROC."""
+    rows = _both_splits(evidence)
+    if rows.empty:
+        return Note("No arm was trained under the other split yet.", CONFIRM)
+    figure, (axes,) = new_figure()
+    rows = rows.assign(name=list(map(_arm_and_gan, rows["arm"], rows["gan"])))
+    names = list(dict.fromkeys(rows["name"]))
+    for number, (protocol, group) in enumerate(rows.groupby("split_protocol")):
+        places = group["name"].map(names.index) + 0.12 * (2 * number - 1)
+        error = _errors(group)
+        axes.errorbar(group["value"], places, xerr=error, label=f"{protocol} split", **look(number) | {"linestyle": ""})
+    axes.set(xlabel="test AUROC", ylim=(-0.5, len(names) - 0.5))
+    axes.set_yticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+    legend_below(figure, axes)
+    listed = "; ".join(f"{row.name}, {row.split_protocol} split {row.value:.3f}" for row in rows.itertuples())
+    return Drawing("leakage", "Leakage: what a random split adds", f"AUROC of {listed}.", figure)
+
+
+def _both_splits(evidence: Evidence) -> pd.DataFrame:
+    """AUROC of the arms that were trained under both splits."""
+    conditions = {"side": "test", "corruption": "none", "subgroup": None, "training_fraction": 1.0, "metric": "auroc"}
+    rows = select(evidence.estimates, **conditions)
+    on_both = rows.groupby(ARM, dropna=False)["split_protocol"].transform("nunique") == 2
+    return rows[on_both].sort_values(["split_protocol", "arm"])
+
+
+def _errors(rows: pd.DataFrame) -> list[pd.Series]:
+    """The interval's reach below and above the value; a bar is left out where there is no interval."""
+    return [(rows["value"] - rows["ci_low"]).clip(0), (rows["ci_high"] - rows["value"]).clip(0)]
+
+
+def _with_interval(axes: Axes, x: pd.Series, rows: pd.DataFrame, number: int, label: str) -> None:
+    axes.errorbar(x, rows["value"], yerr=_errors(rows), capsize=2, elinewidth=0.8, label=label, **look(number))
+
+
+def _written(metric: str) -> str:
+    return metric.upper() if metric in ("auroc", "auprc", "mcc", "ece") else metric

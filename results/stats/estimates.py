@@ -1,0 +1,75 @@
+"""Mean, deviation over seeds and 95 % interval of every arm, condition and metric: the table ESTIMATES.
+
+Intervals are those of `bootstrap.py`. The ECE has none: resampling adds to its upward bias what sampling has put
+there already, and on simulated data no bootstrap interval came near its nominal coverage.
+"""
+
+
+import numpy as np
+import pandas as pd
+
+from results.stats.scores import ImageSet, Scores, collect_scores, main_split
+
+METRICS = ["auroc", "auprc", "accuracy", "f1", "mcc", "tpr", "fpr", "sensitivity_at_95_specificity", "brier", "ece"]
+SUBGROUP_METRICS = ["auroc", "tpr", "fpr"]
+WITHOUT_INTERVAL = {"ece"}
+
+
+def estimate(predictions: pd.DataFrame, trials: pd.DataFrame, attributes: pd.DataFrame) -> list[dict]:
+    """Rows of ESTIMATES from the tables of one study.
+
+    Only completed trials of phase confirm count; where there are none, each trial of the search is an arm by itself.
+    Undefined metrics have no row. Raises TableError as `collect_scores`.
+    """
+    arms = collect_scores(predictions, trials)
+    rows = [row for scores in arms for row in _rows(scores, METRICS, subgroup=None)]
+    return rows + _subgroup_rows(arms, attributes)
+
+
+def _subgroup_rows(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
+    """Rows by attribute of the real images: test side, as photographed, full training data, the study's split."""
+    real = attributes[attributes["kind"] == "real"]
+    names = real["attribute"].where(real["source"] == "file", real["attribute"] + " (" + real["source"] + ")")
+    members = real.groupby(names)["image_id"].agg(set)
+    whole = [scores for scores in arms if _has_subgroups(scores, main_split(arms))]
+    parts: dict[str, ImageSet] = {}  # shared by the arms, with their resamples
+    rows = []
+    for subgroup, ids in members.items():
+        for scores in whole:
+            mask = np.array([image in ids for image in scores.images.ids])
+            if mask.any():
+                part = parts.setdefault(subgroup, scores.images.where(mask))
+                rows += _rows(scores.on(part, mask), SUBGROUP_METRICS, subgroup)
+    return rows
+
+
+def _has_subgroups(scores: Scores, split: str | None) -> bool:
+    as_photographed = scores.images.side == "test" and scores.condition["corruption"] == "none"
+    return as_photographed and (scores.arm["split_protocol"], scores.arm["training_fraction"]) == (split, 1)
+
+
+def _rows(scores: Scores, metrics: list[str], subgroup: str | None) -> list[dict]:
+    return [
+        row
+        for metric in metrics
+        if metric in scores.resampled and (row := _row(scores, metric, subgroup))["value"] is not None
+    ]
+
+
+def _row(scores: Scores, metric: str, subgroup: str | None) -> dict:
+    values = scores.resampled[metric]
+    distribution = scores.images.bootstrap.distribution(values)
+    low, high = (None, None) if metric in WITHOUT_INTERVAL else distribution.interval()
+    return {
+        **{name: value for name, value in scores.arm.items() if name != "oversampling"},
+        **scores.condition,
+        "side": scores.images.side,
+        "subgroup": subgroup,
+        "metric": metric,
+        "value": None if np.isnan(distribution.value) else distribution.value,
+        "sd": float(values[:, 0].std(ddof=1)) if len(values) > 1 else None,
+        "ci_low": low,
+        "ci_high": high,
+        "num_seeds": len(values),
+        **scores.images.counts,
+    }

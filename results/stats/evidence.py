@@ -1,0 +1,157 @@
+"""All tables of a study together, and what is chosen from them: always on validation, never on test."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from results.stats.comparisons import compare
+from results.stats.estimates import estimate
+from results.tables.schema import COMPARISONS, ESTIMATES
+from results.tables.store import TableError, read_table, read_trials, write_rows
+
+ARM_NAMES = {
+    "real_and_synthetic_": "real + synthetic, ratio ",
+    "synthetic_only_": "synthetic only, ratio ",
+    "real_oversampled_": "real repeated, ratio ",
+    "real_unaugmented": "real, not augmented",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The arm that adds synthetic images and was best on validation, of `num_arms` such arms."""
+
+    gan: str
+    arm: str
+    classifier_key: str
+    num_arms: int
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The tables of one study as `results.tables.store` reads them."""
+
+    study: Path
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    generator_metrics: pd.DataFrame
+    neighbours: pd.DataFrame
+    attributes: pd.DataFrame
+    estimates: pd.DataFrame
+    comparisons: pd.DataFrame
+
+    @cached_property
+    def searched(self) -> pd.DataFrame:
+        """Trials of the search, the baseline and the paper's configurations, ended in any way."""
+        return self.trials[self.trials["phase"] != "confirm"]
+
+    @cached_property
+    def completed(self) -> pd.DataFrame:
+        return self.trials[self.trials["status"] == "completed"]
+
+    @cached_property
+    def protocol(self) -> str:
+        """The split that the study itself uses: rows about leakage have the other one as well."""
+        return (self.searched if len(self.searched) else self.trials)["split_protocol"].iloc[0]
+
+    @cached_property
+    def main(self) -> pd.DataFrame:
+        """Confirmed trials on all training data under the study's own split."""
+        return select(self.completed, phase="confirm", training_fraction=1.0, split_protocol=self.protocol)
+
+    @cached_property
+    def choice(self) -> Choice | None:
+        """By mean validation AUROC over seeds; None where nothing was confirmed.
+
+        Of arms with the most seeds: one whose unlucky seeds diverged does not compete with its lucky ones.
+        """
+        arms = self.main[self.main["arm"].str.startswith("real_and_synthetic", na=False)]
+        scores = arms.groupby(["confirms", "arm", "classifier_key"])["validation_auroc"].agg(["mean", "count"])
+        whole = scores[scores["count"] == scores["count"].max()]
+        if whole["mean"].isna().all():
+            return None
+        return Choice(*whole["mean"].idxmax(), num_arms=len(scores), num_seeds=int(whole["count"].iloc[0]))
+
+    @cached_property
+    def best_of_search(self) -> pd.Series | None:
+        """The trial with synthetic images whose validation AUROC is highest: one seed, chosen among many."""
+        trials = self.searched[(self.searched["status"] == "completed") & (self.searched["synthetic_ratio"] > 0)]
+        trials = trials.dropna(subset="validation_auroc").sort_values("trial_id")
+        return trials.loc[trials["validation_auroc"].idxmax()] if len(trials) else None
+
+    @cached_property
+    def baseline(self) -> pd.Series | None:
+        """The search's trial on real images alone."""
+        trials = self.searched[(self.searched["status"] == "completed") & (self.searched["phase"] == "baseline")]
+        return trials.iloc[0] if len(trials) else None
+
+    @cached_property
+    def contrasted_arms(self) -> list[str]:
+        """Real images, the chosen arm, and synthetic images alone, as far as they were confirmed."""
+        if self.choice is None:
+            return []
+        arms = ["real", self.choice.arm]
+        arms += sorted(arm for arm in self.main["arm"].unique() if arm.startswith("synthetic_only"))
+        return [arm for arm in arms if len(self.of_arm(self.main, arm))]
+
+    @cached_property
+    def contrasts(self) -> dict[str, pd.DataFrame]:
+        """What the curves set side by side: name -> its trials, one a seed. Real images come first."""
+        if self.choice:
+            return {arm_name(arm): self.of_arm(self.main, arm) for arm in self.contrasted_arms}
+        single = {"real (one seed)": self.baseline, "best of the search (one seed)": self.best_of_search}
+        return {name: trial.to_frame().T for name, trial in single.items() if trial is not None}
+
+    def of_arm(self, frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+        """Rows of an arm that the chosen one may be held against: its GAN or none, its classifier."""
+        gan = frame["confirms" if "confirms" in frame else "gan"]
+        same = (frame["arm"] == arm) & (frame["classifier_key"] == self.choice.classifier_key)
+        return frame[same & (gan.isna() | (gan == self.choice.gan))]
+
+    def estimates_of(self, arm: str, **conditions) -> pd.DataFrame:
+        """Rows of ESTIMATES on the test side, comparable with the chosen arm, that meet the conditions."""
+        return select(self.of_arm(self.estimates, arm), side="test", **conditions)
+
+
+def select(frame: pd.DataFrame, **values) -> pd.DataFrame:
+    """Rows whose columns equal the values; None selects null."""
+    for column, value in values.items():
+        frame = frame[frame[column].isna() if value is None else frame[column] == value]
+    return frame
+
+
+def arm_name(arm: str) -> str:
+    """An arm in words: "real_and_synthetic_0.5" is "real + synthetic, ratio 0.5"; what follows the name stays."""
+    for prefix, words in ARM_NAMES.items():
+        arm = arm.replace(prefix, words)
+    return arm
+
+
+def write_evidence(study: Path) -> None:
+    """Compute ESTIMATES and COMPARISONS from the study's predictions and replace both tables.
+
+    Raises TableError for a study without predictions.
+    """
+    study = Path(study)
+    predictions, trials = read_table(study, "predictions"), read_trials(study)
+    if predictions.empty:
+        raise TableError(f"{study / 'predictions'} holds none; make some with: python study/confirm.py {study}")
+    estimates = estimate(predictions, trials, read_table(study, "attributes"))
+    write_rows(study / "estimates" / "estimates.parquet", estimates, ESTIMATES)
+    write_rows(study / "comparisons" / "comparisons.parquet", compare(predictions, trials), COMPARISONS)
+
+
+def read_evidence(study: Path) -> Evidence:
+    """Raises TableError where the folder is no study, has no ended trial, or holds a damaged table."""
+    study = Path(study)
+    if not (study / "trials").is_dir():
+        raise TableError(f"{study}: no study here; a study's folder holds trials/")
+    names = [name for name in Evidence.__dataclass_fields__ if name != "study"]
+    evidence = Evidence(study, **{name: read_table(study, name) for name in names})
+    if evidence.trials.empty:
+        raise TableError(f"{study}/trials: no trial has ended yet; `python study/run_sweep.py` runs them")
+    return evidence

@@ -1,0 +1,93 @@
+"""The paper this study replicates (Vina et al. 2025): its figures, contradictions included, and what they allow."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from results.tables.schema import PUBLISHED
+from results.tables.store import TableError
+
+PATH = Path(__file__).with_name("published.csv")
+
+# What the paper says of its best model: (table, model), then column of TRIALS -> metric. It does not say how it pairs
+# images for SSIM and PSNR; the nearest-neighbour columns are the nearest thing here.
+FIGURES = {
+    ("image_quality", "wgan_gp_lstm"): {
+        "frechet_distance": "fid", "fid": "fid", "inception_score": "inception_score",
+        "ssim_nearest": "ssim", "psnr_nearest": "psnr", "real_or_fake_f1": "real_or_fake_f1",
+        "real_or_fake_precision": "real_or_fake_precision", "real_or_fake_recall": "real_or_fake_recall",
+    },
+    ("diagnosis", "cnn_lstm_table"): {
+        "test_accuracy": "accuracy", "test_precision": "precision", "test_recall": "recall", "test_f1": "f1",
+        "test_tpr": "tpr", "test_fpr": "fpr", "test_auroc": "auroc",
+    },
+    ("generators", "wgan_gp_lstm"): {
+        "generator_parameters": "generator_parameters", "generator_lstm_parameters": "generator_lstm_parameters",
+        "seconds_per_synthetic_image": "seconds_per_synthetic_image",
+    },
+}  # fmt: skip
+SETTINGS = {
+    "trial_id": "paper", "phase": "published", "status": "published", "backbone": "plain", "lstm_depth": 2,
+    "image_size": 128, "training_images": "real_and_synthetic", "feature_extractor": "inception",
+    "data_layout": "DFU Part B, Infection", "split_protocol": "random", "is_sample_data": False,
+}  # fmt: skip
+# Where the paper gives an AUROC for real + synthetic training: model in published.csv -> place in the paper.
+AUROCS = {
+    "cnn_lstm_table": "Table 2",
+    "cnn_lstm_text_real_and_synthetic": "text",
+    "this_paper_2025": "Table 3",
+}
+
+
+def read_published() -> pd.DataFrame:
+    """The paper's tables and text figures as one long table, a figure a row, with the columns of PUBLISHED.
+
+    `table` is image_quality (Table 1), diagnosis (Table 2 and text), benchmark (Table 3) or generators (sizes and
+    costs); `value_high` closes a range or holds the second of two contradicting figures; a null `value` is a figure
+    the paper does not give. Raises TableError where the file has other columns or a text stands for a number.
+    """
+    frame = pd.read_csv(PATH)
+    if list(frame.columns) != PUBLISHED.names:
+        raise TableError(f"{PATH}: the columns must be {', '.join(PUBLISHED.names)}")
+    try:
+        return pa.Table.from_pandas(frame, schema=PUBLISHED, preserve_index=False).to_pandas()
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TableError(f"{PATH}: {error}") from None
+
+
+def paper_row() -> dict:
+    """The paper's WGAN-GP + LSTM under the column names of TRIALS; columns it says nothing about are left out."""
+    published = read_published().set_index(["table", "model", "metric"])["value"]
+    figures = {
+        column: published[(*source, metric)]
+        for source, columns in FIGURES.items()
+        for column, metric in columns.items()
+    }
+    return SETTINGS | figures
+
+
+def auroc_statement() -> str:
+    """The sentence that names each AUROC the paper gives for one and the same experiment."""
+    published = read_published()
+    auroc = published[published["metric"] == "auroc"].set_index("model")["value"]
+    figures = ", ".join(f"{auroc[model]:.3g} ({place})" for model, place in AUROCS.items())
+    return f"The paper gives its AUROC as {figures}"
+
+
+def comparable(row: dict) -> str:
+    """"yes", or why a row of TRIALS cannot be held against the paper's figures, reasons parted by "; "."""
+    if row["status"] != "completed":
+        return f"not finished ({row['status']})"
+    reasons = []
+    if row["is_sample_data"]:
+        reasons.append("sample data")
+    elif row["data_layout"] != SETTINGS["data_layout"]:
+        reasons.append(f"other data set ({row['data_layout']})")
+    if row["split_protocol"] != SETTINGS["split_protocol"]:
+        reasons.append(f"{row['split_protocol']} split, the paper's is {SETTINGS['split_protocol']}")
+    if pd.notna(row["frechet_distance"]) and row["feature_extractor"] != SETTINGS["feature_extractor"]:
+        reasons.append(f"other feature extractor ({row['feature_extractor']}), the paper's is inception")
+    if row["image_size"] != SETTINGS["image_size"]:
+        reasons.append(f"images of {row['image_size']:.0f} px, the paper's have {SETTINGS['image_size']} px")
+    return "; ".join(reasons) or "yes"

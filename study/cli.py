@@ -1,0 +1,246 @@
+"""The flags of the commands in `study/` that run trials, and of `study/doctor.py`."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from study.config import PRESET_NAMES
+from study.errors import ConfigError
+from study.search.proposer import OBJECTIVES
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line (or `arguments`); exits with a usage message on a wrong one."""
+    parser = _parser(
+        FLAGS,
+        description="Train GANs and classifiers on foot-ulcer photographs and rank them beside the paper.",
+        epilog="Without arguments: a small study on the embedded sample data, on this machine.",
+    )
+    return parser.parse_args(arguments)
+
+
+def parse_confirm_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The same for `study/confirm.py`."""
+    parser = _parser(
+        CONFIRM_FLAGS | {"machines": FLAGS["machines"]},
+        description="Re-run the best trials of a search and the paper's over new seeds and arms: with and without "
+        "synthetic images, few data, the other split, worse photographs. Then audit the GANs and compare.",
+        epilog="Given again, it goes on where it was interrupted.",
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY", help="folder of a study, such as runs/sample-smoke")
+    return parser.parse_args(arguments)
+
+
+def parse_doctor_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The same for `study/doctor.py`."""
+    used = ("--data", "--positive", "--group-pattern", "--out", "--address")
+    known = {name: settings for group in FLAGS.values() for name, settings in group.items()}
+    parser = _parser(
+        {"as for run_sweep.py": {name: known[name] for name in used}},
+        description="Check what a study needs: versions, storage, disk, data, clocks and GPUs of every node that is "
+        "up, weights, Ray, its token and its ports.",
+        epilog="Exit code 0 where no check failed, 1 where one did.",
+    )
+    return parser.parse_args(arguments)
+
+
+def _parser(flags: dict[str, dict[str, dict]], description: str, epilog: str) -> argparse.ArgumentParser:
+    # `shareable_command` knows flags by their full names
+    parser = argparse.ArgumentParser(description=description, epilog=epilog, allow_abbrev=False)
+    for title, of_group in flags.items():
+        group = parser.add_argument_group(title)
+        for name, settings in of_group.items():
+            group.add_argument(name, **settings)
+    return parser
+
+
+def duration(text: str) -> float:
+    """`90s`, `45m`, `12h` or plain seconds -> seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 45m or 12h") from None
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not more than nothing")
+    return seconds
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number that every random generator takes."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def gpu_share(text: str) -> float:
+    """A number of GPUs as Ray shares them out: a fraction of one, or whole ones."""
+    try:
+        gpus = float(text)
+    except ValueError:
+        gpus = -1.0
+    if not (0 <= gpus < 1 or (gpus > 0 and gpus.is_integer())):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a part of a GPU, such as 0.5, nor a number of GPUs")
+    return gpus
+
+
+def ratios(text: str) -> tuple[float, ...]:
+    """`0.5,1,2` -> numbers above 0, at most 10."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,1") from None
+    if not all(0 < number <= 10 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}: each number must be above 0 and at most 10")
+    return numbers
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """`0.1,0.5` -> numbers between 0 and 1; `none` -> no numbers."""
+    numbers = () if text == "none" else ratios(text)
+    if not all(number < 1 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}: parts of the training groups lie between 0 and 1")
+    return numbers
+
+
+FLAGS = {
+    "data": {
+        "--data": {
+            "type": Path,
+            "metavar": "PATH",
+            "help": "folder of photographs, or CSV manifest (default: embedded sample data)",
+        },
+        "--positive": {"metavar": "NAME", "help": "the positive class, where its name does not tell"},
+        "--group-pattern": {
+            "metavar": "REGEX",
+            "help": "matched at the start of a file's name; its one group in parentheses is the patient or wound",
+        },
+        "--split": {
+            "choices": ("grouped", "random"),
+            "default": "grouped",
+            "help": "random replicates the paper's protocol, with copies of a wound on both sides",
+        },
+        "--split-seed": {"type": seed, "default": 0, "metavar": "N", "help": "seed of the 70:15:15 split (default 0)"},
+        "--skip-bad": {"action": "store_true", "help": "leave out files that cannot be decoded, and record how many"},
+        "--image-ids": {
+            "type": Path,
+            "metavar": "CSV",
+            "help": "write the salted id of each file there, to name subgroups by; keep it private",
+        },
+        "--inception-weights": {
+            "type": Path,
+            "metavar": "PATH",
+            "help": "torch-fidelity's Inception weights, for machines without internet; the study then measures FID",
+        },
+    },
+    "search": {
+        "--preset": {"choices": PRESET_NAMES, "help": "default: smoke, or search where there is a GPU"},
+        "--trials": {"type": count, "metavar": "N", "help": "trials to search; the real-only baseline comes on top"},
+        "--time-budget": {"type": duration, "metavar": "TIME", "help": "end the search after this long: 90m, 12h"},
+        "--objective": {
+            "choices": tuple(OBJECTIVES),
+            "default": "pareto",
+            "help": "what is optimised, on validation: Frechet distance, AUROC or (default) both",
+        },
+        "--set": {
+            "action": "append",
+            "default": [],
+            "metavar": "FIELD=VALUE",
+            "help": "fix a field of the config for the whole study; may be repeated",
+        },
+        "--seed": {"type": seed, "default": 0, "metavar": "N", "help": "seed of every trial (default 0)"},
+    },
+    "machines": {
+        "--gpus-per-trial": {
+            "type": gpu_share,
+            "metavar": "G",
+            "help": "a fraction lets trials share a GPU (default: those that fit; one a worker for several)",
+        },
+        "--workers-per-trial": {
+            "type": count,
+            "default": 1,
+            "metavar": "N",
+            "help": "Ray Train workers of a trial (default 1)",
+        },
+        "--address": {
+            "metavar": "HOST:PORT",
+            "help": "a running Ray cluster (default: this machine; on the head of `ray up`, its cluster)",
+        },
+    },
+    "study": {
+        "--out": {
+            "type": Path,
+            "default": Path("runs"),
+            "metavar": "DIR",
+            "help": "folder of studies (default runs); on a cluster one that all nodes share",
+        },
+        "--name": {"help": "name of the study (default: from the data's layout and the preset)"},
+        "--resume": {
+            "action": "store_true",
+            "help": "go on with an interrupted study: the same command with this flag; a larger --trials extends it",
+        },
+        "--dry-run": {
+            "action": "store_true",
+            "help": "print the resolved config, space, resources and an estimate; run nothing",
+        },
+    },
+}
+
+CONFIRM_FLAGS = {
+    "what is confirmed": {
+        "--top": {
+            "type": count,
+            "default": 3,
+            "metavar": "N",
+            "help": "the best trials by validation (default 3); the paper's configurations come on top",
+        },
+        "--trials": {"nargs": "+", "metavar": "ID", "help": "exactly these trials instead"},
+        "--seeds": {"type": count, "default": 5, "metavar": "N", "help": "new seeds of every arm (default 5)"},
+        "--ratios": {
+            "type": ratios,
+            "default": (0.5, 1.0, 2.0),
+            "metavar": "R,R",
+            "help": "synthetic ratios besides each trial's own (default 0.5,1,2)",
+        },
+        "--fractions": {
+            "type": fractions,
+            "default": (0.1, 0.25, 0.5),
+            "metavar": "F,F",
+            "help": "parts of the training groups for the few-data curve (default 0.1,0.25,0.5), or none",
+        },
+        "--dry-run": {"action": "store_true", "help": "list the trials; run nothing"},
+    },
+    "more tests": {
+        "--test-data": {"type": Path, "metavar": "PATH", "help": "other photographs, all of them an external test set"},
+        "--positive": {"metavar": "NAME", "help": "their positive class, where its name does not tell"},
+        "--group-pattern": {"metavar": "REGEX", "help": "their groups, as for run_sweep.py"},
+        "--skip-bad": {"action": "store_true", "help": "leave out those of them that cannot be decoded"},
+        "--subgroups": {
+            "type": Path,
+            "metavar": "CSV",
+            "help": "columns image_id,attribute: subgroups besides the estimated skin tones",
+        },
+    },
+}
+
+
+def make_folder(path: Path) -> Path:
+    """The absolute path of a folder that exists and can be written; ConfigError otherwise."""
+    path = path.expanduser().absolute()  # Ray's workers start in another folder
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ConfigError(f"--out {path} cannot be written ({error.strerror}); choose another folder") from None

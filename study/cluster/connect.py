@@ -1,0 +1,194 @@
+"""Joining a Ray cluster, or starting Ray on this machine."""
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_register_timeout_seconds": "300",  # on a busy machine Ray would kill its processes while they start
+    "RAY_worker_maximum_startup_concurrency": "16",  # a trial is four processes; below this Ray warns of them
+}
+
+import ray
+from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+from study.cluster.nodes import head_asks_this_ray
+from study.cluster.resources import Machine, autoscaled_machines, named_machines
+from study.errors import ConfigError
+
+logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
+LOOPBACK = "127.0.0.1"
+# How long a trial waits for its workers before that counts as a failure: on a machine under load; on a cluster, where
+# a lost machine's trials wait for those of the others to end, or for a new machine.
+WORKER_START_S = {"machine": 300, "cluster": 24 * 3600}
+
+
+def connect(address: str | None) -> list[Machine]:
+    """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its machines.
+
+    Of a cluster that scales from zero, those that it can grow to. ConfigError when nobody answers, or
+    when the dashboard does not, or answers for another Ray: then Ray never frees the workers of a stopped trial.
+    """
+    growing_to, machines = autoscaled_machines(), named_machines()
+    address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["cluster" if address else "machine"])
+    if address:
+        refuse_silent_address(address)
+        if on_loopback_alone(address):
+            use_loopback()
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as `ray start` does; joining does not
+    else:
+        pin_local_address()
+    try:
+        context = ray.init(
+            address or "local",
+            log_to_driver=False,
+            configure_logging=False,
+            **({} if address else local_options()),
+        )
+    except Exception as error:  # Ray raises a bare one where its dashboard takes too long to start
+        where, token = "Ray could not be started here", ""
+        if address:
+            where, token = f"no Ray cluster could be joined at {address}", "copy its token to ~/.ray/auth_token; "
+        raise ConfigError(f"{where}; {token}if the machine is busy, try again later: {str(error).strip()}") from None
+    if not dashboard_answers(context):
+        ray.shutdown()
+        raise ConfigError(
+            "Ray's dashboard does not answer, and without it stopped trials would hold their CPUs for ever; "
+            'install ray[default] on the head and start it with --include-dashboard=true'
+        )
+    if not head_asks_this_ray():
+        ray.shutdown()
+        raise ConfigError(
+            "a process on the head that asks for Ray is told of another one than this, and stopped trials would hold "
+            "their CPUs for ever; stop the other Rays on the head"
+        )
+    if growing_to:
+        return growing_to
+    if machines:
+        wait_for_machines(machines)
+    return [machine_of(node) for node in ray.nodes() if node["Alive"]]
+
+
+def machine_of(node: dict) -> Machine:
+    """Of an entry of `ray.nodes()`."""
+    return Machine(int(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0)))
+
+
+def wait_for_machines(number: int, timeout: float = 300.0) -> None:
+    """Wait for the machines of a cluster, which join after `ray up` has returned; those that do not are left out."""
+    deadline = time.monotonic() + timeout
+    while (joined := sum(node["Alive"] for node in ray.nodes())) < number and time.monotonic() < deadline:
+        time.sleep(1)
+    if joined < number:
+        print(f"{joined} of {number} machines have joined; the others take no part", flush=True)
+
+
+def pin_local_address() -> None:
+    """Choose the address of the Ray that is about to start, on loopback, and tell all its processes.
+
+    Nobody on the network can reach it: 127.0.0.1 is what Ray listens on where it does without clusters. The port is
+    named because Ray Train's cleaner looks Ray up by address when it frees the workers of a stopped trial; with
+    another Ray on the machine it would ask the wrong one, and the study would wait for ever.
+    """
+    use_loopback()
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port = probe.getsockname()[1]
+    os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+    os.environ["RAY_ADDRESS"] = f"{LOOPBACK}:{port}"
+
+
+def use_loopback() -> None:
+    """Let this process and those it starts take 127.0.0.1 for this machine's address."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read it when it imported Ray
+
+
+def on_loopback_alone(address: str) -> bool:
+    """Whether a loopback address is of a Ray that another command started here: nobody answers at the machine's own.
+
+    Ray would put that one in the place of loopback, and try for ten minutes.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host not in (LOOPBACK, "localhost"):
+        return False
+    try:
+        socket.create_connection((ray.util.get_node_ip_address(), int(port)), 2).close()
+        return False
+    except OSError:
+        return True
+
+
+def local_options() -> dict:
+    """Of a Ray that only this user may use, though others of the machine can reach loopback: a token nobody else can
+    read, and a folder of its own, as Ray's default one lets all others exchange its sockets.
+    """
+    hide_token()
+    # In /tmp, since the path of a socket has at most 107 characters.
+    private = new_private_folder(Path(os.environ.get("RAY_TMPDIR", "/tmp")))
+    return {"include_dashboard": True, "_temp_dir": str(private / "r")}  # Ray opens its own folder to all
+
+
+def new_private_folder(place: Path) -> Path:
+    """A folder of mode 700 for as long as this process lives; those of processes that have ended are removed.
+
+    So that the logs of the last Ray can be read until the next one starts.
+    """
+    for lock in place.glob("ray-*/lock"):
+        with suppress(OSError):  # another command may be removing it
+            if os.lstat(lock.parent).st_uid != os.getuid():
+                continue  # nothing of another user's is opened: a pipe would never answer
+            with open(lock, encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent)
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=place))
+    fcntl.flock(os.open(folder / "unlocked", os.O_CREAT | os.O_WRONLY, 0o600), fcntl.LOCK_EX)  # open until the end
+    (folder / "unlocked").rename(folder / "lock")  # which nobody sees before it is locked
+    return folder
+
+
+def hide_token() -> None:
+    """Keep Ray's token for its owner; Ray itself writes it for all to read."""
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        os.fchmod(file.fileno(), 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)  # several may start at once
+        if os.fstat(file.fileno()).st_size == 0:
+            file.write(secrets.token_hex(32))
+
+
+def refuse_silent_address(address: str, timeout: float = 10.0) -> None:
+    """ConfigError unless something accepts connections at host:port; Ray itself would try for minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator:
+        return  # "auto": Ray knows its own address
+    try:
+        socket.create_connection((host, int(port)), timeout).close()
+    except (OSError, ValueError) as error:
+        reason = f"no Ray cluster answers at {address} ({error}); is it up? `ray status` tells"
+        raise ConfigError(reason) from None
+
+
+def dashboard_answers(context, timeout: float = 60.0) -> bool:
+    """Whether something accepts connections at the dashboard's address."""
+    url = context.address_info.get("webui_url")
+    deadline = time.monotonic() + timeout
+    while url and time.monotonic() < deadline:
+        try:
+            host, _, port = url.rpartition(":")
+            socket.create_connection((host.removeprefix("http://"), int(port)), 2).close()
+            return True
+        except OSError:
+            time.sleep(0.5)
+    return False

@@ -1,0 +1,97 @@
+"""A question to every node of the Ray cluster that this process has joined."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.errors import ConfigError
+
+ANSWER_S = 60.0  # a hung network file system never answers
+
+
+def ask_nodes(function: Callable, *arguments: Any) -> dict[str, Any]:
+    """What `function(*arguments)` returns on each living node, by the node's address.
+
+    ConfigError names the nodes that do not answer, or where the function fails.
+    """
+    ask = ray.remote(num_cpus=0, max_retries=0)(function)
+    asked = {}
+    for node in living_nodes():
+        pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        name = node["NodeManagerAddress"]
+        name = f"{name} ({node['NodeID'][:6]})" if name in asked else name  # several on one machine
+        asked[name] = ask.options(scheduling_strategy=pinned).remote(*arguments)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
+    answers, silent = {}, []
+    for name, reference in asked.items():
+        try:
+            answers[name] = ray.get(reference, timeout=0)
+        except RayError as error:
+            silent.append(f"{name} ({(str(error).strip() or type(error).__name__).splitlines()[-1]})")
+    if silent:
+        raise ConfigError(
+            f"no answer within {ANSWER_S:.0f} s from {', '.join(silent)}; see `ray status`, and give every node the "
+            "same code, packages and storage"
+        )
+    return answers
+
+
+def ask_a_gpu(function: Callable, *arguments: Any) -> Any:
+    """What `function(*arguments)` returns on a node with a GPU, waited for where the cluster has yet to start one.
+
+    ConfigError where it fails.
+    """
+    try:
+        return ray.get(ray.remote(num_cpus=0, num_gpus=1)(function).remote(*arguments))
+    except RayError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ConfigError(
+            f"{function.__name__} failed on a GPU: {reason}; `python study/doctor.py` says what is wrong, and "
+            "--gpus-per-trial 1 does without measuring"
+        ) from None
+
+
+def living_nodes() -> list[dict]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def session_name() -> str:
+    """What Ray calls itself in the command lines of its processes."""
+    return ray.get_runtime_context().get_session_name()
+
+
+def dashboard_url() -> str:
+    """Host and port of the dashboard."""
+    return ray.get_runtime_context().worker.node.webui_url.removeprefix("http://")
+
+
+def started_here() -> bool:
+    """Whether this process has started Ray, rather than joined one."""
+    return ray.get_runtime_context().worker.node.is_head()
+
+
+def head_asks_this_ray() -> bool:
+    """Whether Ray's State API, asked on the head without an address, speaks of this cluster.
+
+    Ray Train's cleaner asks so before it frees the workers of a stopped trial; with several Rays on the head it may
+    be told of another one.
+    """
+    told = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(nodes_of_state_api).remote()
+    try:
+        return not ray.get(told, timeout=ANSWER_S).isdisjoint(node["NodeID"] for node in living_nodes())
+    except RayError:
+        return False
+
+
+def nodes_of_state_api() -> set[str]:
+    """The ids of the nodes of the Ray that the State API finds by itself; none where it finds no Ray, or several."""
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        return {node.node_id for node in list_nodes(timeout=10)}
+    except (RayStateApiException, ConnectionError):
+        return set()

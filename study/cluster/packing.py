@@ -1,0 +1,67 @@
+"""How many trials share a GPU: as many as the memory of the largest GAN of the space lets in. No Ray here."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from data_utils.dataset import Side
+from study.config import TrialConfig
+from study.gan.backend import choose_backend, use_backend
+from study.gan.step import build_training
+from study.search.space import SCIENTIFIC
+from study.training.memory import free_memory
+
+UNCOUNTED = 600 * 2**20  # bytes a process takes besides what torch allocates: CUDA's context and kernels
+FILLED = 0.9             # of a GPU; the rest is for evaluation, which comes and goes
+MOST = 4                 # more would only take turns
+
+
+def share_of_a_gpu(
+    on_a_gpu: Callable[[Callable, TrialConfig], tuple[int, int]], base: TrialConfig, fixed: dict, cpus_per_gpu: int
+) -> float:
+    """The part of a GPU that a trial of one worker gets.
+
+    `on_a_gpu(measure, config)` returns `measure(config)` as computed where there is a GPU; `fixed` is `--set`.
+    """
+    measured = [on_a_gpu(measure_memory, config) for config in largest_configs(base, fixed)]
+    return 1 / min(trials_per_gpu(total, needed, cpus_per_gpu) for total, needed in measured)
+
+
+def trials_per_gpu(total: int, needed: int, cpus: int) -> int:
+    """How many trials that need so many bytes each run on a GPU with `total` bytes and `cpus` CPUs beside it."""
+    return max(1, min(int(total * FILLED // (needed + UNCOUNTED)), cpus, MOST))
+
+
+def largest_configs(base: TrialConfig, fixed: dict) -> list[TrialConfig]:
+    """Each backbone that the search may choose, with the deepest LSTM."""
+    deepest = fixed.get("lstm_depth", max(SCIENTIFIC["lstm_depth"].values))
+    backbones = [fixed["backbone"]] if "backbone" in fixed else SCIENTIFIC["backbone"].values
+    return [base.model_copy(update={"backbone": name, "lstm_depth": deepest}) for name in backbones]
+
+
+def measure_memory(config: TrialConfig) -> tuple[int, int]:
+    """Bytes of this GPU, and the most that torch held of it while the config's GAN was trained for a round.
+
+    Where that did not fit, all of the GPU: a trial then has it alone, and makes its batches of pieces.
+    """
+    device = torch.device("cuda")
+    free_memory()
+    torch.cuda.reset_peak_memory_stats()
+    total = torch.cuda.get_device_properties(device).total_memory
+    try:
+        train_a_round(config, device)
+    except torch.OutOfMemoryError:
+        return total, total
+    return total, torch.cuda.max_memory_reserved()
+
+
+def train_a_round(config: TrialConfig, device: torch.device) -> None:
+    """The critic's steps on black images, and the generator step that follows them, as a study would run them."""
+    count = config.gan_batch_size * config.critic_steps
+    images = torch.zeros(count, 3, config.image_size, config.image_size, dtype=torch.uint8, device=device)
+    names = np.arange(count).astype(str)
+    side = Side(images, torch.arange(count, device=device) % 2, names, names)
+    training = build_training(config, device)
+    use_backend(training, choose_backend(training, side))
+    training.run_epoch(side, 1)

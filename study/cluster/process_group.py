@@ -1,0 +1,99 @@
+"""The process group of a trial's workers: on the address of their node alone, and none for a single worker.
+
+Ray's own set-up opens torch's rendezvous store on every interface of the machine, for a single worker too, and whoever
+reaches the store can join the group.
+"""
+
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from datetime import timedelta
+
+import ray
+import torch.distributed as dist
+from ray.train.torch import TorchConfig
+from ray.train.torch.config import _TorchBackend
+
+SIOCGIFADDR = 0x8915  # Linux's; several machines that are not Linux make no cluster
+
+
+@dataclass
+class OwnAddressConfig(TorchConfig):
+    """Ray Train's `TorchConfig` with `OwnAddress` as its backend; `init_method` has no meaning."""
+
+    @property
+    def backend_cls(self):
+        return OwnAddress
+
+
+class OwnAddress(_TorchBackend):
+    """Joins the workers over a store on the first one's address. One worker needs no group."""
+
+    def on_start(self, worker_group, backend_config: OwnAddressConfig) -> None:
+        if len(worker_group) == 1:
+            return
+        address, port = worker_group.execute_single(0, free_port)
+        how = (len(worker_group), address, port, backend_config.backend, backend_config.timeout_s)
+        ray.get([worker_group.execute_single_async(rank, join, rank, *how) for rank in range(len(worker_group))])
+
+    def on_shutdown(self, worker_group, backend_config: OwnAddressConfig) -> None:
+        """Nothing: the workers are about to be ended.
+
+        Ray's own destroys the group under those that still train after another one's death; they would then take
+        themselves for a trial's only worker.
+        """
+
+
+def free_port() -> tuple[str, int]:
+    """This node's address, and a port that is free there."""
+    address = ray.util.get_node_ip_address()
+    with listen(address, 0) as probe:
+        return address, probe.getsockname()[1]
+
+
+def join(rank: int, size: int, address: str, port: int, backend: str, timeout_s: float) -> None:
+    """Join the process group of `size` workers; the first one opens its store at address:port."""
+    interface = interface_of(ray.util.get_node_ip_address())
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, interface)
+    timeout = timedelta(seconds=timeout_s)
+    store = dist.TCPStore(
+        address,
+        port,
+        size,
+        is_master=rank == 0,
+        timeout=timeout,
+        wait_for_workers=False,
+        master_listen_fd=listen(address, port).detach() if rank == 0 else None,
+    )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+
+
+def interface_of(address: str) -> str:
+    """The name of the interface that has this address of the machine.
+
+    Left alone, gloo takes the one that the host's name leads to: on Debian and Ubuntu loopback, where no other host
+    can be reached.
+    """
+    if ipaddress.ip_address(address).is_loopback:
+        return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return next(name for _, name in socket.if_nameindex() if ipv4_address(probe, name) == address)
+
+
+def ipv4_address(probe: socket.socket, interface: str) -> str | None:
+    """The interface's first IPv4 address, by netdevice(7)."""
+    request = struct.pack("256s", interface.encode())
+    try:
+        return socket.inet_ntoa(fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24])
+    except OSError:  # it has none
+        return None
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A listening socket on this one address, an IPv4 or IPv6 one."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family)

@@ -1,0 +1,46 @@
+"""Proposals of a search or a confirmation -> the tasks that workers get."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_utils.resplit import resplit
+from study.cluster.resources import Resources
+from study.search.proposer import Proposal
+from study.trial.record import Task
+
+
+@dataclass(frozen=True)
+class TaskMaker:
+    """Makes the tasks of one study. `columns` go into every row, what the proposal says of itself comes on top.
+
+    A proposal whose columns name another `split_protocol` gets the same images under that split, and no more tests
+    than that split's own.
+    """
+
+    study: Path
+    prepared: Path
+    columns: dict
+    resources: Resources
+    more_tests: bool = False  # worse photographs, for trials of the whole training set
+    external: Path | None = None
+
+    def __call__(self, proposal: Proposal) -> list[Task]:
+        """The task of a proposal, and those of its followers."""
+        return [self._task(one) for one in (proposal, *proposal.followers)]
+
+    def _task(self, proposal: Proposal) -> Task:
+        columns = self.columns | {"phase": proposal.phase} | proposal.columns
+        prepared, own_split = self.prepared, columns["split_protocol"] == self.columns["split_protocol"]
+        if not own_split:
+            prepared, columns["data_fingerprint"] = resplit(self.prepared, columns["split_protocol"])
+        return Task(
+            study=self.study,
+            prepared=prepared,
+            trial_id=proposal.trial_id,
+            config=proposal.config,
+            num_workers=self.resources.num_workers,
+            num_threads=self.resources.cpus_per_worker,
+            columns=columns,
+            corrupted_tests=self.more_tests and own_split and proposal.config.training_fraction == 1,
+            external=self.external if own_split else None,
+        )

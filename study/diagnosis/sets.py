@@ -1,0 +1,70 @@
+"""What a classifier is trained and tested on: real, repeated and synthetic images; worse photographs; another set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_utils.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from data_utils.dataset import Dataset, Side, even_places
+
+SYNTHETIC_GROUP = "synthetic"  # in the place of a group and an image id
+
+
+def oversample(dataset: Dataset, oversampling: float) -> Dataset:
+    """The data set with real training images repeated: `oversampling` for each, in the proportions of the classes."""
+    train = dataset.side("train")
+    chosen = even_places(train.labels, round(oversampling * len(train.labels)))
+    place = chosen.cpu().numpy()
+    return _add(dataset, train.images[chosen], train.labels[chosen], train.groups[place], train.image_ids[place])
+
+
+def mix(dataset: Dataset, images: Tensor, labels: Tensor, keep_real: bool) -> Dataset:
+    """The data set with synthetic images (M, 3, S, S) on its train side, beside the real ones or instead of them."""
+    name = np.full(len(labels), SYNTHETIC_GROUP)
+    kept = dataset if keep_real else dataset.keep(dataset.split != "train")
+    return _add(kept, images, labels, name, name)
+
+
+def _add(dataset: Dataset, images: Tensor, labels: Tensor, groups: np.ndarray, image_ids: np.ndarray) -> Dataset:
+    return replace(
+        dataset,
+        images=torch.cat([dataset.images, images]),
+        labels=torch.cat([dataset.labels, labels]),
+        split=np.concatenate([dataset.split, np.full(len(labels), "train")]),
+        groups=np.concatenate([dataset.groups, groups]),
+        image_ids=np.concatenate([dataset.image_ids, image_ids]),
+    )
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`side`: validation, test or external; a corruption of `data_utils.corruptions` at strength 1 to 3, or none."""
+
+    side: str
+    corruption: str = "none"
+    strength: int = 0
+
+
+def corrupted_tests(test: Side) -> Iterator[tuple[Condition, Side]]:
+    """The test side under every corruption at every strength, made one at a time."""
+    for corruption in CORRUPTIONS:
+        for strength in STRENGTHS:
+            images = corrupt(test.images, corruption, strength, seed=0)  # the same for every trial
+            yield Condition("test", corruption, strength), replace(test, images=images)
+
+
+def external_test(dataset: Dataset) -> Iterator[tuple[Condition, Side]]:
+    """All images of a data set that no training has seen, whatever its own split."""
+    yield Condition("external"), Side(dataset.images, dataset.labels, dataset.groups, dataset.image_ids)
+
+
+def predictions(condition: Condition, side: Side, probabilities: np.ndarray) -> list[dict]:
+    """One dict an image, with the columns of `results.tables.schema.PREDICTIONS` that tell of image and condition."""
+    images = zip(side.image_ids, side.groups, side.labels.tolist(), probabilities.tolist(), strict=True)
+    return [
+        {**vars(condition), "image_id": image_id, "group": group, "label": label, "probability": probability}
+        for image_id, group, label, probability in images
+    ]

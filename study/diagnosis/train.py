@@ -1,0 +1,224 @@
+"""CNN-LSTM training on real and synthetic images; epoch and threshold chosen on validation, test read once.
+
+A plain PyTorch loop: it knows a `report` callable and a folder, and runs with no Ray at all.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data_utils.augment import apply_augmentation, draw_augmentation, to_float
+from data_utils.dataset import Dataset, Side
+from models.batch_norm import synchronise_batch_norm
+from models.classifier import Classifier, build_classifier
+from models.generator import parameter_count
+from study.config import TrialConfig
+from study.diagnosis.frozen import FrozenFeatures, frozen_features
+from study.diagnosis.sets import Condition, predictions
+from study.diagnosis.threshold import choose_threshold, diagnosis_metrics
+from study.errors import Diverged
+from study.storage.checkpoint import save_checkpoint
+from study.training.precision import autocast
+from study.training.seeds import derive_seed, make_generator
+from study.training.workers import (
+    average_gradients,
+    is_first_worker,
+    load_checkpoint,
+    mean_over_workers,
+    num_workers,
+    share,
+)
+
+PREDICTION_BATCH = 128
+
+
+def train_classifier(
+    config: TrialConfig,
+    dataset: Dataset,
+    report: Callable[[dict], None],
+    resume_from: Path,
+    more_tests: Iterable[tuple[Condition, Side]] = (),
+    begin: Callable[[], None] = lambda: None,
+    micro_batches: int = 1,
+) -> dict:
+    """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
+
+    Under "predictions" the result holds one dict an image of validation, test and `more_tests`, which are seen once,
+    at the end, and decide nothing.
+
+    The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept; the
+    threshold is then chosen on validation, and the test side is read once. A checkpoint in `resume_from` is
+    continued. `report` gets one dict an epoch, those before a resumption included; `begin` is called before the
+    first step. `micro_batches` above 1 takes each batch in so many pieces, over which batch norm is then taken.
+    Raises Diverged for a loss that is not finite.
+    """
+    device = dataset.images.device
+    train, validation = dataset.side("train"), dataset.side("validation")
+    torch.manual_seed(derive_seed(config.seed, "classifier", "initial weights"))
+    model = synchronise_batch_norm(new_classifier(config)).to(device, memory_format=torch.channels_last)
+    model.features.requires_grad_(not config.classifier_frozen)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=config.classifier_lr, weight_decay=config.weight_decay, fused=True)
+    history, best = [], {"rank": (-math.inf, -math.inf), "epoch": 0, "weights": {}}
+    if state := load_checkpoint(resume_from, device):
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        history, best = list(state["history"]), state["best"]
+    for entry in history:
+        report(entry)
+
+    frozen, known = (frozen_features(config, model, side.images) for side in (train, validation))
+    begin()
+    for epoch in range(len(history) + 1, config.classifier_epochs + 1):
+        started = time.perf_counter()
+        training_loss = run_epoch(config, model, optimiser, train, epoch, frozen, micro_batches)
+        if not math.isfinite(training_loss):
+            raise Diverged(f"classifier diverged: training loss is {training_loss:g} in epoch {epoch}")
+        logits = predict(config, model, validation.images, known)
+        validation_loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float()).item()
+        if not math.isfinite(validation_loss):  # the epoch's last step broke the weights
+            raise Diverged(f"classifier diverged: validation loss is {validation_loss:g} in epoch {epoch}")
+        scores = diagnosis_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), 0.5, "validation")
+        rank = (scores["validation_auroc"], -validation_loss)
+        if rank > tuple(best["rank"]):
+            weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            best = {"rank": rank, "epoch": epoch, "weights": weights}
+        history.append(
+            {
+                "stage": "classifier",
+                "epoch": epoch,
+                "seconds": (history[-1]["seconds"] if history else 0.0) + time.perf_counter() - started,
+                "training_loss": training_loss,
+                "validation_loss": validation_loss,
+                "validation_auroc": scores["validation_auroc"],
+            }
+        )
+        if is_first_worker():
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history, "best": best}
+            save_checkpoint(resume_from, epoch, state)
+        report(history[-1])
+
+    model.load_state_dict(best["weights"])
+    return {
+        "classifier_epoch": best["epoch"],
+        "classifier_seconds": history[-1]["seconds"],
+        "classifier_parameters": parameter_count(model),
+        **diagnose(config, model, dataset, more_tests),
+    }
+
+
+def new_classifier(config: TrialConfig) -> Classifier:
+    """The classifier of a config, with fresh weights."""
+    return build_classifier(
+        config.classifier_backbone,
+        image_size=config.image_size,
+        width=config.classifier_width,
+        lstm_width=config.classifier_lstm_width,
+        lstm_depth=config.classifier_lstm_depth,
+        dropout=config.dropout,
+        pretrained=config.classifier_pretrained,
+    )
+
+
+def run_epoch(
+    config: TrialConfig,
+    model: Classifier,
+    optimiser: torch.optim.Optimizer,
+    train: Side,
+    epoch: int,
+    frozen: FrozenFeatures | None = None,
+    micro_batches: int = 1,
+) -> float:
+    """One pass over the training images, or over their feature maps; returns the mean loss."""
+    device = train.images.device
+    batch_size = min(config.classifier_batch_size, len(train.labels) // num_workers() * num_workers())
+    draws = make_generator(device, config.seed, "classifier", epoch)
+    torch.manual_seed(derive_seed(config.seed, "dropout", epoch))
+    model.train()
+    steps = len(train.labels) // batch_size
+    order = torch.randperm(len(train.labels), generator=draws, device=device)
+    losses = []
+    for step in range(steps):
+        set_learning_rate(optimiser, config, (epoch - 1 + step / steps) / config.classifier_epochs)
+        parameters = draw_augmentation(
+            batch_size,
+            draws,
+            rotation=config.rotation,
+            zoom=config.zoom,
+            contrast=config.contrast,
+            flip=config.classifier_flip,
+        )
+        rows, parameters = share(order[step * batch_size : (step + 1) * batch_size]), share(parameters)
+        optimiser.zero_grad(set_to_none=True)
+        for piece, piece_parameters in zip(rows.chunk(micro_batches), parameters.chunk(micro_batches), strict=True):
+            logits = training_logits(config, model, train, frozen, piece, piece_parameters)
+            loss = F.binary_cross_entropy_with_logits(logits.float(), train.labels[piece].float())
+            loss = loss * (len(piece) / len(rows))
+            loss.backward()
+            losses.append(loss.detach())
+        average_gradients(model.parameters())
+        optimiser.step()
+    return mean_over_workers(torch.stack(losses).sum() / steps).item()
+
+
+def training_logits(
+    config: TrialConfig,
+    model: Classifier,
+    train: Side,
+    frozen: FrozenFeatures | None,
+    rows: Tensor,
+    parameters: Tensor,
+) -> Tensor:
+    """Logits (B,) of the augmented training images `rows`."""
+    if frozen:
+        with autocast(config, rows.device):
+            return model.classify(frozen.augmented(rows, parameters))
+    images = apply_augmentation(train.images[rows], parameters)  # in float32: bfloat16 would round where pixels go
+    with autocast(config, rows.device):
+        return model(images.contiguous(memory_format=torch.channels_last))
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrialConfig, progress: float) -> None:
+    """Cosine decay from `classifier_lr` to 0 over the training; `progress` in [0, 1]."""
+    for group in optimiser.param_groups:
+        group["lr"] = config.classifier_lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def predict(config: TrialConfig, model: Classifier, images: Tensor, known: FrozenFeatures | None = None) -> Tensor:
+    """Logits float32 (N,) of uint8 images (N, 3, S, S), without augmentation; from their feature maps where known."""
+    model.eval()
+    with autocast(config, images.device):
+        if known:
+            return torch.cat([model.classify(part).float() for part in known.plain.split(PREDICTION_BATCH)])
+        batches = images.split(PREDICTION_BATCH)
+        return torch.cat([model(to_float(b).contiguous(memory_format=torch.channels_last)).float() for b in batches])
+
+
+def diagnose(config: TrialConfig, model: nn.Module, dataset: Dataset, more_tests: Iterable) -> dict:
+    """Threshold from validation, then the metrics of validation and test at it, and every prediction."""
+    rows = []
+
+    def probabilities(condition: Condition, side: Side):
+        found = to_numpy(predict(config, model, side.images).sigmoid())
+        rows.extend(predictions(condition, side, found))
+        return found
+
+    sides = {name: dataset.side(name) for name in ("validation", "test")}
+    found = {name: probabilities(Condition(name), side) for name, side in sides.items()}
+    threshold = choose_threshold(to_numpy(sides["validation"].labels), found["validation"])
+    metrics = {"threshold": threshold}
+    for name, side in sides.items():
+        metrics |= diagnosis_metrics(to_numpy(side.labels), found[name], threshold, name)
+    for condition, side in more_tests:
+        probabilities(condition, side)
+    return metrics | {"predictions": rows}
+
+
+def to_numpy(tensor: Tensor):
+    return tensor.cpu().numpy()

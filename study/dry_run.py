@@ -1,0 +1,131 @@
+"""What `--dry-run` prints: the resolved config, the space, the resources, and roughly how long it will take."""
+
+import math
+import os
+import time
+from argparse import Namespace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.critic import Critic
+from models.generator import parameter_count
+from study.config import TrialConfig
+from study.diagnosis.train import new_classifier
+from study.gan.footprint import gan_bytes, largest_batch
+from study.gan.sampling import new_generator
+from study.search.proposer import NEW_GAN_EVERY
+from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations
+
+# Of the measured matrix-product speed, what small convolutions reach with everything around them: on two CPU cores the
+# smoke study was estimated at 10 minutes and took 8. Nothing was compared on a GPU.
+EFFICIENCY = 0.25
+GIB = 2**30
+USUAL_GPU = 24 * GIB  # where there is none here
+OVERHEAD_S = 20  # Ray's start of a trial and the loading of data
+
+
+def describe_plan(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Namespace) -> str:
+    """The text of `--dry-run`; `counts` are the prepared images by side of the split."""
+    lines = ["", "config of every trial, before the search (* fixed by --set)"]
+    lines += [f"  {name:<22} {value}{' *' if name in fixed else ''}" for name, value in base.model_dump().items()]
+    return "\n".join([*lines, "", *_space(base, fixed), "", *_cost(base, fixed, counts, trials, options)])
+
+
+def _space(base: TrialConfig, fixed: dict) -> list[str]:
+    lines = ["search space (what is fixed by --set is left out)"]
+    for role, part in (("scientific", SCIENTIFIC), ("nuisance", NUISANCE)):
+        for name, domain in part.items():
+            if name not in fixed:
+                lines.append(f"  {role:<10} {name:<16} {_domain(domain, getattr(base, name))}")
+    return [*lines, f"  the paper's {len(paper_configurations(base, fixed))} configurations come first"]
+
+
+def _domain(domain, value) -> str:
+    scale = value if domain.relative else 1.0
+    if isinstance(domain, Choice):
+        return ", ".join(str(v if isinstance(v, str) else f"{v * scale:g}") for v in domain.values)
+    return f"{domain.low * scale:.3g} to {domain.high * scale:.3g}{', log scale' if domain.relative else ''}"
+
+
+def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Namespace) -> list[str]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    paper = paper_configurations(base, fixed)
+    new_gans = min(trials, len(paper)) + math.ceil(max(0, trials - len(paper)) / NEW_GAN_EVERY)
+    speed = matmul_flops(device)
+    num_train = sum(counts["train"])
+    configs = [base.model_copy(update=values) for values in paper]
+    lines = [f"resources: this machine has {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs"
+             f" ({speed / 1e9:.0f} GFLOP/s measured),",
+             f"  {options.workers_per_trial} worker(s) a trial",
+             "", "roughly (within a factor of two, nothing was run)"]
+    seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY) for config in configs]
+    for config, cost in zip(configs, seconds, strict=True):
+        size, memory = parameter_count(new_generator(config)) / 1e6, gan_bytes(config) / 1e9
+        name = f"{config.backbone:<17} lstm {config.lstm_depth}"
+        lines.append(f"  GAN {name}  {size:6.2f} M parameters  {memory:5.2f} GB  {_time(cost)}")
+    largest = min(largest_batch(config, gpu_bytes()) for config in configs)
+    lines.append(f"  gan_batch_size up to about {largest} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
+    classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY)
+    total = new_gans * sum(seconds) / len(seconds) + (trials + 1) * (classifier + OVERHEAD_S)
+    return [*lines, f"  classifier {_time(classifier)}",
+            f"  {trials} trials with {new_gans} GANs, and the baseline: {_time(total)} of the whole machine"]
+
+
+def gpu_bytes() -> int:
+    """Memory of this machine's GPU, or of a usual one."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else USUAL_GPU
+
+
+def gan_flops(config: TrialConfig, num_train: int) -> float:
+    """Floating-point operations of a GAN's training, from those of one image's forward passes.
+
+    A critic step costs the generator's forward pass and of the critic 10 forward passes: forward and backward for real
+    and fake (6), forward, input gradient and its backward for the penalty (4); a generator step three forward passes
+    of the generator and two of the critic.
+    """
+    generator, critic = forward_flops(config)
+    critic_images = config.gan_epochs * num_train
+    return critic_images * (generator + 10 * critic + (3 * generator + 2 * critic) / config.critic_steps)
+
+
+def classifier_flops(config: TrialConfig, num_train: int) -> float:
+    images = config.classifier_epochs * num_train * (1 + config.synthetic_ratio)
+    with torch.device("meta"):
+        model = new_classifier(config.model_copy(update={"classifier_pretrained": False})).eval()
+        image = torch.zeros(1, 3, config.image_size, config.image_size)
+        return 3 * images * _count(model, image)
+
+
+def forward_flops(config: TrialConfig) -> tuple[float, float]:
+    """Of one image through generator and critic."""
+    with torch.device("meta"):
+        label = torch.zeros(1, dtype=torch.long)
+        generator = new_generator(config.model_copy(update={"pretrained": False})).eval()
+        critic = Critic(config.image_size, config.critic_width)
+        image = torch.zeros(1, 3, config.image_size, config.image_size)
+        return _count(generator, torch.zeros(1, config.latent_dim), label), _count(critic, image, label)
+
+
+@torch.no_grad()
+def _count(model: torch.nn.Module, *inputs: torch.Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    return counter.get_total_flops()
+
+
+def matmul_flops(device: str, size: int = 1024, repeats: int = 8) -> float:
+    """Measured float32 floating-point operations a second of a matrix product."""
+    a = torch.randn(size, size, device=device)
+    (a @ a).sum().item()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        b = a @ a
+    b.sum().item()
+    return 2 * size**3 * repeats / (time.perf_counter() - started)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

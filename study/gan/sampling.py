@@ -1,0 +1,60 @@
+"""Synthetic images from a generator, and how a trained generator is stored."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data_utils.augment import to_uint8
+from models.generator import build_generator
+from models.inference import for_inference
+from study.config import GanConfig
+from study.storage.sealed import read_tensors, write_tensors
+from study.training.seeds import make_generator
+
+SAMPLING_BATCH = 64
+GRID_ROWS, GRID_COLUMNS = 2, 8  # of the sample grid: one row a class
+
+
+def new_generator(config: GanConfig) -> nn.Module:
+    """The generator of a config, with fresh weights."""
+    return build_generator(
+        config.backbone,
+        image_size=config.image_size,
+        latent_dim=config.latent_dim,
+        lstm_depth=config.lstm_depth,
+        lstm_width=config.lstm_width,
+        decoder_width=config.decoder_width,
+        backbone_width=config.backbone_width,
+        backbone_depth=config.backbone_depth,
+        pretrained=config.pretrained,
+    )
+
+
+def save_generator(generator: nn.Module, folder: Path) -> None:
+    """Write the weights as `generator.safetensors`."""
+    weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
+    write_tensors(folder / "generator.safetensors", weights, "EMA generator")
+
+
+def load_generator(config: GanConfig, folder: Path, device: torch.device) -> nn.Module:
+    """The trained EMA generator of a GAN's folder, ready to sample. Raises `study.storage.sealed.Damaged`."""
+    generator = new_generator(config.model_copy(update={"pretrained": False}))
+    generator.load_state_dict(read_tensors(folder / "generator.safetensors")[0])
+    return generator.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def sample_images(generator: nn.Module, labels: Tensor, config: GanConfig, purpose: str) -> Tensor:
+    """Synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,); equal arguments give equal images."""
+    draws = make_generator(labels.device, config.seed, "sample", purpose)
+    z = torch.randn(len(labels), config.latent_dim, generator=draws, device=labels.device)
+    sampler = for_inference(generator, torch.bfloat16 if config.precision == "bfloat16" else z.dtype)
+    batches = zip(z.split(SAMPLING_BATCH), labels.split(SAMPLING_BATCH), strict=True)
+    return torch.cat([to_uint8(sampler(*batch)) for batch in batches])
+
+
+def grid_images(generator: nn.Module, config: GanConfig, device: torch.device) -> Tensor:
+    """The images of the sample grid: fixed noise, a row of the negative class above a row of the positive."""
+    labels = torch.arange(GRID_ROWS, device=device).repeat_interleave(GRID_COLUMNS)
+    return sample_images(generator, labels, config, "grid")

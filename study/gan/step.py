@@ -1,0 +1,185 @@
+"""One epoch of WGAN-GP training (Gulrajani et al. 2017, algorithm 1), and all that it changes."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from data_utils.augment import to_float
+from data_utils.dataset import Side
+from models.batch_norm import synchronise_batch_norm
+from models.critic import Critic
+from models.wgan_gp import critic_loss, generator_loss
+from study.config import GanConfig
+from study.gan.sampling import new_generator
+from study.training.precision import autocast
+from study.training.seeds import derive_seed, make_generator
+from study.training.workers import average_gradients, mean_over_workers, share
+
+STORED = ("generator", "critic", "ema", "generator_optimiser", "critic_optimiser")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of the critic sees: this worker's share."""
+
+    real: Tensor  # float32 (B, 3, S, S) in [-1, 1]
+    labels: Tensor  # int64 (B,)
+    z: Tensor  # (B, latent_dim)
+    epsilon: Tensor  # (B, 1, 1, 1) in [0, 1]
+
+
+@dataclass
+class GanTraining:
+    """The networks and optimisers of a run, and how they are stored."""
+
+    config: GanConfig
+    generator: nn.Module
+    critic: nn.Module
+    ema: nn.Module
+    generator_optimiser: torch.optim.Optimizer
+    critic_optimiser: torch.optim.Optimizer
+    micro_batches: int = 1  # > 1: the critic sees a batch in so many pieces, for less memory and the same gradients
+    backend: str = "eager"  # see study.gan.backend
+
+    def run_epoch(self, train: Side, epoch: int) -> dict[str, float]:
+        """One pass of the critic over the real images; returns the epoch's mean losses by name."""
+        config, device = self.config, train.images.device
+        draws = make_generator(device, config.seed, "gan", epoch)
+        steps = len(train.labels) // config.gan_batch_size
+        order = torch.randperm(len(train.labels), generator=draws, device=device)
+        critic_parts, generator_losses = [], []
+        for numbers in rounds((epoch - 1) * steps, epoch * steps, config.critic_steps):
+            batches = [draw_batch(config, train, order, number % steps, draws) for number in numbers]
+            fakes = self.synthesise(batches)
+            for number, batch, fake in zip(numbers, batches, fakes, strict=True):
+                with_penalty = number % config.penalty_interval == 0
+                epsilon = batch.epsilon if with_penalty else None
+                critic_parts.append(self.critic_step(batch.real, fake, batch.labels, epsilon))
+            if numbers.stop % config.critic_steps == 0:
+                z = share(torch.randn(config.gan_batch_size, config.latent_dim, generator=draws, device=device))
+                generator_losses.append(self.generator_step(batches[-1].labels, z))
+                self.update_ema(numbers.stop // config.critic_steps)
+        no_step = torch.full((1,), float("nan"), device=device)  # an epoch shorter than critic_steps may hold none
+        generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
+        means = mean_over_workers(torch.cat([torch.stack(critic_parts).mean(0), generator_mean]))
+        return dict(zip(("critic_loss", "wasserstein", "penalty", "generator_loss"), means.tolist(), strict=True))
+
+    @torch.no_grad()
+    def synthesise(self, batches: list[Batch]) -> list[Tensor]:
+        """Synthetic images, as precise as the real ones, of batches between which the generator stays as it is."""
+        z, labels = torch.cat([b.z for b in batches]), torch.cat([b.labels for b in batches])
+        with autocast(self.config, z.device):
+            return [fake.to(batches[0].real.dtype) for fake in self.generator.forward_batches(z, labels, len(batches))]
+
+    def critic_step(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
+        """One update of the critic; returns (critic loss, wasserstein, penalty). Without epsilon no penalty."""
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        pieces = [tensor.chunk(self.micro_batches) for tensor in (real, fake, labels)]
+        epsilons = epsilon.chunk(self.micro_batches) if epsilon is not None else [None] * len(pieces[0])
+        total = 0.0
+        for *images_and_labels, mixing in zip(*pieces, epsilons, strict=True):
+            of_batch = len(images_and_labels[0]) / len(real)
+            parts = self.critic_objective(*images_and_labels, mixing) * of_batch
+            parts[0].backward()
+            total = total + parts.detach()
+        average_gradients(self.critic.parameters())
+        self.critic_optimiser.step()
+        return total
+
+    def critic_objective(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
+        """(critic loss, wasserstein, penalty) as one float32 tensor (3,); the first can be differentiated."""
+        # A lazy penalty is scaled up so that its mean weight stays (Karras et al. 2020, appendix B).
+        weight = self.config.penalty_weight * self.config.penalty_interval
+        with autocast(self.config, real.device):
+            loss, parts = critic_loss(self.critic, real, fake, labels, weight, epsilon, self.critic.input_gradient)
+        return torch.stack([loss, parts["wasserstein"], parts["penalty"]]).float()
+
+    def generator_step(self, labels: Tensor, z: Tensor) -> Tensor:
+        """One update of the generator; returns the loss."""
+        self.critic.requires_grad_(False)  # its weight gradients would be thrown away
+        with autocast(self.config, z.device):
+            fake = self.generator(z, labels)
+        images, total = fake.detach().requires_grad_(), 0.0
+        for piece, piece_labels in zip(images.chunk(self.micro_batches), labels.chunk(self.micro_batches), strict=True):
+            with autocast(self.config, z.device):
+                loss = generator_loss(self.critic, piece, piece_labels) * (len(piece) / len(images))
+            loss.backward()
+            total = total + loss.detach().float()
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        fake.backward(images.grad)
+        self.critic.requires_grad_(True)
+        average_gradients(self.generator.parameters())
+        self.generator_optimiser.step()
+        return total
+
+    @torch.no_grad()
+    def update_ema(self, step: int) -> None:
+        """Weights move towards the generator's, batch norm's running statistics are copied.
+
+        The decay rises to `ema_decay` with the step (1, 2, ...), so that the first weights are soon forgotten.
+        """
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
+        for mean, value in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
+            mean.copy_(value)
+
+    def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
+        """All that a continuation needs; random numbers are derived from the epoch (see `study.training.seeds`)."""
+        progress = {"epoch": epoch, "history": history, "seconds": seconds, "step_backend": self.backend}
+        return progress | {name: getattr(self, name).state_dict() for name in STORED}
+
+    def load(self, state: dict) -> list[dict]:
+        """Restore what `state` stored; returns its history."""
+        for name in STORED:
+            getattr(self, name).load_state_dict(state[name])
+        for optimiser in (self.generator_optimiser, self.critic_optimiser):
+            for group in optimiser.param_groups:  # it may have been stored by another kind of device
+                group["capturable"] = optimiser.defaults["capturable"]
+        return list(state["history"])
+
+
+def rounds(first: int, end: int, critic_steps: int) -> Iterator[range]:
+    """The critic's steps first ... end - 1, cut after each one that a generator step follows."""
+    while first < end:
+        stop = min(first - first % critic_steps + critic_steps, end)
+        yield range(first, stop)
+        first = stop
+
+
+def draw_batch(config: GanConfig, train: Side, order: Tensor, step: int, draws: torch.Generator) -> Batch:
+    """This worker's share of an epoch's batch number `step`."""
+    device, batch_size = train.images.device, config.gan_batch_size
+    rows = order[step * batch_size : (step + 1) * batch_size]
+    z = torch.randn(batch_size, config.latent_dim, generator=draws, device=device)
+    epsilon = torch.rand(batch_size, 1, 1, 1, generator=draws, device=device)
+    mirrored = torch.rand(batch_size, 1, 1, 1, generator=draws, device=device) < 0.5
+    rows, z, epsilon, mirrored = map(share, (rows, z, epsilon, mirrored))
+    real = to_float(train.images[rows]).contiguous(memory_format=torch.channels_last)
+    if config.gan_flip:
+        real = torch.where(mirrored, real.flip(-1), real)
+    return Batch(real, train.labels[rows], z, epsilon)
+
+
+def build_training(config: GanConfig, device: torch.device) -> GanTraining:
+    """Networks and optimisers at their start, the same on every worker."""
+    torch.manual_seed(derive_seed(config.seed, "gan", "initial weights"))
+    generator = synchronise_batch_norm(new_generator(config)).to(device, memory_format=torch.channels_last)
+    critic = Critic(config.image_size, config.critic_width).to(device, memory_format=torch.channels_last)
+    adam = partial(
+        torch.optim.Adam,
+        betas=(config.adam_beta1, config.adam_beta2),
+        fused=True,
+        capturable=device.type == "cuda",  # its step count on the GPU, where a CUDA graph can change it
+    )
+    return GanTraining(
+        config=config,
+        generator=generator,
+        critic=critic,
+        ema=copy.deepcopy(generator).to(device).requires_grad_(False).eval(),
+        generator_optimiser=adam(generator.parameters(), lr=config.generator_lr),
+        critic_optimiser=adam(critic.parameters(), lr=config.critic_lr),
+    )

@@ -1,0 +1,147 @@
+"""What a confirmation runs: GANs of a search again, over new seeds and over arms, as proposals. No Ray here."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from results.leaderboard import leaderboard
+from study.config import GanConfig, TrialConfig
+from study.errors import ConfigError
+from study.search.proposer import Proposal
+
+NO_AUGMENTATION = {"rotation": 0.0, "zoom": 0.0, "contrast": 0.0, "classifier_flip": False}
+MIXED = {"training_images": "real_and_synthetic", "oversampling": 0.0}
+OTHER_SPLIT = {"grouped": "random", "random": "grouped"}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How much is confirmed: seeds of every arm, synthetic ratios beside the trial's own, parts of the groups, and
+    whether the arms of the other split are among it."""
+
+    num_seeds: int = 5
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    fractions: tuple[float, ...] = (0.1, 0.25, 0.5)
+    other_split: bool = True
+
+
+@dataclass
+class Confirmation:
+    """Proposes a fixed list of chains of trials; the counterpart of `study.search.proposer.Search`."""
+
+    folder: Path
+    base: TrialConfig
+    waiting: list[Proposal] = field(default_factory=list)
+
+    def ask(self) -> Proposal:
+        return self.waiting.pop(0)
+
+    def tell(self, number: int | None, status: str, result: dict) -> None:
+        """Nothing: the row says it all."""
+
+
+def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[str] | None) -> list[str]:
+    """Ids of the trials of a search to confirm: the `top` by validation, then the paper's configurations.
+
+    Or exactly `names`. Raises ConfigError for a name that is no completed trial with a GAN, and where there is none.
+    """
+    searched = trials[(trials["status"] == "completed") & trials["phase"].isin(["paper", "search"])]
+    ranked = leaderboard(searched, objective)
+    order = [name for name, rank in zip(ranked["trial_id"], ranked["rank"], strict=True) if pd.notna(rank) and rank > 0]
+    if unknown := sorted(set(names or []) - set(order)):
+        known = " ".join(order) or "none"
+        raise ConfigError(f"--trials {' '.join(unknown)}: no completed trial with a GAN; there are: {known}")
+    if not order:
+        raise ConfigError("the study has no completed trial with a GAN to confirm; go on with run_sweep.py --resume")
+    papers = [name for name in order[top:] if name.startswith("paper")]
+    return list(dict.fromkeys(names)) if names else order[:top] + papers
+
+
+def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol, split: str) -> list[Proposal]:
+    """All trials of a confirmation, those that train a GAN first: so trials that run at once train different ones.
+
+    `sources`: id of the confirmed trial -> its config; the first one also gets the few-data curve and the arms under
+    the other split than `split`. Of a source its GAN and its ratio are confirmed; the classifier's settings are those
+    of `base` for all, so that GANs are compared with each other, and share the arms without one. Seeds are new ones:
+    a trial was chosen for its luck with the old.
+    """
+    training, others = {}, {}
+    for number, (source, config) in enumerate(sources.items()):
+        for seed in range(base.seed + 1, base.seed + 1 + protocol.num_seeds):
+            gan = {name: getattr(config, name) for name in GanConfig.model_fields}
+            own = {"seed": seed, "synthetic_ratio": config.synthetic_ratio}
+            seeded = base.model_copy(update=gan | MIXED | own)
+            for proposal in _arms(source, seeded, base, protocol, split):
+                _sort_in(proposal, config.synthetic_ratio, training, others)
+            for proposal in _few_data_and_leakage(source, seeded, base, protocol, split) if number == 0 else ():
+                _sort_in(proposal, config.synthetic_ratio, training, others)
+    return [*training.values(), *others.values()]
+
+
+def distinct_gans(sources: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
+    """The sources without those whose GAN an earlier one has: the search tries a GAN with several ratios."""
+    first: dict[tuple, str] = {}
+    for name, config in sources.items():
+        first.setdefault(tuple(getattr(config, field) for field in GanConfig.model_fields), name)
+    return {name: sources[name] for name in first.values()}
+
+
+def chains(proposals: list[Proposal]) -> list[Proposal]:
+    """Trials that share a GAN, and those of a seed that need none, one after the other behind the first of them.
+
+    So a GAN's trials do not wait for each other, and Ray's start, longer than a small classifier's training, is paid
+    once for all of them.
+    """
+    alike: dict[tuple, list[Proposal]] = {}
+    for proposal in proposals:
+        config, split = proposal.config, proposal.columns["split_protocol"]
+        gan = (proposal.columns["confirms"], config.training_fraction, split) if config.uses_gan else ()
+        alike.setdefault((config.seed, config.classifier_key, *gan), []).append(proposal)
+    return [replace(first, followers=tuple(others)) for first, *others in alike.values()]
+
+
+def _sort_in(proposal: Proposal, ratio: float, training: dict, others: dict) -> None:
+    trains = proposal.config.arm == f"real_and_synthetic_{ratio:g}"
+    (training if trains else others).setdefault(proposal.trial_id, proposal)
+
+
+def _arms(source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str) -> list[Proposal]:
+    ratio, real = config.synthetic_ratio, _without_gan(config, base)
+    ratios = sorted({*protocol.ratios, ratio})
+    synthetic = [config.model_copy(update={"synthetic_ratio": r}) for r in ratios]
+    return [
+        *(_proposal(source, c, split) for c in synthetic),
+        _proposal(source, config.model_copy(update={"training_images": "synthetic_only"}), split),
+        _proposal(None, real, split),
+        _proposal(None, real.model_copy(update=NO_AUGMENTATION), split),
+        *(_proposal(None, real.model_copy(update={"oversampling": r}), split) for r in ratios),
+    ]
+
+
+def _few_data_and_leakage(
+    source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str
+) -> list[Proposal]:
+    real = _without_gan(config, base)
+    repeated = real.model_copy(update={"oversampling": config.synthetic_ratio})
+    arms = [(source, config), (None, real), (None, repeated)]
+    parts = [
+        _proposal(name, arm.model_copy(update={"training_fraction": fraction}), split)
+        for fraction in protocol.fractions
+        for name, arm in arms
+    ]
+    leakage = [_proposal(name, arm, OTHER_SPLIT[split]) for name, arm in arms[:2]] if protocol.other_split else []
+    return parts + leakage
+
+
+def _without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
+    """Real images only; the unused GAN's settings are the study's own, so that equal arms are equal configs."""
+    generator_side = {name: getattr(base, name) for name in GanConfig.model_fields}
+    return config.model_copy(update=generator_side | {"seed": config.seed, "synthetic_ratio": 0.0})
+
+
+def _proposal(source: str | None, config: TrialConfig, split: str) -> Proposal:
+    part = f"-{config.training_fraction:.0%}".rstrip("%") + "pct" if config.training_fraction < 1 else ""
+    name = f"confirm-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
+    columns = {"confirms": source, "split_protocol": split}
+    return Proposal(name, "confirm", None, config, columns=columns)

@@ -1,0 +1,82 @@
+"""What is searched: the space as data, and the paper's own configurations, which are tried first.
+
+Scientific parameters answer the study's question and get equal shares (see `proposer.py`); nuisance parameters are
+only tuned so that the comparison is fair (roles as in Google's tuning playbook). Everything on the generator's side
+is discrete, so that trials often agree in it and share one GAN.
+"""
+
+from dataclasses import dataclass
+
+import optuna
+
+from study.config import GanConfig, TrialConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `values`; with `relative`, multiples of the preset's value."""
+
+    values: tuple
+    relative: bool = False
+
+    def suggest(self, trial: optuna.Trial, name: str, preset_value):
+        values = [v * preset_value for v in self.values] if self.relative else self.values
+        return trial.suggest_categorical(name, values)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number between `low` and `high`; with `relative`, multiples of the preset's value on a log scale."""
+
+    low: float
+    high: float
+    relative: bool = False
+
+    def suggest(self, trial: optuna.Trial, name: str, preset_value):
+        scale = preset_value if self.relative else 1.0
+        return trial.suggest_float(name, self.low * scale, self.high * scale, log=self.relative)
+
+
+SCIENTIFIC = {
+    "backbone":        Choice(("plain", "efficientnetv2_s", "efficientnetv2_m")),
+    "lstm_depth":      Choice((0, 1, 2, 3, 4)),
+    "penalty_weight":  Choice((1.0, 5.0, 10.0, 20.0)),
+    "synthetic_ratio": Choice((0.25, 0.5, 1.0, 2.0)),
+}  # fmt: skip
+NUISANCE = {
+    "generator_lr":    Choice((0.5, 1.0, 2.0), relative=True),
+    "critic_lr":       Choice((0.5, 1.0, 2.0), relative=True),
+    "classifier_lr":   Range(1 / 3, 3.0, relative=True),
+    "dropout":         Range(0.0, 0.5),
+}  # fmt: skip
+SPACE = SCIENTIFIC | NUISANCE
+
+# The paper: three generators with a two-layer LSTM, and the ablation without one; lambda as in Gulrajani et al. 2017.
+PAPER = (
+    {"backbone": "plain", "lstm_depth": 2},
+    {"backbone": "efficientnetv2_s", "lstm_depth": 2},
+    {"backbone": "efficientnetv2_m", "lstm_depth": 2},
+    {"backbone": "plain", "lstm_depth": 0},
+)
+PAPER_COMMON = {"penalty_weight": 10.0, "synthetic_ratio": 1.0}
+
+
+def searched(fixed: dict) -> dict:
+    """The part of the space that `--set` leaves free."""
+    return {name: domain for name, domain in SPACE.items() if name not in fixed}
+
+
+def generator_side(parameters: dict) -> dict:
+    """Those parameters that decide the GAN."""
+    return {name: value for name, value in parameters.items() if name in GanConfig.model_fields}
+
+
+def paper_configurations(base: TrialConfig, fixed: dict) -> list[dict]:
+    """The paper's configurations as values for every free parameter, without repeats; nuisance values are `base`'s."""
+    free = searched(fixed)
+    configurations = []
+    for paper in PAPER:
+        values = {name: {**PAPER_COMMON, **paper}.get(name, getattr(base, name)) for name in free}
+        if values not in configurations:
+            configurations.append(values)
+    return configurations

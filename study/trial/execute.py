@@ -1,0 +1,74 @@
+"""Run one task from start to row: load the data, run the trial, write what came of it. No Ray here."""
+
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator
+
+import torch
+
+from data_utils.dataset import Dataset, Side, load_dataset
+from study.diagnosis.sets import Condition, corrupted_tests, external_test
+from study.errors import Diverged, Unheard
+from study.storage.faults import storage_fault
+from study.training.memory import keep_freed_memory
+from study.training.workers import is_first_worker
+from study.trial.provenance import machine_columns, now
+from study.trial.record import Task
+from study.trial.run import run_trial
+
+
+def execute(task: Task, report: Callable[[dict], None], device: torch.device) -> dict:
+    """Run the task and write its row, history and predictions; returns {"status", "reason", ...result columns}.
+
+    A training that diverges, and any other error of the trial, ends in a row with status "failed" and the reason;
+    the study goes on. An error of the disk or of the GPU, and `Unheard` from `report`, are raised: the trial stays
+    unfinished, with its checkpoints and no row.
+    `report` gets each history entry.
+    """
+    torch.set_num_threads(task.num_threads)
+    keep_freed_memory()
+    entries: dict[tuple, dict] = {}
+    begun: list[float] = []
+
+    def report_and_keep(entry: dict) -> None:
+        entries[entry["stage"], entry["epoch"]] = entry
+        if is_first_worker():
+            task.write_history(list(entries.values()))
+        report(entry)
+
+    def begin() -> None:
+        begun.append(time.time())
+
+    result = {"started_at": now(), **machine_columns(device)}
+    try:
+        dataset = load_dataset(task.prepared, task.config.image_size, device)
+        tests = more_tests(task, dataset)
+        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests, begin)
+        status, reason = "completed", None
+    except Diverged as failure:
+        status, reason = "failed", str(failure)
+    except Exception as failure:
+        # Other workers may be waiting for this one, which only the launcher can stop; and after an error of the GPU
+        # itself nothing of this process can use it any more.
+        if task.num_workers > 1 or storage_fault(failure) or isinstance(failure, (torch.AcceleratorError, Unheard)):
+            raise
+        traceback.print_exc()
+        status, reason = "failed", f"{type(failure).__name__}: {failure}"
+    if begun and task.proposed_at:
+        result["startup_seconds"] = begun[0] - task.proposed_at
+    predictions = result.pop("predictions", [])
+    if is_first_worker():
+        if predictions:
+            task.write_predictions(predictions)
+        task.write_row(status, reason, result)
+        shutil.rmtree(task.checkpoints, ignore_errors=True)
+    return {"status": status, "reason": reason, **result}
+
+
+def more_tests(task: Task, dataset: Dataset) -> Iterator[tuple[Condition, Side]]:
+    """The test sets that the task asks for besides the data set's own, each made when it is its turn."""
+    if task.corrupted_tests:
+        yield from corrupted_tests(dataset.side("test"))
+    if task.external:
+        yield from external_test(load_dataset(task.external, task.config.image_size, dataset.images.device))

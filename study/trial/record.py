@@ -1,0 +1,81 @@
+"""What is written down of a trial, its row, history and predictions, and what a row leads back to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.tables.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
+from results.tables.store import read_part, write_rows
+from study.config import TrialConfig, make_config
+from study.errors import ConfigError
+
+INTEGERS = {field.name for field in TRIALS if str(field.type) == "int64"}  # read back as floats where one is empty
+LOST = "lost by Ray:"  # begins the reason of a trial that a machine's fault ended, not its own
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial as it is handed to the machine that runs it."""
+
+    study: Path
+    prepared: Path
+    trial_id: str
+    config: TrialConfig
+    num_workers: int
+    num_threads: int
+    columns: dict  # identity, data and command: the same whatever becomes of the trial
+    corrupted_tests: bool = False
+    external: Path | None = None  # another prepared file, all of which is a test
+    proposed_at: float | None = None  # seconds since 1970, of the first of a worker's tasks
+
+    @property
+    def gans(self) -> Path:
+        return self.study / "gans"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.study / "checkpoints" / self.trial_id
+
+    def write_row(self, status: str, reason: str | None, result: dict) -> None:
+        """Write the trial's row: one atomic file, replacing an earlier one of the same trial."""
+        known = {"study": self.study.name, "trial_id": self.trial_id, "status": status, "reason": reason}
+        known |= {"num_workers": self.num_workers, "num_threads": self.num_threads, "schema_version": SCHEMA_VERSION}
+        known |= {"arm": self.config.arm, "classifier_key": self.config.classifier_key}
+        row = dict.fromkeys(TRIALS.names) | self.config.model_dump() | self.columns | result | known
+        write_rows(self.study / "trials" / f"{self.trial_id}.parquet", [row], TRIALS)
+
+    def read_row(self) -> dict | None:
+        """The trial's row, null columns left out, or None while it has not ended, or not by itself."""
+        path = self.study / "trials" / f"{self.trial_id}.parquet"
+        if not path.exists():
+            return None
+        (row,) = read_part(path, TRIALS).to_pylist()
+        if (row["reason"] or "").startswith(LOST):
+            return None
+        return {name: value for name, value in row.items() if value is not None or name == "reason"}
+
+    def write_history(self, entries: list[dict]) -> None:
+        """Write one row for each report so far."""
+        rows = [{"study": self.study.name, "trial_id": self.trial_id, **entry} for entry in entries]
+        write_rows(self.study / "history" / f"{self.trial_id}.parquet", rows, HISTORY)
+
+
+    def write_predictions(self, predictions: list[dict]) -> None:
+        """Write one row for each image and condition."""
+        of_trial = {"study": self.study.name, "trial_id": self.trial_id, "arm": self.config.arm}
+        of_trial["seed"] = self.config.seed
+        rows = [of_trial | prediction for prediction in predictions]
+        write_rows(self.study / "predictions" / f"{self.trial_id}.parquet", rows, PREDICTIONS)
+
+
+def row_config(row: dict) -> TrialConfig:
+    """The config that a row was made with."""
+    values = {name: row[name] for name in TrialConfig.model_fields}
+    return make_config({name: int(value) if name in INTEGERS else value for name, value in values.items()})
+
+
+def prepared_file(study: Path, fingerprint: str) -> Path:
+    """The prepared data of a study in the folder `study`; ConfigError where it is not there."""
+    path = study.absolute().parent / "prepared" / f"{fingerprint}.parquet"
+    if not path.exists():
+        raise ConfigError(f"the prepared data {path} is missing; prepare it again with the command of the study")
+    return path

@@ -1,0 +1,105 @@
+"""One trial: config -> GAN -> synthetic images -> classifier -> result columns. Plain PyTorch, no Ray."""
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from data_utils.dataset import Dataset, Side, evenly_drawn, training_subset
+from data_utils.near_duplicates import num_leaked_test
+from models.critic import Critic
+from study.config import TrialConfig
+from study.diagnosis.sets import Condition, mix, oversample
+from study.diagnosis.train import new_classifier, train_classifier
+from study.errors import ConfigError
+from study.gan.sampling import load_generator, new_generator, sample_images
+from study.gan.store import obtain_gan
+from study.training.memory import peak_memory, reset_peak_memory, within_memory
+from study.training.precision import allow_tf32
+from study.training.workers import from_first_worker
+
+Report = Callable[[dict], None]
+
+
+def run_trial(
+    config: TrialConfig,
+    dataset: Dataset,
+    report: Report,
+    gans: Path,
+    checkpoints: Path,
+    more_tests: Iterable[tuple[Condition, Side]] = (),
+    begin: Callable[[], None] = lambda: None,
+) -> dict:
+    """Run a trial to its end; returns every measured result column, and the predictions.
+
+    `gans` is the study's store of trained GANs; `checkpoints` the trial's own folder, named like the trial, from which
+    its classifier is continued. `report` gets one dict at each measurement; `begin` is called before the first step of
+    each of the two trainings. Raises `study.gan.train.Diverged` when a training fails.
+    """
+    started = time.perf_counter()
+    reset_peak_memory(dataset.images.device)
+    allow_tf32(config.tf32)
+    dataset = training_subset(dataset, config.training_fraction, config.seed)
+    labels, keep_real = dataset.side("train").labels, config.training_images == "real_and_synthetic"
+    result = {
+        "num_train_real": len(labels) if keep_real else 0,
+        "num_train_synthetic": 0,
+        "num_leaked_test": num_leaked_test(dataset.split, dataset.groups),
+    }
+    training_set = oversample(dataset, config.oversampling) if config.oversampling else dataset
+    if config.uses_gan:
+        folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name, begin)
+        generator = load_generator(config, folder, dataset.images.device)
+        synthetic_labels = evenly_drawn(labels, round(config.synthetic_ratio * len(labels)))
+        sampling_started = time.perf_counter()
+        synthetic = sample_images(generator, synthetic_labels, config, "training")
+        sampling_seconds = time.perf_counter() - sampling_started
+        training_set = mix(training_set, synthetic, synthetic_labels, keep_real)
+        result |= {
+            **metrics,
+            "gan_key": folder.name,
+            "gan_reused": reused,
+            "saved_seconds": metrics["gan_seconds"] if reused else None,
+            "num_train_synthetic": len(synthetic_labels),
+            "seconds_per_synthetic_image": sampling_seconds / len(synthetic_labels),
+        }
+    train = partial(train_classifier, config, training_set, report, checkpoints, more_tests, begin)
+    diagnosis = within_memory(checkpoints, train)
+    return {
+        **result,
+        **diagnosis,
+        "micro_batches": max(diagnosis["micro_batches"], result.get("micro_batches", 1)),
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": from_first_worker(lambda: peak_memory(dataset.images.device)),
+    }
+
+
+def check_networks(configs: Iterable[TrialConfig]) -> None:
+    """Raise ConfigError where a network of one of the configs cannot be built. Only shapes are made, no weights."""
+    try:
+        with torch.device("meta"):
+            for config in configs:
+                new_generator(config.model_copy(update={"pretrained": False}))
+                Critic(config.image_size, config.critic_width)
+                new_classifier(config.model_copy(update={"classifier_pretrained": False}))
+    except ValueError as error:
+        raise ConfigError(f"--set: {error}") from None
+
+
+def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
+    """Raise ConfigError for too few images: to fill a batch, to share it evenly, or of each synthetic class."""
+    if config.gan_batch_size > num_train:
+        raise ConfigError(
+            f"gan_batch_size={config.gan_batch_size} is more than the {num_train} training images; "
+            f"use --set gan_batch_size=N with N up to {num_train}"
+        )
+    if config.uses_gan and round(config.synthetic_ratio * num_train) < 2:
+        raise ConfigError(
+            f"synthetic_ratio={config.synthetic_ratio:g} of {num_train} training images is not an image of each class; "
+            f"use 0 (real images only) or at least {2 / num_train:.2g}"
+        )
+    for field in ("gan_batch_size", "classifier_batch_size"):
+        if getattr(config, field) % num_workers:
+            raise ConfigError(f"{field}={getattr(config, field)} does not divide evenly over {num_workers} workers")

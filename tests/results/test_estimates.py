@@ -1,0 +1,298 @@
+"""ESTIMATES and COMPARISONS from fabricated predictions of a small confirmation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from results.stats.comparisons import compare
+from results.stats.estimates import estimate
+from results.stats.evidence import write_evidence
+from results.stats.metrics import binary_metrics
+from results.tables.schema import ATTRIBUTES, COMPARISONS, ESTIMATES, PREDICTIONS, TRIALS
+from results.tables.store import TableError, read_table, write_rows
+
+NUM_IMAGES = 80
+THRESHOLD = 0.4
+WITHOUT_GAN = ("real", "real_unaugmented", "real_oversampled_1")
+
+
+def trial(arm: str = "real", seed: int = 1, **changes) -> dict:
+    """A row of TRIALS, of a confirmation unless told otherwise."""
+    confirms = None if arm in WITHOUT_GAN else "paper-000"
+    row = dict.fromkeys(TRIALS.names) | {
+        "study": "fabricated", "status": "completed", "phase": "confirm", "arm": arm, "seed": seed,
+        "confirms": confirms, "classifier_key": "k", "split_protocol": "grouped", "training_fraction": 1.0,
+        "oversampling": 1.0 if arm == "real_oversampled_1" else 0.0, "threshold": THRESHOLD,
+    } | changes  # fmt: skip
+    key = ["confirms", "arm", "classifier_key", "split_protocol", "training_fraction", "seed"]
+    return row | {"trial_id": changes.get("trial_id", "-".join(str(row[name]) for name in key))}
+
+
+def predict(trial: dict, separation: float = 1.5, **changes) -> pd.DataFrame:
+    """Predictions of a trial on 80 images in 40 groups; other images under another split."""
+    images = np.arange(NUM_IMAGES)
+    labels = images // 2 % 2
+    generator = np.random.default_rng([trial["seed"], *trial["trial_id"].encode()])
+    shared = np.random.default_rng(0).normal(size=NUM_IMAGES)  # what all classifiers see
+    scores = shared + 0.3 * generator.normal(size=NUM_IMAGES) + separation * (2 * labels - 1)
+    split = trial["split_protocol"]
+    return pd.DataFrame(
+        {
+            "study": "fabricated", "trial_id": trial["trial_id"], "arm": trial["arm"], "seed": trial["seed"],
+            "side": "test", "corruption": "none", "strength": 0,
+            "image_id": [f"{split} {image:02d}" for image in images],
+            "group": [f"{split} {image // 2:02d}" for image in images],
+            "label": labels, "probability": 1 / (1 + np.exp(-scores)),
+        } | changes
+    )  # fmt: skip
+
+
+def tables(*parts: tuple[dict, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """PREDICTIONS and TRIALS of trials and their predictions; a trial may come more than once."""
+    rows = {row["trial_id"]: row for row, _ in parts}
+    trials = pd.DataFrame(list(rows.values()), columns=TRIALS.names).astype({"confirms": object})
+    return pd.concat([part for _, part in parts], ignore_index=True)[PREDICTIONS.names], trials
+
+
+def arms(*rows: dict, separation: float = 1.5):
+    return tables(*((row, predict(row, separation)) for row in rows))
+
+
+def no_attributes() -> pd.DataFrame:
+    return pd.DataFrame(columns=ATTRIBUTES.names)
+
+
+def families(rows: list[dict]) -> set[tuple]:
+    return {(row["family"], row["gan"], row["arm_a"], row["arm_b"]) for row in rows}
+
+
+# ---- estimates
+
+
+def test_a_value_is_the_mean_over_seeds_at_each_trials_own_threshold():
+    first, second = trial(seed=1), trial(seed=2, threshold=0.7)
+    parts = [predict(first), predict(second)]
+    expected = [
+        binary_metrics(part["label"], part["probability"], row["threshold"])
+        for row, part in zip((first, second), parts, strict=True)
+    ]
+    rows = estimate(*tables((first, parts[0]), (second, parts[1].sample(frac=1, random_state=0))), no_attributes())
+    assert len(rows) == 10
+    for row in rows:
+        assert set(row) == set(ESTIMATES.names)
+        values = [metrics[row["metric"]] for metrics in expected]
+        assert row["value"] == pytest.approx(np.mean(values))
+        assert row["sd"] == pytest.approx(np.std(values, ddof=1))
+        assert (row["num_seeds"], row["num_images"], row["num_positive"], row["num_groups"]) == (2, 80, 40, 40)
+        if row["metric"] == "ece":
+            assert row["ci_low"] is None and row["ci_high"] is None
+        else:
+            assert row["ci_low"] < row["value"] < row["ci_high"]
+
+
+def test_one_seed_has_no_deviation():
+    assert {row["sd"] for row in estimate(*arms(trial()), no_attributes())} == {None}
+
+
+def test_corrupted_images_have_their_auroc_only():
+    row = trial()
+    blurred = predict(row, separation=0.5, corruption="blur", strength=2)
+    rows = estimate(*tables((row, predict(row)), (row, blurred)), no_attributes())
+    (corrupted,) = [r for r in rows if r["corruption"] == "blur"]
+    assert (corrupted["metric"], corrupted["strength"]) == ("auroc", 2)
+    clean = next(r for r in rows if r["corruption"] == "none" and r["metric"] == "auroc")
+    assert corrupted["value"] < clean["value"] - 0.1
+
+
+def test_only_completed_confirmed_trials_count():
+    others = [trial(seed=2, status="failed"), trial(seed=3, phase="baseline", trial_id="baseline-000")]
+    rows = estimate(*arms(trial(), *others), no_attributes())
+    assert {row["num_seeds"] for row in rows} == {1}
+
+
+def test_without_a_confirmation_each_trial_of_the_search_stands_for_itself():
+    searched = arms(
+        trial(phase="baseline", trial_id="baseline-000"),
+        trial("real_and_synthetic_1", phase="paper", trial_id="paper-000", confirms=None),
+        trial("real_and_synthetic_1", phase="search", trial_id="search-001", confirms=None),
+    )
+    assert {row["gan"] for row in estimate(*searched, no_attributes())} == {None, "paper-000", "search-001"}
+    assert compare(*searched) == []
+
+
+def test_validation_is_not_estimated_nor_a_side_of_one_class():
+    row = trial()
+    parts = [predict(row, side=side) for side in ("validation", "test", "external")]
+    parts[2] = parts[2].query("label == 1")
+    assert {r["side"] for r in estimate(*tables(*((row, part) for part in parts)), no_attributes())} == {"test"}
+
+
+def test_subgroups_of_real_test_images_by_name_and_source():
+    row, fewer = trial(), trial(training_fraction=0.5)
+    part = predict(row)
+    attributes = pd.DataFrame(
+        [
+            dict.fromkeys(ATTRIBUTES.names)
+            | {"kind": kind, "source": source, "attribute": name, "image_id": image}
+            for image in part["image_id"][:30]
+            for kind, source, name in (
+                ("real", "ITA estimate", "tan"), ("real", "file", "heel"), ("synthetic", "ITA estimate", "dark"),
+            )
+        ]
+    )  # fmt: skip
+    rows = estimate(*tables((row, part), (fewer, predict(fewer))), attributes)
+    subgroups = [r for r in rows if r["subgroup"] is not None]
+    assert {r["subgroup"] for r in subgroups} == {"tan (ITA estimate)", "heel"}
+    assert {r["training_fraction"] for r in subgroups} == {1}
+    expected = binary_metrics(part["label"][:30], part["probability"][:30], THRESHOLD)
+    assert {r["metric"]: r["value"] for r in subgroups} == pytest.approx(
+        {name: expected[name] for name in ("auroc", "tpr", "fpr")}
+    )
+    assert {(r["num_images"], r["num_positive"], r["num_groups"]) for r in subgroups} == {(30, 14, 15)}
+
+
+# ---- comparisons
+
+
+def test_every_family_has_its_pairs_and_no_other():
+    rows = compare(
+        *arms(
+            *(trial(arm) for arm in WITHOUT_GAN),
+            *(trial(arm) for arm in ("real_and_synthetic_1", "real_and_synthetic_2", "synthetic_only_1")),
+            trial("real_and_synthetic_1", confirms="search-001"),
+            trial("real", classifier_key="other"),
+            *(trial(arm, training_fraction=0.1) for arm in ("real", "real_and_synthetic_1")),
+            *(trial(arm, split_protocol="random") for arm in ("real", "real_and_synthetic_1")),
+        )
+    )
+    assert families(rows) == {
+        ("synthetic against real", "paper-000", "real_and_synthetic_1", "real"),
+        ("synthetic against real", "paper-000", "real_and_synthetic_2", "real"),
+        ("synthetic against real", "paper-000", "synthetic_only_1", "real"),
+        ("synthetic against real", "search-001", "real_and_synthetic_1", "real"),
+        ("against oversampled", "paper-000", "real_and_synthetic_1", "real_oversampled_1"),
+        ("against oversampled", "search-001", "real_and_synthetic_1", "real_oversampled_1"),
+        ("classical augmentation", None, "real", "real_unaugmented"),
+        ("few data", "paper-000", "real_and_synthetic_1", "real"),
+        ("between GANs", "paper-000 - search-001", "real_and_synthetic_1", "real_and_synthetic_1"),
+        ("leakage", None, "real (random split)", "real"),
+        ("leakage", "paper-000", "real_and_synthetic_1 (random split)", "real_and_synthetic_1"),
+    }
+    assert all(set(row) == set(COMPARISONS.names) for row in rows)
+    metrics = {(row["family"], row["metric"]) for row in rows}
+    assert ("between GANs", "accuracy") not in metrics and ("leakage", "accuracy") in metrics
+    assert {row["training_fraction"] for row in rows if row["family"] == "few data"} == {0.1}
+    assert {row["split_protocol"] for row in rows if row["family"] != "leakage"} == {"grouped"}
+
+
+def test_a_study_under_the_random_split_is_compared_under_it():
+    both = [trial(arm, split_protocol="random") for arm in (*WITHOUT_GAN, "real_and_synthetic_1")]
+    rows = compare(*arms(*both, trial(), trial("real_and_synthetic_1")))
+    paired = [row for row in rows if row["family"] != "leakage"]
+    assert paired and {row["split_protocol"] for row in paired} == {"random"}
+    assert {row["arm_a"] for row in rows if row["family"] == "leakage"} == {
+        "real (random split)", "real_and_synthetic_1 (random split)",
+    }  # fmt: skip
+
+
+def test_a_planted_gain_is_found_and_its_interval_excludes_zero():
+    seeds = (1, 2, 3)
+    weak = [(row, predict(row, separation=0.3)) for row in (trial(seed=seed) for seed in seeds)]
+    strong = [
+        (row, predict(row, separation=1.2)) for row in (trial("real_and_synthetic_1", seed=seed) for seed in seeds)
+    ]
+    for row in compare(*tables(*weak, *strong)):
+        assert row["difference"] == pytest.approx(row["value_a"] - row["value_b"])
+        assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
+        assert row["p_value"] < 0.001
+        assert row["num_seeds"] == 3
+
+
+def test_equal_predictions_differ_by_nothing():
+    real, mixed = trial(), trial("real_and_synthetic_1")
+    same = predict(real).drop(columns=["trial_id", "arm"])
+    for row in compare(*tables((real, predict(real)), (mixed, predict(mixed).assign(**same)))):
+        assert (row["difference"], row["p_value"], row["ci_low"], row["ci_high"]) == (0, 1, None, None)
+
+
+def test_arms_are_paired_over_the_seeds_that_both_have():
+    real, mixed = [trial(seed=seed) for seed in (1, 2, 3)], [trial("synthetic_only_1", seed=seed) for seed in (3, 4, 2)]
+    predictions, trials = arms(*real, *mixed)
+    row = next(row for row in compare(predictions, trials) if row["metric"] == "auroc")
+    expected = [
+        binary_metrics(part["label"], part["probability"], THRESHOLD)["auroc"]
+        for part in (predict(row) for row in real[1:])
+    ]
+    assert (row["num_seeds"], row["value_b"]) == (2, pytest.approx(np.mean(expected)))
+    assert compare(*arms(trial(seed=1), trial("synthetic_only_1", seed=2))) == []
+
+
+def test_adjusted_within_family_metric_and_side():
+    mixed = [trial(f"real_and_synthetic_{ratio}") for ratio in ("0.5", "1", "2")]
+    rows = compare(*arms(trial(), trial("real_unaugmented"), *mixed, separation=0.5))
+    p_values = {(row["family"], row["metric"]): [] for row in rows}
+    for row in rows:
+        p_values[row["family"], row["metric"]].append((row["p_value"], row["p_adjusted"]))
+    least = min(p_values["synthetic against real", "auroc"])
+    assert len(p_values["synthetic against real", "auroc"]) == 3
+    assert least[1] == pytest.approx(min(3 * least[0], 1))
+    ((p_value, p_adjusted),) = p_values["classical augmentation", "auroc"]
+    assert p_value == p_adjusted
+
+
+def test_the_leakage_gap_is_unpaired():
+    leaky = trial(split_protocol="random")
+    parts = (trial(), predict(trial(), separation=0.5)), (leaky, predict(leaky, separation=2.5))
+    for row in compare(*tables(*parts)):
+        assert row["test"] == "two independent clustered bootstraps"
+        assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
+        assert row["p_value"] < 0.01
+        assert (row["num_images"], row["num_groups"]) == (160, 80)
+
+
+def test_the_leakage_gaps_p_value_has_the_error_of_both_sides():
+    leaky = trial(split_protocol="random")
+    for row in compare(*tables((trial(), predict(trial(), separation=0.6)), (leaky, predict(leaky, separation=1)))):
+        error = (row["ci_high"] - row["ci_low"]) / (2 * norm.ppf(0.975))
+        assert 0.005 < row["p_value"] < 0.5
+        assert row["p_value"] == pytest.approx(2 * norm.sf(row["difference"] / error), rel=0.35)
+
+
+# ---- what does not fit
+
+
+def test_confirmed_trials_without_predictions_have_no_rows():
+    searched, confirmed = trial(phase="search", trial_id="search-000"), trial()
+    predictions, trials = tables((searched, predict(searched)), (confirmed, predict(confirmed, side="validation")))
+    assert estimate(predictions, trials, no_attributes()) == compare(predictions, trials) == []
+
+
+def test_trials_on_other_images_are_refused_by_name():
+    second = trial(seed=2)
+    other = predict(second)
+    other["image_id"] = other["image_id"].replace("grouped 00", "another")
+    with pytest.raises(TableError, match=r"real-k-grouped-1.0-[12]: .* side test"):
+        estimate(*tables((trial(), predict(trial())), (second, other)), no_attributes())
+
+
+def test_one_arm_twice_with_one_seed_is_refused_by_name():
+    with pytest.raises(TableError, match="once, twice: the same arm and seed"):
+        compare(*arms(trial(trial_id="once"), trial(trial_id="twice")))
+
+
+def test_a_study_without_predictions_says_what_to_run(tmp_path):
+    with pytest.raises(TableError, match=r"python study/confirm\.py"):
+        write_evidence(tmp_path)
+
+
+def test_evidence_is_written_and_read_back(tmp_path):
+    rows = [trial(), trial("real_and_synthetic_1")]
+    for row in rows:
+        write_rows(tmp_path / "trials" / f"{row['trial_id']}.parquet", [row], TRIALS)
+        part = predict(row)[PREDICTIONS.names].to_dict("records")
+        write_rows(tmp_path / "predictions" / f"{row['trial_id']}.parquet", part, PREDICTIONS)
+    write_evidence(tmp_path)
+    estimates, comparisons = read_table(tmp_path, "estimates"), read_table(tmp_path, "comparisons")
+    assert len(estimates) == 20 and set(estimates["gan"].dropna()) == {"paper-000"}
+    assert set(comparisons["metric"]) == {"accuracy", "auroc"}

@@ -1,0 +1,372 @@
+import base64
+import io
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from results.page.answer import answer, direction, effect, image_quality, limits
+from results.page.parts import Section
+from results.report import image_parts, main, render, write_report
+from results.stats.evidence import Evidence, read_evidence
+from results.tables.schema import COMPARISONS
+from results.tables.store import TableError
+from tests.support.report_study import SEEDS, comparisons, make_study, write_table
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+BROWSER_ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-quic",
+]  # fmt: skip
+HOSTILE = "<script>alert(1)</script>$x_{"
+SECTIONS = ("answer", "effect", "leaderboard", "images", "training", "diagnosis", "search", "run")
+FIGURES = (
+    "differences", "training_frechet", "training_wasserstein", "training_classifier", "roc", "reliability", "few_data",
+    "robustness", "leakage", "pareto", "timeline", "importance", "parallel", "slices", "neighbours_paper-000-1",
+)  # fmt: skip
+TABLES = (
+    "leaderboard", "confirmed_test", "metrics_test", "comparisons", "generator_audit", "generator_metrics",
+    "reliability", "confidence_bands", "subgroups", "subgroups_all_arms", "subgroup_shares", "budget", "run",
+    "not_completed",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    """The report of a full study whose class names are hostile."""
+    study = make_study(tmp_path_factory.mktemp("full") / "demo", positive_class=HOSTILE)
+    return write_report(study)[0]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    """A study after its search: only trials and history."""
+    return keep_search(make_study(tmp_path_factory.mktemp("searched") / "demo"))
+
+
+def keep_search(study: Path) -> Path:
+    for table in ("predictions", "estimates", "comparisons", "generator_metrics", "neighbours", "attributes", "gans"):
+        shutil.rmtree(study / table)
+    (study / "trials" / "confirm.parquet").unlink()
+    (study / "optuna.db").unlink()
+    return study
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory) -> Evidence:
+    """A full study's tables, to be changed by `with_comparisons` or `replace`."""
+    return read_evidence(make_study(tmp_path_factory.mktemp("evidence") / "demo"))
+
+
+def with_comparisons(evidence: Evidence, *numbers: float) -> Evidence:
+    rows = [dict.fromkeys(COMPARISONS.names) | row for row in comparisons(*numbers)]
+    return replace(evidence, comparisons=pa.Table.from_pylist(rows, schema=COMPARISONS).to_pandas())
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def attributes(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# ---- the page
+
+
+def test_every_section_figure_and_table_is_there(report):
+    page = Page(report)
+    assert [section["id"] for section in page.attributes("section")] == list(SECTIONS)
+    assert {f"{name}-title" for name in FIGURES} <= {title.get("id") for title in page.attributes("title")}
+    for name in FIGURES:
+        assert {path.suffix for path in (report.parent / "figures").glob(f"{name}.*")} == {".png", ".svg"}
+    assert {path.stem for path in (report.parent / "tables").glob("*.csv")} == set(TABLES)
+    assert page.text.count("fills this") == 1  # the search's GANs, which were not audited
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing(report):
+    page = Page(report)
+    assert not page.attributes("script") and not page.attributes("link") and not page.attributes("iframe")
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.attributes("img"))
+    assert all(anchor["href"].startswith("#") for anchor in page.attributes("a"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {anchor["href"][1:] for anchor in page.attributes("a")} <= set(ids)
+
+
+def test_names_from_data_are_escaped(report):
+    assert HOSTILE not in report.read_text(encoding="utf-8")
+    assert HOSTILE in Page(report).text
+    assert HOSTILE in Page(report).attributes("img")[0]["alt"]
+
+
+def test_every_figure_says_in_numbers_what_it_shows(report):
+    page = Page(report)
+    assert all(image["alt"] for image in page.attributes("img"))
+    drawings = page.attributes("svg")
+    assert len(drawings) >= len(FIGURES) and all(svg["role"] == "img" for svg in drawings)
+    described = re.findall(r"<desc id=[^>]*>([^<]*)</desc>", report.read_text(encoding="utf-8"))
+    assert len(described) == len(drawings) and all(re.search(r"\d", text) for text in described)
+
+
+def test_figures_take_the_text_colour_of_the_page(report):
+    page = report.read_text(encoding="utf-8")
+    assert "currentColor" in page and "#010203" not in page
+    assert "currentColor" not in (report.parent / "figures" / "roc.svg").read_text(encoding="utf-8")
+
+
+def test_a_missing_value_is_a_dash(report):
+    leaderboard = pd.read_csv(report.parent / "tables" / "leaderboard.csv", keep_default_na=False)
+    assert (leaderboard["inception_score"] == "").any()
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", report.read_text(encoding="utf-8"))
+    assert "-" in cells and not {"", "nan", "None", "NaT", "<NA>"} & set(cells) - {""}
+
+
+def test_no_real_image_without_being_asked(evidence, report, tmp_path):
+    """The training images are plain red: of two GANs each has a row of them on the page that was asked for them."""
+    asked = tmp_path / "asked.html"
+    images = Section("images", "", "", image_parts(evidence, show_real=True))
+    asked.write_text(render(evidence, [], [images]), encoding="utf-8")
+    assert "photographs of the training set" in Page(asked).text
+    assert "photographs of the training set" not in Page(report).text and "--show-real" in Page(report).text
+    assert len(pictures_with_red(asked)) == 2 and not pictures_with_red(report)
+
+
+def pictures_with_red(page: Path) -> list[str]:
+    """The alternative texts of images that are plain red over a fifth."""
+    found = []
+    for image in Page(page).attributes("img"):
+        with Image.open(io.BytesIO(base64.b64decode(image["src"].split(",", 1)[1]))) as picture:
+            red = (np.asarray(picture) == (255, 0, 0)).all(axis=-1)
+        found += [image["alt"]] * int(red.mean() > 0.2)
+    return found
+
+
+def test_show_real_names_the_prepared_file_that_is_not_there(evidence):
+    other = replace(evidence, trials=evidence.trials.assign(data_fingerprint="other"))
+    with pytest.raises(TableError, match=r"prepared/other\.parquet.*--show-real"):
+        image_parts(other, show_real=True)
+
+
+def test_a_study_after_its_search_gets_a_report_that_names_what_is_missing(searched, tmp_path):
+    path, sentences = write_report(searched, tmp_path)
+    page = Page(path)
+    assert [section["id"] for section in page.attributes("section")] == list(SECTIONS)
+    assert sentences[0].startswith("Not answered yet") and "confirm.py" in sentences[0] and "one seed" in sentences[0]
+    assert "audit.py" in sentences[1]
+    assert "best of a search" in page.text
+    assert page.text.count("python study/confirm.py STUDY") > 4 and "python study/audit.py STUDY" in page.text
+    assert "No search named demo in optuna.db" in page.text
+
+
+def test_a_study_of_failed_trials_gets_a_report(tmp_path):
+    failed = {"trial_id": "t0", "phase": "baseline", "status": "failed", "reason": "no luck"}
+    write_table(tmp_path / "demo", "trials", [failed | {"split_protocol": "grouped", "training_fraction": 1.0}])
+    path, sentences = write_report(tmp_path / "demo")
+    assert sentences[0].startswith("Not answered") and "no luck" in Page(path).text
+
+
+# ---- the sentences
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_adjusted", "headline"),
+    [
+        (0.04, 0.002, "Synthetic images helped:"),
+        (-0.04, 0.002, "Synthetic images harmed:"),
+        (0.04, 0.03, "No evidence of a difference:"),  # below 0.05, but there are two outcomes
+        (0.01, 0.002, "No evidence of a difference:"),  # the interval holds zero
+    ],
+)
+def test_the_headline_follows_the_numbers(evidence, difference, p_adjusted, headline):
+    sentence = effect(with_comparisons(evidence, difference, p_adjusted))
+    assert sentence.startswith(headline)
+    assert f"accuracy by {100 * difference:+.1f} points" in sentence and f"p = {p_adjusted:.3f}" in sentence
+    assert "n = 120 images in 50 groups, 3 seeds" in sentence
+    assert "proves" not in sentence
+
+
+def test_outcomes_that_disagree_are_called_so(evidence):
+    rows = evidence.comparisons.copy()
+    rows.loc[rows["metric"] == "auroc", ["difference", "ci_low", "ci_high"]] *= -1
+    assert effect(replace(evidence, comparisons=rows)).startswith("Synthetic images helped in one outcome and harmed")
+
+
+def test_no_interval_is_no_evidence(evidence):
+    rows = evidence.comparisons.assign(ci_low=None, ci_high=None)
+    sentence = effect(replace(evidence, comparisons=rows.astype({"ci_low": float, "ci_high": float})))
+    assert (
+        sentence.startswith("No evidence of a difference") and "no 95 % interval" in sentence and "nan" not in sentence
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "place"),
+    [(0.085, "lies inside"), (0.04, "outside, above,"), (0.2, "outside, below,"), (0.105, "partly inside")],
+)
+def test_the_papers_claim_is_held_against_the_interval(evidence, difference, place):
+    assert place in effect(with_comparisons(evidence, difference))
+
+
+def test_curves_set_the_chosen_arm_beside_real_and_synthetic_images_alone(evidence):
+    names = ["real", "real + synthetic, ratio 1", "synthetic only, ratio 1"]
+    assert list(evidence.contrasts) == names
+    for trials in evidence.contrasts.values():
+        assert set(trials["seed"]) == set(SEEDS) and len(trials) == len(SEEDS)
+    assert set(evidence.contrasts[names[1]]["confirms"]) == {"paper-000"}
+
+
+def test_the_arm_is_chosen_on_validation_not_on_test(evidence):
+    assert (evidence.choice.gan, evidence.choice.arm) == ("paper-000", "real_and_synthetic_1")
+    assert evidence.choice.num_arms == 4
+    assert evidence.main.groupby("arm")["test_auroc"].mean().idxmax() == "synthetic_only_1"
+
+
+def test_what_repeated_real_images_bring_too_is_called_so(evidence):
+    assert "longer training is not shown" in effect(with_comparisons(evidence, 0.01))
+    assert "more than longer training" in effect(with_comparisons(evidence, 0.04))
+    assert "does better" in effect(with_comparisons(evidence, -0.04))
+
+
+def test_without_comparisons_nothing_is_answered(evidence):
+    assert effect(replace(evidence, comparisons=evidence.comparisons.iloc[:0])).startswith("Not answered yet")
+
+
+def test_image_quality_gives_floor_counts_and_what_was_flagged(evidence):
+    sentence = image_quality(evidence)
+    distances = pd.Series([120.0 + seed for seed in SEEDS])
+    assert f"{distances.mean():.1f} ± {distances.std():.1f} over 3 seeds" in sentence
+    assert "50.0 (efficientnet_lite0, 110 real and 110 synthetic images)" in sentence
+    assert "of 6 audited GANs 1 flagged (search-004 seed 2 collapsed)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"is_sample_data": True}, "rendered phantoms"),
+        ({"positive_class": "ulcer", "negative_class": "skin"}, "infection, as the classes are ulcer and skin"),
+        ({"split_protocol": "random"}, "copies of a wound may lie on both sides"),
+        ({}, "random split, which for real changes AUROC by +0.070"),
+    ],
+)
+def test_limits_name_what_may_not_be_concluded(evidence, data, text):
+    changed = replace(evidence, trials=evidence.trials.assign(**data))
+    assert any(text in limit for limit in limits(changed))
+    assert answer(changed)[2].startswith("Not to be concluded: ")
+
+
+# ---- the command
+
+
+def test_command_prints_the_sentences_and_loads_neither_torch_nor_ray(searched, tmp_path):
+    code = (
+        f"import sys; from results.report import main; status = main([{str(searched)!r}, '--out', {str(tmp_path)!r}]);"
+        "print(status, sorted({'torch', 'ray', 'study', 'data_utils'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("Not answered yet") and lines[-1] == "0 []"
+    assert str(tmp_path / "report.html") in lines
+
+
+@pytest.mark.parametrize("damage", ["nowhere", "trials", "optuna"])
+def test_command_refuses_in_one_line(searched, tmp_path, capsys, damage):
+    study = tmp_path / "demo"
+    if damage != "nowhere":
+        shutil.copytree(searched, study)
+        file = {"trials": study / "trials" / "paper.parquet", "optuna": study / "optuna.db"}[damage]
+        file.write_bytes(b"neither Parquet nor SQLite" * 100)
+    assert main([str(study)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and "demo" in printed.err
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=BROWSER_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1600])
+def test_the_page_opens_cleanly(report, browser, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    trouble, requests = [], []
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    assert trouble == []
+    assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(image => image.alt && image.naturalWidth > 0)")
+    text, ground = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert (brightness(text) > brightness(ground)) == (scheme == "dark")
+    page.close()
+
+
+def brightness(colour: str) -> int:
+    return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+def test_the_page_is_used_by_keyboard_and_printed(report, browser):
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    page.goto(report.as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.locator(".skip").bounding_box()["x"] >= 0
+    folded = page.locator("details table").first
+    assert not folded.is_visible()
+    page.emulate_media(media="print")
+    assert folded.is_visible() and folded.bounding_box()["height"] > 0
+    page.set_viewport_size({"width": 720, "height": 1000})  # about the text of an A4 sheet
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    page.close()
+
+
+@pytest.mark.parametrize(("num_seeds", "expected"), [(1, 0), (2, 1)])
+def test_one_seed_shows_no_difference(num_seeds, expected):
+    row = SimpleNamespace(num_seeds=num_seeds, p_adjusted=0.001, ci_low=0.02, ci_high=0.1, difference=0.06)
+    assert direction(row) == expected
+
+
+def test_an_arm_whose_unlucky_seeds_diverged_is_not_chosen(evidence):
+    trials = evidence.trials.copy()
+    confirmed = trials["phase"].eq("confirm") & trials["arm"].eq("real_and_synthetic_1")
+    lucky = trials[confirmed & trials["training_fraction"].eq(1)].index[0]
+    trials.loc[lucky, "validation_auroc"] = 1.0
+    others = confirmed & trials["training_fraction"].eq(1) & (trials.index != lucky)
+    trials.loc[others, "status"] = "failed"
+    choice = replace(evidence, trials=trials).choice
+    assert choice.arm != "real_and_synthetic_1" and choice.num_seeds > 1

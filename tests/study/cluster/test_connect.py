@@ -1,0 +1,89 @@
+"""Connecting to Ray, as far as it goes without starting it."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from study.cluster.connect import (
+    connect,
+    dashboard_answers,
+    new_private_folder,
+    on_loopback_alone,
+    refuse_silent_address,
+)
+from study.errors import ConfigError
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999", ":"])
+def test_silent_address_is_refused(address):
+    with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}"):
+        connect(address)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), Exception("\nThe last 20 lines of dashboard.log")])
+def test_ray_that_does_not_start_is_told(monkeypatch, tmp_path, error):
+    def fail(*arguments, **options):
+        raise error
+
+    for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.setenv(name, "")  # what `connect` sets does not outlive the test
+    for name in ("HOME", "RAY_TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr("study.cluster.connect.ray_constants.ENABLE_RAY_CLUSTER", True)
+    monkeypatch.setattr("study.cluster.connect.ray.init", fail)
+    with pytest.raises(ConfigError, match=f"Ray could not be started here; .*: {str(error).strip()}"):
+        connect(None)
+
+
+def test_folders_of_rays_that_have_ended_are_removed(tmp_path):
+    make = "import sys; from pathlib import Path; from study.cluster.connect import new_private_folder as new; "
+    make += "print(new(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", make, str(tmp_path)]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    alive, killed = (Path(process.stdout.readline().strip()) for process in started)
+    started[1].kill()
+    started[1].communicate()
+    (tmp_path / "ray-of-another-program").mkdir()
+    own = new_private_folder(tmp_path)
+    try:
+        assert sorted(tmp_path.iterdir()) == sorted([alive, own, tmp_path / "ray-of-another-program"])
+        assert killed not in (alive, own) and own.stat().st_mode & 0o777 == 0o700
+    finally:
+        started[0].communicate("")
+
+
+def test_nothing_of_another_users_is_opened(tmp_path, monkeypatch):
+    (tmp_path / "ray-trap").mkdir()
+    os.mkfifo(tmp_path / "ray-trap" / "lock")  # whoever opens it waits for ever
+    monkeypatch.setattr("study.cluster.connect.os.getuid", lambda: -1)
+    assert new_private_folder(tmp_path).is_dir() and (tmp_path / "ray-trap" / "lock").exists()
+
+
+def test_address_that_accepts_connections_passes():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refuse_silent_address(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_ray_of_another_command_is_found_on_loopback(monkeypatch):
+    """And one that the machine's own address answers for is left to Ray."""
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        port = server.getsockname()[1]
+        for own, alone in (("127.0.0.2", False), ("127.0.0.3", True)):
+            monkeypatch.setattr("study.cluster.connect.ray.util.get_node_ip_address", lambda own=own: own)
+            assert on_loopback_alone(f"127.0.0.1:{port}") is on_loopback_alone(f"localhost:{port}") is alone
+            assert not on_loopback_alone(f"127.0.0.2:{port}") and not on_loopback_alone("auto")
+
+
+def test_dashboard_that_is_off_or_silent():
+    def answers(url, timeout=0.6):
+        return dashboard_answers(SimpleNamespace(address_info={"webui_url": url}), timeout)
+
+    assert not answers(None) and not answers("") and not answers("127.0.0.1:1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert answers(address) and answers(f"http://{address}")

@@ -1,0 +1,192 @@
+"""The Ray edge as far as it goes without starting Ray: stopping, writing rows."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from optuna.trial import TrialState
+from ray.exceptions import ActorUnavailableError
+from ray.tune.schedulers import TrialScheduler
+
+from results.tables.store import read_trials
+from study.cluster import driver as tune_driver
+from study.cluster.driver import (
+    Bridge,
+    Rows,
+    StopBadGans,
+    measured_curves,
+)
+from study.config import make_config, preset
+from study.errors import Unheard
+from study.search.confirmation import Confirmation
+from study.search.proposer import Proposal, Search
+from study.search.stopping import Halving
+from study.trial.record import Task
+
+# ---- stopping bad GANs, and what their ends leave
+
+
+def new_scheduler():
+    """GANs of 8 epochs, measured at every epoch: judged at epochs 2 and 4 while fewer than four have finished."""
+    return StopBadGans(Halving(last_epoch=8, interval=1))
+
+
+def report(scheduler, name, distance, stoppable=True, epoch=2, gan=None):
+    """One trial's report of its own GAN, or of `gan`."""
+    trial = SimpleNamespace(trial_id=name, config={"stoppable": stoppable})
+    result = {"epoch": epoch, "frechet_distance": distance, "gan_key": gan or name}
+    return scheduler.on_trial_result(None, trial, result)
+
+
+def test_worse_half_is_stopped_and_the_papers_configurations_are_not():
+    scheduler = new_scheduler()
+    assert [report(scheduler, name, 100.0) for name in "ab"] == [TrialScheduler.CONTINUE] * 2
+    assert report(scheduler, "worse", 200.0) == TrialScheduler.STOP
+    assert report(scheduler, "paper", 300.0, stoppable=False) == TrialScheduler.CONTINUE
+    assert report(scheduler, "better", 50.0) == TrialScheduler.CONTINUE
+    assert report(scheduler, "young", 400.0, epoch=1) == TrialScheduler.CONTINUE
+    assert scheduler.stopped == {"worse"}
+
+
+def test_a_resumed_study_judges_by_what_it_measured_before(tmp_path):
+    for name, gan, distance in (("search-000", "a", 100.0), ("search-001", "b", 90.0), ("search-002", "b", 90.0)):
+        task = Task(tmp_path, tmp_path, name, preset("smoke"), 1, 1, {})
+        gan_entries = [
+            {"stage": "gan", "gan_key": gan, "epoch": epoch, "frechet_distance": distance - epoch} for epoch in (1, 2)
+        ]
+        task.write_history([*gan_entries, {"stage": "classifier", "epoch": 1, "validation_auroc": 0.5}])
+    curves = measured_curves(tmp_path)
+    assert curves == {"a": {1: 99.0, 2: 98.0}, "b": {1: 89.0, 2: 88.0}}
+    resumed = StopBadGans(Halving(last_epoch=8, interval=1, curves=curves))
+    assert report(resumed, "new", 99.0) == TrialScheduler.STOP
+    assert report(new_scheduler(), "new", 99.0) == TrialScheduler.CONTINUE
+    assert measured_curves(tmp_path / "new study") == {}
+
+
+def test_a_stopped_trial_saved_its_remaining_epochs():
+    assert new_scheduler().saved_seconds({"epoch": 2, "seconds": 5.0}) == 15.0
+
+
+def test_reports_without_a_distance_are_not_judged():
+    """The real-only baseline trains no GAN."""
+    scheduler, trial = new_scheduler(), SimpleNamespace(trial_id="baseline", config={"stoppable": False})
+    assert scheduler.on_trial_result(None, trial, {"epoch": 0, "status": "completed"}) == TrialScheduler.CONTINUE
+
+
+class ATrial:
+    """What Tune hands to its callbacks."""
+
+    def __init__(self, trial_id, last_result, error_file=None):
+        self.trial_id, self.last_result, self.error_file = trial_id, last_result, error_file
+
+
+@pytest.fixture
+def death(tmp_path) -> str:
+    """What Tune notes of a process that has died."""
+    path = tmp_path / "error.txt"
+    notes = "Failure # 1 (at noon)\nno\nFailure # 2 (at night)\nnode died\nclass_name: worker\n"
+    path.write_text(notes, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def bridge(tmp_path):
+    lines = []
+    search = Search(tmp_path, make_config(preset("smoke")), {}, "pareto", ended={"baseline-000"})
+
+    def make_task(proposal):
+        columns = {"phase": proposal.phase}
+        return [Task(tmp_path, tmp_path / "none", proposal.trial_id, proposal.config, 1, 1, columns)]
+
+    bridge = Bridge(search, make_task, 3, lines.append)
+    bridge.lines = lines
+    return bridge
+
+
+def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
+    for name in "abc":
+        assert bridge.propose(name).keys() == {"tasks", "stoppable"}
+    scheduler = new_scheduler()
+    rows = Rows(bridge, scheduler)
+    scheduler.stopped.add("a")
+    stopped = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 96, "seconds": 5.0}
+    rows.on_trial_complete(1, [], ATrial("a", stopped))
+    rows.on_trial_error(2, [], ATrial("b", {}, death))
+    ended = {"frechet_distance": 90.0, "validation_auroc": 0.9, "started_at": "now"}  # its worker wrote the row
+    ended |= {"trial_id": "paper-002", "status": "completed", "reason": None}
+    for _ in range(2):  # as it ends, and when its run does
+        rows.on_trial_result(3, [], ATrial("c", {}), {"epoch": 2, "ended": [ended]})
+    rows.on_trial_complete(3, [], ATrial("c", {"epoch": 2, "ended": [ended]}))
+
+    trials = read_trials(tmp_path).set_index("trial_id")
+    assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
+    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: node died class_name: worker"]
+    assert trials.loc["paper-000", ["frechet_distance", "gan_epoch", "num_fake"]].tolist() == [250.0, 2, 96]
+    assert trials["saved_seconds"].fillna(0).tolist() == [15.0, 0.0]
+    states = [trial.state for trial in bridge.proposer.study.trials]
+    assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
+    assert bridge.counts == {"completed": 1, "pruned": 1, "failed": 1}
+    assert [line.split()[:3] for line in bridge.lines] == [
+        ["[1/3]", "paper-000", "pruned"], ["[2/3]", "paper-001", "failed:"], ["[3/3]", "paper-002", "completed"]
+    ]  # fmt: skip
+
+
+def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
+    base, lines = make_config(preset("smoke")), []
+    names = [f"confirm-{letter}" for letter in "abc"]
+    first, *others = (Proposal(name, "confirm", None, base) for name in names)
+    confirmation = Confirmation(tmp_path, base, [replace(first, followers=tuple(others))])
+
+    def make_tasks(proposal):
+        return [Task(tmp_path, tmp_path / "none", name, base, 1, 1, {"phase": "confirm"}) for name in names]
+
+    bridge = Bridge(confirmation, make_tasks, 3, lines.append)
+    rows = Rows(bridge, new_scheduler())
+    assert [task.trial_id for task in bridge.propose("x")["tasks"]] == names
+    rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "frechet_distance": 9.0})
+    end = {"trial_id": names[0], "status": "completed", "reason": None, "started_at": "now", "validation_auroc": 0.9}
+    rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "ended": [end]})
+    rows.on_trial_error(1, [], ATrial("x", {}, death))
+    assert read_trials(tmp_path).set_index("trial_id")["status"].to_dict() == {names[1]: "failed"}  # c has not begun
+    assert [line.split()[:3] for line in lines] == [
+        ["confirm-a", "GAN", "epoch"], ["[1/3]", "confirm-a", "completed"], ["[2/3]", "confirm-b", "failed:"]
+    ]  # fmt: skip
+
+
+def test_error_after_the_last_end_changes_nothing(bridge, tmp_path, death):
+    bridge.propose("a")
+    rows = Rows(bridge, new_scheduler())
+    ended = {"trial_id": "paper-000", "status": "completed", "reason": None, "started_at": "now"}
+    rows.on_trial_result(1, [], ATrial("a", {}), {"epoch": 2, "ended": [ended]})
+    rows.on_trial_error(1, [], ATrial("a", {}, death))
+    assert bridge.counts == {"completed": 1, "pruned": 0, "failed": 0} and read_trials(tmp_path).empty
+
+
+def test_workers_lost_too_often_give_the_last_line_of_their_trace(bridge, tmp_path):
+    bridge.propose("a")
+    error = "Training failed due to worker errors:\nTraceback (most recent call last):\n  File ...\nValueError: why\n"
+    Rows(bridge, new_scheduler()).on_trial_result(1, [], ATrial("a", {}), {"error": error})
+    assert read_trials(tmp_path)["reason"].tolist() == ["lost by Ray: ValueError: why"]
+    assert [trial.state for trial in bridge.proposer.study.trials] == [TrialState.FAIL]
+
+
+def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
+    bridge.propose("a")
+    Rows(bridge, new_scheduler()).on_trial_complete(1, [], ATrial("a", {"epoch": 2, "frechet_distance": 250.0}))
+    assert read_trials(tmp_path).empty
+    assert [trial.state for trial in bridge.proposer.unfinished()] == [TrialState.RUNNING]
+
+
+def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monkeypatch, tmp_path):
+    def unavailable(metrics):
+        raise ActorUnavailableError("failed to connect to all addresses", None)
+
+    def run_until_the_first_report(task, report, device):
+        report({"stage": "gan", **dict.fromkeys(tune_driver.MEASUREMENT)})
+
+    monkeypatch.setattr(tune_driver.train, "report", unavailable)
+    monkeypatch.setattr(tune_driver.train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 1))
+    monkeypatch.setattr("study.trial.execute.execute", run_until_the_first_report)
+    task = Task(tmp_path, tmp_path, "paper-000", make_config(preset("smoke")), 1, 1, {})
+    with pytest.raises(Unheard, match="failed to connect"):
+        tune_driver.work({"device": "cpu", "tasks": [task]})

@@ -1,0 +1,45 @@
+"""How many trials share a GPU. There is none: its memory is made up, what trains on it is not."""
+
+import pytest
+import torch
+
+from study.cluster.packing import MOST, largest_configs, share_of_a_gpu, train_a_round, trials_per_gpu
+from study.config import make_config, preset
+from study.gan.step import GanTraining
+
+GIB = 2**30
+SEARCH = make_config(preset("search"))
+
+
+@pytest.mark.parametrize(
+    ("total", "needed", "cpus", "expected"),
+    [(24, 4.0, 16, 4), (24, 6.0, 16, 3), (24, 12.0, 16, 1), (24, 40.0, 16, 1), (140, 1.0, 16, MOST), (140, 1.0, 2, 2)],
+)
+def test_as_many_as_memory_and_cpus_let_in(total, needed, cpus, expected):
+    assert trials_per_gpu(total * GIB, int(needed * GIB), cpus) == expected
+
+
+def test_the_largest_gan_decides():
+    needs = {"plain": 2, "efficientnetv2_s": 6, "efficientnetv2_m": 9}
+
+    def on_a_gpu(measure, config):
+        assert config.lstm_depth == 4
+        return 24 * GIB, needs[config.backbone] * GIB
+
+    assert share_of_a_gpu(on_a_gpu, SEARCH, {}, cpus_per_gpu=16) == 1 / 2
+    assert share_of_a_gpu(on_a_gpu, SEARCH, {"backbone": "plain"}, cpus_per_gpu=16) == 1 / 4
+
+
+def test_what_is_fixed_is_not_searched():
+    (only,) = largest_configs(SEARCH, {"backbone": "efficientnetv2_s", "lstm_depth": 0})
+    assert (only.backbone, only.lstm_depth) == ("efficientnetv2_s", 0)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_round_takes_all_steps_that_hold_memory(tiny_settings, monkeypatch):
+    config, steps = make_config(tiny_settings), []
+    for name in ("critic_step", "generator_step"):
+        step = getattr(GanTraining, name)
+        monkeypatch.setattr(GanTraining, name, lambda *a, n=name, s=step: steps.append(n) or s(*a))
+    train_a_round(config, torch.device("cpu"))
+    assert steps == ["critic_step"] * config.critic_steps + ["generator_step"]

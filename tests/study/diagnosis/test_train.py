@@ -1,0 +1,162 @@
+"""The classifier loop: resumed bit for bit, it learns, chooses on validation, and reads the test side once."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from data_utils.augment import apply_augmentation, draw_augmentation
+from data_utils.dataset import Dataset
+from results.tables.schema import HISTORY, TRIALS
+from study.config import TrialConfig, make_config
+from study.diagnosis.sets import Condition
+from study.diagnosis.train import new_classifier, predict, train_classifier, training_logits
+from study.errors import Diverged
+from tests.support.damage import damage, newest
+from tests.support.trainings import Crash, ignore, same, stored, untimed
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def config(tiny_settings) -> TrialConfig:
+    return make_config(tiny_settings | {"classifier_epochs": 4, "dropout": 0.5})
+
+
+def run(config: TrialConfig, dataset: Dataset, folder) -> tuple[dict, list[dict]]:
+    """Result and reports of a training, without their times."""
+    reports = []
+    result = train_classifier(config, dataset, reports.append, folder)
+    del result["classifier_seconds"]
+    return result, list(map(untimed, reports))
+
+
+@pytest.fixture
+def whole(config, phantoms, tmp_path):
+    """A training that nothing interrupts."""
+    return run(config, phantoms, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("crash_epoch", [1, 2, 3, 4])
+def test_resumed_after_a_report(config, phantoms, whole, tmp_path, crash_epoch):
+    def report(entry):
+        if entry["epoch"] == crash_epoch:
+            raise Crash
+
+    with pytest.raises(Crash):
+        train_classifier(config, phantoms, report, tmp_path / "crashed")
+    assert run(config, phantoms, tmp_path / "crashed") == whole
+    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("crash_epoch", [1, 3])
+def test_resumed_after_a_crash_within_an_epoch(config, phantoms, whole, tmp_path, monkeypatch, crash_epoch):
+    calls = []
+
+    def crash(*arguments):
+        calls.append(arguments)
+        if len(calls) == crash_epoch:
+            raise Crash
+        return predict(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr("study.diagnosis.train.predict", crash)
+        train_classifier(config, phantoms, ignore, tmp_path / "crashed")
+    assert run(config, phantoms, tmp_path / "crashed") == whole
+    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("how", ["flipped bit", "truncated"])
+def test_resumed_from_the_previous_checkpoint_when_the_newest_is_damaged(config, phantoms, whole, tmp_path, how):
+    run(config, phantoms, tmp_path / "crashed")
+    path = newest(tmp_path / "crashed")
+    damage(path, how)
+    with pytest.warns(UserWarning, match=path.name):
+        assert run(config, phantoms, tmp_path / "crashed") == whole
+    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
+
+
+def test_dropout_and_seed_reach_the_weights(config, phantoms, whole, tmp_path):
+    expected = stored(tmp_path / "whole")["model"]
+    changes = {"dropout": 0.1, "seed": 1, "rotation": 90.0, "zoom": 0.5, "contrast": 0.5, "weight_decay": 0.5}
+    changes |= {"classifier_lr": 1e-3, "classifier_batch_size": 8, "classifier_flip": False}
+    for field, value in changes.items():
+        run(config.model_copy(update={field: value}), phantoms, tmp_path / field)
+        assert not same(stored(tmp_path / field)["model"], expected), field
+
+
+def test_two_colours_are_learnt(config, two_colours, tmp_path):
+    result, reports = run(config.model_copy(update={"classifier_epochs": 8}), two_colours, tmp_path)
+    assert result["test_auroc"] > 0.95 and result["test_accuracy"] > 0.9
+    assert reports[-1]["training_loss"] < reports[0]["training_loss"]
+    assert result.keys() <= {*TRIALS.names, "predictions"} and reports[0].keys() <= set(HISTORY.names)
+
+
+def test_augmentation_is_not_rounded_to_bfloat16(config, phantoms):
+    config, seen = config.model_copy(update={"precision": "bfloat16"}), []
+    model, train, rows = new_classifier(config), phantoms.side("train"), torch.arange(8)
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    parameters = draw_augmentation(8, torch.Generator().manual_seed(0), rotation=15, zoom=0.1, contrast=0.1)
+    logits = training_logits(config, model, train, None, rows, parameters)
+    assert torch.equal(seen[0], apply_augmentation(train.images[rows], parameters)) and logits.dtype is torch.bfloat16
+
+
+def test_the_best_epoch_on_validation_is_kept(config, phantoms, tmp_path):
+    result, reports = run(config.model_copy(update={"classifier_epochs": 8}), phantoms, tmp_path)
+    best = max(reports, key=lambda entry: (entry["validation_auroc"], -entry["validation_loss"]))
+    assert result["classifier_epoch"] == best["epoch"]
+    assert result["validation_auroc"] == best["validation_auroc"]
+
+
+def test_test_labels_decide_nothing_but_test_columns(config, phantoms, whole, tmp_path):
+    labels = phantoms.labels.clone()
+    on_test = torch.from_numpy(phantoms.split == "test")
+    labels[on_test] = 1 - labels[on_test]
+    result, reports = run(config, dataclasses.replace(phantoms, labels=labels), tmp_path / "other")
+    changed = {name for name, value in result.items() if value != whole[0][name]}
+    assert {"test_auroc", "test_accuracy"} <= changed
+    assert all(name.startswith("test_") for name in changed - {"predictions"})
+    without_labels = [[{**row, "label": None} for row in r["predictions"]] for r in (result, whole[0])]
+    assert without_labels[0] == without_labels[1]
+    assert reports == whole[1]
+    assert same(stored(tmp_path / "other"), stored(tmp_path / "whole"))
+
+
+def test_more_tests_are_predicted_and_decide_nothing(config, phantoms, whole, tmp_path):
+    train = phantoms.side("train")
+    result = train_classifier(config, phantoms, lambda entry: None, tmp_path, [(Condition("external"), train)])
+    rows, external = result["predictions"], [row for row in result["predictions"] if row["side"] == "external"]
+    assert [row["image_id"] for row in external] == train.image_ids.tolist()
+    assert all(0 <= row["probability"] <= 1 for row in external)
+    assert {name: v for name, v in result.items() if name not in ("predictions", "classifier_seconds")} == {
+        name: v for name, v in whole[0].items() if name not in ("predictions", "classifier_seconds")
+    }
+    assert rows[: -len(external)] == whole[0]["predictions"]
+    assert {row["corruption"] for row in rows} == {"none"} and {row["strength"] for row in rows} == {0}
+
+
+def test_the_test_side_is_read_once_and_last(config, phantoms, tmp_path):
+    events = []
+
+    class Watched(Dataset):
+        def side(self, name):
+            events.append(name)
+            return super().side(name)
+
+    watched = Watched(**{field.name: getattr(phantoms, field.name) for field in dataclasses.fields(phantoms)})
+    train_classifier(config, watched, lambda entry: events.append("report"), tmp_path)
+    assert events.count("test") == 1 and events[-1] == "test"
+
+
+def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
+    monkeypatch.setattr("study.diagnosis.train.apply_augmentation", lambda images, _: images * float("nan"))
+    with pytest.raises(Diverged, match="training loss is nan in epoch 1"):
+        train_classifier(config, phantoms, ignore, tmp_path)
+    assert not list(tmp_path.iterdir())  # nothing poisoned is stored
+
+
+def test_weights_that_break_in_the_last_step_stop_the_training(config, phantoms, tmp_path, monkeypatch):
+    """Every training loss was finite; validation finds out."""
+    monkeypatch.setattr("study.diagnosis.train.to_float", lambda images: images * float("nan"))
+    with pytest.raises(Diverged, match="validation loss is nan in epoch 1"):
+        train_classifier(config, phantoms, ignore, tmp_path)

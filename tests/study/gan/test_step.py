@@ -1,0 +1,82 @@
+"""One epoch: the batch in pieces, the fakes of several steps at once, rounds that cross the ends of epochs."""
+
+import copy
+
+import pytest
+import torch
+
+from study.config import make_config
+from study.gan.step import build_training, draw_batch, rounds
+from study.training.seeds import make_generator
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def training(tiny_settings):
+    return build_training(make_config(tiny_settings), CPU)
+
+
+@pytest.fixture
+def batches(training, phantoms):
+    draws, order = make_generator(CPU, 0, "test"), torch.arange(64)
+    return [draw_batch(training.config, phantoms.side("train"), order, step, draws) for step in range(2)]
+
+
+@pytest.mark.parametrize(("first", "end", "expected"), [
+    (0, 5, [range(0, 2), range(2, 4), range(4, 5)]),
+    (5, 10, [range(5, 6), range(6, 8), range(8, 10)]),  # the epoch before has left a round half done
+    (3, 3, []),
+])  # fmt: skip
+def test_rounds_end_where_a_generator_step_follows(first, end, expected):
+    assert list(rounds(first, end, critic_steps=2)) == expected
+
+
+def gradients_of(network) -> torch.Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 16])
+def test_pieces_of_a_batch_give_the_gradients_of_the_whole(training, batches, pieces):
+    whole, cut = training, copy.deepcopy(training)
+    cut.micro_batches = pieces
+    (fake,) = whole.synthesise(batches[:1])
+    batch, results = batches[0], []
+    for one in (whole, cut):
+        parts = one.critic_step(batch.real, fake, batch.labels, batch.epsilon)
+        of_critic = gradients_of(one.critic)
+        one.critic.load_state_dict(training.critic.state_dict())
+        results.append((parts, of_critic, one.generator_step(batch.labels, batch.z), gradients_of(one.generator)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["plain", "efficientnetv2_s"])
+def test_fakes_of_several_steps_are_those_of_one_call_each(tiny_settings, phantoms, batches, backbone):
+    at_once = build_training(make_config(tiny_settings | {"backbone": backbone}), CPU)
+    one_by_one = copy.deepcopy(at_once)
+    together = at_once.synthesise(batches)
+    for fake, batch in zip(together, batches, strict=True):
+        torch.testing.assert_close(fake, one_by_one.synthesise([batch])[0], rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(at_once.generator.buffers(), one_by_one.generator.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)  # batch norm has seen each batch by itself
+
+
+def test_optimisers_stored_on_a_gpu_go_on_without_one(training, batches):
+    stored = training.state(1, [], 0.0)
+    for name in ("generator_optimiser", "critic_optimiser"):
+        for group in stored[name]["param_groups"]:
+            group["capturable"] = True
+    training.load(stored)
+    batch = batches[0]
+    (fake,) = training.synthesise([batch])
+    assert training.critic_step(batch.real, fake, batch.labels, batch.epsilon).isfinite().all()
+    assert not any(group["capturable"] for group in training.critic_optimiser.param_groups)
+
+
+def test_the_generator_step_leaves_the_critic_as_it_was(training, batches):
+    before = copy.deepcopy(training.critic.state_dict())
+    training.generator_step(batches[0].labels, batches[0].z)
+    assert all(torch.equal(before[name], value) for name, value in training.critic.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in training.critic.parameters())

@@ -1,0 +1,187 @@
+"""What a confirmation chooses and runs: sources by validation, new seeds, arms, shared real arms, both splits."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from data_utils.dataset import load_dataset
+from data_utils.resplit import resplit
+from results.tables.schema import TRIALS
+from study.cluster.resources import Resources
+from study.cluster.tasks import TaskMaker
+from study.config import TrialConfig, make_config
+from study.errors import ConfigError
+from study.search.confirmation import Protocol, chains, choose_trials, distinct_gans, plan
+
+BASE = make_config({"image_size": 32, "seed": 7, "classifier_lr": 1e-3})
+SMALL = Protocol(num_seeds=2, ratios=(0.5,), fractions=(0.25,))
+
+
+def source(**settings) -> TrialConfig:
+    return BASE.model_copy(update=settings)
+
+
+def names(proposals) -> Counter:
+    """Arm, part, split -> number of trials."""
+    return Counter((p.config.arm, p.config.training_fraction, p.columns["split_protocol"]) for p in proposals)
+
+
+# ---- which trials
+
+
+def searched(*rows: dict) -> pd.DataFrame:
+    filled = dict.fromkeys(TRIALS.names) | {"status": "completed", "phase": "search", "synthetic_ratio": 1.0}
+    filled["image_size"] = 32
+    return pd.DataFrame([filled | row for row in rows], columns=TRIALS.names)
+
+
+TRIALS_OF_A_SEARCH = searched(
+    {"trial_id": "baseline-000", "phase": "baseline", "validation_auroc": 0.99, "synthetic_ratio": 0.0},
+    {"trial_id": "paper-000", "phase": "paper", "validation_auroc": 0.7},
+    {"trial_id": "paper-001", "phase": "paper", "validation_auroc": 0.9},
+    {"trial_id": "search-002", "validation_auroc": 0.8},
+    {"trial_id": "search-003", "validation_auroc": 0.95, "test_auroc": 0.1},
+    {"trial_id": "search-004", "status": "pruned"},
+    {"trial_id": "confirm-x", "phase": "confirm", "validation_auroc": 1.0},
+)
+
+
+@pytest.mark.parametrize(
+    ("top", "chosen"),
+    [
+        (1, ["search-003", "paper-001", "paper-000"]),
+        (3, ["search-003", "paper-001", "search-002", "paper-000"]),
+        (9, ["search-003", "paper-001", "search-002", "paper-000"]),
+    ],
+)
+def test_the_best_by_validation_and_the_papers(top, chosen):
+    assert choose_trials(TRIALS_OF_A_SEARCH, "auroc", top, None) == chosen
+
+
+def test_exactly_the_named_ones():
+    assert choose_trials(TRIALS_OF_A_SEARCH, "auroc", 3, ["paper-000", "paper-000"]) == ["paper-000"]
+
+
+@pytest.mark.parametrize("name", ["nothing", "search-004", "baseline-000", "confirm-x"])
+def test_what_cannot_be_confirmed_is_named(name):
+    with pytest.raises(ConfigError, match=rf"--trials {name}: .*search-003 paper-001"):
+        choose_trials(TRIALS_OF_A_SEARCH, "auroc", 3, ["paper-000", name])
+
+
+def test_a_search_without_gans_cannot_be_confirmed():
+    with pytest.raises(ConfigError, match=r"run_sweep\.py --resume"):
+        choose_trials(TRIALS_OF_A_SEARCH.iloc[:1], "auroc", 3, None)
+
+
+# ---- which arms
+
+
+def test_every_arm_over_new_seeds():
+    proposals = plan({"paper-000": source()}, BASE, SMALL, "grouped")
+    assert names(proposals) == dict.fromkeys(
+        [
+            ("real_and_synthetic_0.5", 1.0, "grouped"),
+            ("real_and_synthetic_1", 1.0, "grouped"),
+            ("synthetic_only_1", 1.0, "grouped"),
+            ("real", 1.0, "grouped"),
+            ("real_unaugmented", 1.0, "grouped"),
+            ("real_oversampled_0.5", 1.0, "grouped"),
+            ("real_oversampled_1", 1.0, "grouped"),
+            ("real_and_synthetic_1", 0.25, "grouped"),
+            ("real", 0.25, "grouped"),
+            ("real_oversampled_1", 0.25, "grouped"),
+            ("real_and_synthetic_1", 1.0, "random"),
+            ("real", 1.0, "random"),
+        ],
+        2,
+    )
+    assert {p.config.seed for p in proposals} == {8, 9}  # never the seed that the search was lucky with
+    assert len({p.trial_id for p in proposals}) == len(proposals)
+    assert all(p.phase == "confirm" and not p.stoppable for p in proposals)
+    assert {p.columns["confirms"] for p in proposals if p.config.uses_gan} == {"paper-000"}
+    assert {p.columns["confirms"] for p in proposals if not p.config.uses_gan} == {None}
+
+
+def test_all_arms_share_the_studys_classifier_but_not_its_augmentation():
+    proposals = plan({"a": source(dropout=0.4), "b": source(lstm_depth=0, classifier_lr=3e-3)}, BASE, SMALL, "grouped")
+    assert {p.config.classifier_key for p in proposals} == {BASE.classifier_key}
+    assert source(dropout=0.4).classifier_key != BASE.classifier_key
+    bare = next(p.config for p in proposals if p.config.arm == "real_unaugmented")
+    assert (bare.rotation, bare.zoom, bare.contrast, bare.classifier_flip) == (0, 0, 0, False)
+    assert bare.dropout == BASE.dropout
+
+
+def test_a_gan_of_two_trials_is_confirmed_once():
+    sources = {"a": source(), "b": source(synthetic_ratio=2.0, dropout=0.4), "c": source(lstm_depth=0)}
+    assert list(distinct_gans(sources)) == ["a", "c"]
+
+
+def test_no_arms_under_a_split_that_is_not_possible():
+    proposals = plan({"a": source()}, BASE, replace(SMALL, other_split=False), "random")
+    assert {p.columns["split_protocol"] for p in proposals} == {"random"}
+
+
+def test_real_arms_are_shared_and_few_data_is_the_first_gans():
+    first, second = source(backbone="efficientnetv2_s"), source(lstm_depth=0)
+    shared = plan({"a": first, "b": second}, BASE, SMALL, "grouped")
+    assert names(shared)["real", 1.0, "grouped"] == 2 and names(shared)["real_oversampled_1", 1.0, "grouped"] == 2
+    assert names(shared)["real_and_synthetic_1", 1.0, "grouped"] == 4
+    assert {p.columns["confirms"] for p in shared if p.config.training_fraction < 1} == {"a", None}
+
+
+def test_trials_that_train_a_gan_come_first():
+    proposals = plan({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
+    seen, trains = set(), []
+    for proposal in proposals:
+        config = proposal.config
+        gan = (proposal.columns["confirms"], config.seed, config.training_fraction, proposal.columns["split_protocol"])
+        trains.append(config.uses_gan and gan not in seen)
+        seen.add(gan)
+    assert trains == sorted(trains, reverse=True) and sum(trains) == 2 * 2 + 2 * 2
+
+
+def test_chains_hold_every_trial_once_and_one_gan_each():
+    proposals = plan({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
+    heads = chains(proposals)
+    flat = [one for head in heads for one in (head, *head.followers)]
+    assert Counter(p.trial_id for p in flat) == Counter(p.trial_id for p in proposals)
+    for head in heads:
+        chain = [head, *head.followers]
+        gans = {(p.columns["confirms"], p.config.seed, p.config.training_fraction, p.columns["split_protocol"])
+                for p in chain if p.config.uses_gan}
+        assert len(gans) <= 1 and len({p.config.uses_gan for p in chain}) == 1
+    assert len(heads) == 2 * (2 + 2 + 1)  # a seed: two GANs, two of the first under other conditions, the real arms
+
+
+def test_a_study_fixed_to_synthetic_only_still_gets_mixed_arms():
+    proposals = plan({"a": source(training_images="synthetic_only")}, BASE, SMALL, "grouped")
+    assert names(proposals)["real_and_synthetic_1", 1.0, "grouped"] == 2
+
+
+# ---- the other split, and tasks
+
+
+def test_resplit_keeps_the_images_and_leaks_on_purpose(prepared_phantoms):
+    path, fingerprint = resplit(prepared_phantoms.path, "random")
+    old, new = load_dataset(prepared_phantoms.path, 32), load_dataset(path, 32)
+    assert new.fingerprint == fingerprint == path.stem != old.fingerprint and new.split_protocol == "random"
+    assert (new.images == old.images).all() and (new.groups == old.groups).all()
+    shared = set(new.side("train").groups) & set(new.side("test").groups)
+    assert shared and not set(old.side("train").groups) & set(old.side("test").groups)
+    assert resplit(prepared_phantoms.path, "random") == (path, fingerprint)
+
+
+def test_tasks_test_more_only_where_it_is_fair(prepared_phantoms, tmp_path):
+    columns = {"split_protocol": "grouped", "data_fingerprint": prepared_phantoms.fingerprint}
+    external = tmp_path / "other.parquet"
+    make_task = TaskMaker(tmp_path, prepared_phantoms.path, columns, Resources(1, 1, 0, 1), True, external)
+    tasks = [(p, *make_task(p)) for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=1), "grouped")]
+    for proposal, task in tasks:
+        split, part = proposal.columns["split_protocol"], proposal.config.training_fraction
+        assert task.columns["split_protocol"] == split and task.columns["phase"] == "confirm"
+        assert task.prepared.stem == task.columns["data_fingerprint"]
+        assert (task.prepared == prepared_phantoms.path) == (split == "grouped")
+        assert task.corrupted_tests == (split == "grouped" and part == 1)
+        assert task.external == (external if split == "grouped" else None)

@@ -1,0 +1,244 @@
+"""What is tried, in which order, and what an interruption leaves of it. Trials are simulated: none is run."""
+
+import random
+from collections import Counter
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from study.config import TrialConfig, make_config
+from study.search.proposer import NEW_GAN_EVERY, OBJECTIVES, USES_OF_A_GAN
+from study.search.space import NUISANCE, PAPER, SCIENTIFIC, SPACE, generator_side, paper_configurations, searched
+from tests.support.trainings import SMOKE, new_search
+
+NUM_SIMULATED = 60
+
+
+
+def gan_of(proposal):
+    return tuple(generator_side(proposal.config.model_dump()).items())
+
+
+def results(lots):
+    return {"frechet_distance": lots.uniform(50, 300), "validation_auroc": lots.uniform(0.5, 1)}
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """(search, proposals, statuses): the baseline and 60 trials one after another, some GANs stopped early."""
+    search, lots = new_search(tmp_path_factory.mktemp("study")), random.Random(0)
+    proposals, statuses = [], []
+    for _ in range(NUM_SIMULATED + 1):
+        proposals.append(search.ask())
+        statuses.append("pruned" if proposals[-1].stoppable and lots.random() < 0.3 else "completed")
+        search.tell(proposals[-1].number, statuses[-1], results(lots))
+    return search, proposals, statuses
+
+
+def test_every_searched_parameter_is_a_config_field():
+    assert SPACE.keys() <= TrialConfig.model_fields.keys() and not SCIENTIFIC.keys() & NUISANCE.keys()
+    for name, domain in SCIENTIFIC.items():
+        for value in domain.values:
+            assert getattr(make_config({name: value}), name) == value
+
+
+def test_baseline_first_then_the_papers_configurations(simulated):
+    _, proposals, _ = simulated
+    baseline, *papers = proposals[: len(PAPER) + 1]
+    assert baseline.number is None and baseline.trial_id == "baseline-000" and not baseline.config.uses_gan
+    assert [paper.phase for paper in papers] == ["paper"] * len(PAPER)
+    names = ("backbone", "lstm_depth", "penalty_weight", "synthetic_ratio")
+    assert [tuple(getattr(paper.config, name) for name in names) for paper in papers] == [
+        ("plain", 2, 10, 1), ("efficientnetv2_s", 2, 10, 1), ("efficientnetv2_m", 2, 10, 1), ("plain", 0, 10, 1)
+    ]  # fmt: skip
+    for paper in papers:
+        assert all(getattr(paper.config, name) == getattr(SMOKE, name) for name in NUISANCE)
+        assert not paper.stoppable
+
+
+@pytest.mark.parametrize("name", SCIENTIFIC)
+def test_scientific_values_get_equal_shares(simulated, name):
+    """Within the uses of one GAN, which carry its values together."""
+    counts = Counter(getattr(proposal.config, name) for proposal in simulated[1][1:])
+    assert counts.keys() == set(SCIENTIFIC[name].values)
+    assert max(counts.values()) - min(counts.values()) <= USES_OF_A_GAN
+
+
+def test_nuisance_values_stay_in_their_domains(simulated):
+    configs = [proposal.config for proposal in simulated[1][1:]]
+    for name in ("generator_lr", "critic_lr"):
+        allowed = {factor * getattr(SMOKE, name) for factor in NUISANCE[name].values}
+        assert {getattr(config, name) for config in configs} <= allowed
+    assert all(SMOKE.classifier_lr / 3 <= config.classifier_lr <= SMOKE.classifier_lr * 3 for config in configs)
+    assert all(0 <= config.dropout <= 0.5 for config in configs)
+    assert len({config.classifier_lr for config in configs}) > NUM_SIMULATED / 2
+
+
+def test_only_searched_fields_move(simulated):
+    still = TrialConfig.model_fields.keys() - SPACE.keys()
+    for proposal in simulated[1]:
+        assert all(getattr(proposal.config, name) == getattr(SMOKE, name) for name in still)
+
+
+def test_finished_gans_are_used_with_other_ratios_between_new_ones(simulated):
+    _, proposals, statuses = simulated
+    uses = {}
+    for place, (proposal, status) in enumerate(zip(proposals[1:], statuses[1:], strict=True)):
+        gan = gan_of(proposal)
+        if proposal.stoppable:  # free choice, which may hit upon a known GAN: its turn, or nothing is left to use
+            used_up = all(len(ratios) >= USES_OF_A_GAN for ratios in uses.values() if ratios)
+            assert (place - 4) % NEW_GAN_EVERY == 0 or used_up
+        elif proposal.phase == "search":
+            assert len(uses[gan]) < USES_OF_A_GAN and proposal.config.synthetic_ratio not in uses[gan]
+            assert len(uses[gan]) == min(len(ratios) for ratios in uses.values() if ratios), "the least used first"
+        uses.setdefault(gan, []).extend([proposal.config.synthetic_ratio] if status == "completed" else [])
+    assert max(map(len, uses.values())) == USES_OF_A_GAN
+
+
+def test_pruned_gans_are_not_used_again(simulated):
+    _, proposals, statuses = simulated
+    pruned = {gan_of(p) for p, status in zip(proposals, statuses, strict=True) if status == "pruned"}
+    reused = {gan_of(p) for p in proposals if p.phase == "search" and not p.stoppable}
+    assert len(pruned) >= 3 and len(reused) > 10 and not pruned & reused
+
+
+def test_optuna_knows_how_each_trial_ended(simulated):
+    search, proposals, statuses = simulated
+    states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    trials = search.study.get_trials()
+    assert [trial.state for trial in trials] == [states[status] for status in statuses[1:]]
+    assert [trial.number for trial in trials] == [proposal.number for proposal in proposals[1:]]
+    assert not search.unfinished()
+    ids = [proposal.trial_id for proposal in proposals]
+    assert len(set(ids)) == len(ids) and ids[1] == "paper-000" and ids[5] == "search-004"
+
+
+def test_two_at_once_share_no_number_and_no_untrained_gan(tmp_path):
+    search = new_search(tmp_path)
+    pairs = []
+    for _ in range(6):
+        pairs.append((search.ask(), search.ask()))
+        for proposal in pairs[-1]:
+            search.tell(proposal.number, "completed", {"frechet_distance": 1.0, "validation_auroc": 0.5})
+    proposals = [proposal for pair in pairs for proposal in pair]
+    assert len({proposal.trial_id for proposal in proposals}) == 12
+    trained = set()
+    for pair in pairs:
+        assert all(gan_of(p) in trained for p in pair if p.phase == "search" and not p.stoppable)
+        trained |= set(map(gan_of, pair))
+
+
+@pytest.mark.parametrize(
+    ("objective", "directions"),
+    [("pareto", ["MINIMIZE", "MAXIMIZE"]), ("frechet", ["MINIMIZE"]), ("auroc", ["MAXIMIZE"])],
+)
+def test_objectives(tmp_path, objective, directions):
+    search = new_search(tmp_path, objective=objective, ended=["baseline-000"])
+    assert [direction.name for direction in search.study.directions] == directions
+    search.tell(search.ask().number, "completed", {"frechet_distance": 99.0, "validation_auroc": 0.8})
+    expected = {"frechet_distance": 99.0, "validation_auroc": 0.8}
+    assert search.study.trials[0].values == [expected[column] for column, _ in OBJECTIVES[objective]]
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "state"),
+    [
+        ("pruned", {"frechet_distance": 300.0}, TrialState.PRUNED),
+        ("failed", {}, TrialState.FAIL),
+        ("failed", {"frechet_distance": 300.0, "validation_auroc": 0.5}, TrialState.FAIL),
+        ("completed", {"frechet_distance": 300.0, "validation_auroc": None}, TrialState.FAIL),
+        ("completed", {"frechet_distance": float("nan"), "validation_auroc": 0.5}, TrialState.FAIL),
+        ("completed", {}, TrialState.FAIL),
+    ],
+)
+def test_no_end_leaves_a_trial_running(tmp_path, status, result, state):
+    search = new_search(tmp_path, ended=["baseline-000"])
+    number = search.ask().number
+    search.tell(number, status, result)
+    assert search.study.trials[number].state == state and not search.study.best_trials
+
+
+def test_telling_twice_changes_nothing(tmp_path):
+    search = new_search(tmp_path, ended=["baseline-000"])
+    number = search.ask().number
+    search.tell(number, "completed", {"frechet_distance": 1.0, "validation_auroc": 0.9})
+    search.tell(number, "failed", {})
+    search.tell(None, "completed", {"validation_auroc": 0.9})  # the baseline
+    assert [trial.values for trial in search.study.trials] == [[1.0, 0.9]]
+
+
+def test_resuming_proposes_the_unfinished_ones_again(tmp_path):
+    first = new_search(tmp_path)
+    asked = [first.ask() for _ in range(8)]
+    told = {0, 2, 5}
+    for index in told:
+        first.tell(asked[index].number, "completed", {"frechet_distance": 1.0, "validation_auroc": 0.9})
+    again = new_search(tmp_path, ended=[asked[index].trial_id for index in told])
+    left = [proposal for index, proposal in enumerate(asked) if index not in told]
+    assert [again.ask() for _ in left] == left
+    assert again.ask().number == max(proposal.number for proposal in asked[1:]) + 1
+
+
+def test_resuming_without_a_baseline_row_runs_it_first(tmp_path):
+    new_search(tmp_path).ask()
+    assert new_search(tmp_path).ask().trial_id == "baseline-000"
+
+
+@pytest.mark.parametrize("suggested", [0, 3])
+def test_killed_while_a_trial_was_being_proposed(tmp_path, suggested):
+    """Optuna has the trial, but not yet all of its parameters."""
+    search = new_search(tmp_path, ended=["baseline-000"])
+    search.study.enqueue_trial(search.paper[0], user_attrs={"phase": "paper", "stoppable": False})
+    trial = search.study.ask()
+    for name, domain in list(searched({}).items())[:suggested]:
+        domain.suggest(trial, name, getattr(SMOKE, name))
+    again = new_search(tmp_path, ended=["baseline-000"])
+    expected = make_config(SMOKE.model_dump() | search.paper[0])
+    assert again.ask().config == expected
+    assert again.study.trials[0].params == search.paper[0]
+
+
+def test_same_seed_same_proposals(tmp_path):
+    def configs(name, seed):
+        (tmp_path / name).mkdir()
+        search = new_search(tmp_path / name, base=SMOKE.model_copy(update={"seed": seed}))
+        found = []
+        for number in range(10):
+            proposal = search.ask()
+            search.tell(proposal.number, "completed", {"frechet_distance": 1.0 + number, "validation_auroc": 0.5})
+            found.append(proposal.config.model_dump(exclude={"seed"}))
+        return found
+
+    first = configs("a", 1)
+    assert configs("b", 1) == first
+    assert configs("c", 2) != first
+
+
+def test_what_is_set_leaves_the_space(tmp_path):
+    fixed = {"lstm_depth": 3, "synthetic_ratio": 0.5, "dropout": 0.1}
+    search = new_search(tmp_path, fixed, ended=["baseline-000"])
+    proposals = [search.ask() for _ in range(7)]
+    for proposal in proposals:
+        assert {name: getattr(proposal.config, name) for name in fixed} == fixed
+    assert all(not trial.params.keys() & fixed.keys() for trial in search.study.trials)
+    assert [proposal.phase for proposal in proposals] == ["paper"] * 3 + ["search"] * 4  # one backbone each
+
+
+def test_papers_configurations_without_repeats():
+    assert len(paper_configurations(SMOKE, {})) == 4
+    assert [c["lstm_depth"] for c in paper_configurations(SMOKE, {"backbone": "plain"})] == [2, 0]
+    assert len(paper_configurations(SMOKE, {"backbone": "plain", "lstm_depth": 1})) == 1
+    assert len(paper_configurations(SMOKE, dict.fromkeys(SPACE))) == 1
+
+
+def test_everything_set_still_searches(tmp_path):
+    fixed = {name: getattr(SMOKE, name) for name in SPACE}
+    search = new_search(tmp_path, fixed, ended=["baseline-000"])
+    assert [search.ask().config for _ in range(3)] == [SMOKE] * 3
+
+
+def test_optunas_file_opens_with_optuna(simulated):
+    search, _, _ = simulated
+    loaded = optuna.load_study(study_name=search.folder.name, storage=f"sqlite:///{search.folder / 'optuna.db'}")
+    assert len(loaded.trials) == NUM_SIMULATED

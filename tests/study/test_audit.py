@@ -1,0 +1,135 @@
+"""The audit of a study: which GANs, what is written, once, and what the command says."""
+
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from data_utils.dataset import load_dataset
+from results.tables.schema import TRIALS
+from results.tables.store import read_table, write_rows
+from study import audit
+from study.config import make_config
+from study.gan.sampling import load_generator, sample_images
+from study.trial.execute import execute
+from study.trial.provenance import data_columns
+from study.trial.record import Task
+from tests.support.features import PixelQuality, coarse_pixels
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def finished(prepared_phantoms, tiny_settings, tmp_path_factory):
+    """A study with a GAN of the search and another of two confirming trials."""
+    out = tmp_path_factory.mktemp("runs")
+    study, prepared = out / "study", out / "prepared" / prepared_phantoms.path.name
+    prepared.parent.mkdir()
+    shutil.copyfile(prepared_phantoms.path, prepared)
+    columns = {"objective": "pareto", "command": "none", **data_columns(prepared_phantoms)}
+    trials = [
+        ("search-000", 0, {"phase": "search"}),
+        ("confirm-001", 1, {"phase": "confirm", "confirms": "search-000"}),
+        ("confirm-002", 1, {"phase": "confirm", "confirms": "search-000"}),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.gan.train.GanQuality", PixelQuality)
+        for trial_id, seed, more in trials:
+            config = make_config(tiny_settings | {"seed": seed, "synthetic_ratio": 0.5})
+            task = Task(study, prepared, trial_id, config, 1, 1, columns | more)
+            assert execute(task, lambda entry: None, torch.device("cpu"))["status"] == "completed"
+    return study
+
+
+@pytest.fixture
+def study(finished, tmp_path, monkeypatch):
+    """A copy that a test may spoil, audited in coarse pixels."""
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    monkeypatch.setattr("study.audit.build_extractors", lambda own, folder, device: [coarse_pixels()])
+    return tmp_path / "runs" / "study"
+
+
+def change_row(study, trial_id, **values):
+    path = study / "trials" / f"{trial_id}.parquet"
+    write_rows(path, [pq.read_table(path).to_pylist()[0] | values], TRIALS)
+
+
+def pixels(path):
+    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+
+
+def test_confirmed_gans_are_audited_once(study):
+    said = []
+    audit.audit_study(study, said.append)
+    metrics, neighbours, attributes = (read_table(study, n) for n in ("generator_metrics", "neighbours", "attributes"))
+    assert metrics["trial_id"].tolist() == ["confirm-001"] * 3 and set(metrics["confirms"]) == {"search-000"}
+    assert set(metrics["seed"]) == {1} and set(metrics["study"]) == {"study"}
+    assert len(neighbours) == metrics.loc[metrics["label"].isna(), ["num_fake", "num_real"]].sum(axis=1).item()
+    dataset = load_dataset(next((study.parent / "prepared").glob("*.parquet")), 32)
+    tones = attributes.groupby(["kind", "side"], dropna=False).size()
+    assert tones["real"].to_dict() == dict(zip(*np.unique(dataset.split.astype(str), return_counts=True), strict=True))
+    assert tones["synthetic"].sum() == metrics["num_fake"].max()
+    assert "1 GANs, of which 0 are audited" in said[0] and "confirm-001" in said[1] and len(said) == 2
+
+    files = {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()}
+    audit.audit_study(study, said.append)
+    assert "of which 1 are audited" in said[2] and len(said) == 3
+    assert files == {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()}
+
+
+def test_pictures_are_of_synthetic_images_alone(study, capsys):
+    audit.audit_study(study)
+    metrics, neighbours = read_table(study, "generator_metrics"), read_table(study, "neighbours")
+    folder = study / "gans" / metrics["gan_key"].iloc[0]
+    config = audit.row_config(audit.gan_rows(study, False)[0])
+    generator = load_generator(config, folder, torch.device("cpu"))
+    labels = load_dataset(next((study.parent / "prepared").glob("*.parquet")), 32).side("validation").labels
+    images = sample_images(generator, labels, config, "audit")
+    synthetic = neighbours[neighbours["kind"] == "synthetic"].reset_index(drop=True)
+    closest = pixels(folder / "closest.png")
+    for number in range(8):
+        place = synthetic.index[synthetic["number"] == number].item()
+        left = 2 + number * 34
+        assert torch.equal(closest[:, 2:34, left : left + 32], images[place])
+    assert pixels(folder / "interpolation.png").shape == (3, 2 * 34 + 2, 8 * 34 + 2)
+
+
+def test_all_means_the_searchs_gans_and_parts_of_the_training_set(study):
+    audit.audit_study(study, [].append)
+    change_row(study, "search-000", training_fraction=0.5)
+    audit.audit_study(study, [].append, everything=True)
+    metrics = read_table(study, "generator_metrics").query("label.isna()").set_index("trial_id")
+    assert sorted(metrics.index) == ["confirm-001", "search-000"]
+    cached = {path.name for path in (study.parent / "prepared").glob("features-*-0.5-0.safetensors")}
+    assert len(cached) == 2  # of the part: training and mirrored; validation is that of the whole
+
+
+def test_a_gan_whose_folder_is_gone_is_left_out(study):
+    change_row(study, "search-000", phase="confirm")
+    shutil.rmtree(study / "gans" / pq.read_table(study / "trials" / "search-000.parquet")["gan_key"][0].as_py())
+    assert [row["trial_id"] for row in audit.gan_rows(study, everything=True)] == ["confirm-001"]
+
+
+def test_the_command_prints_verdicts(study, capsys):
+    assert audit.main([str(study), "--all"]) == 0
+    printed = capsys.readouterr().out
+    assert "search-000" in printed and "confirm-001" in printed and "Features of coarse pixels" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert audit.main([str(study)]) == 0
+
+
+def test_a_users_mistakes(study, tmp_path, capsys):
+    def refused(*arguments):
+        assert audit.main(list(map(str, arguments))) == 2
+        return capsys.readouterr().err
+
+    assert "is not a study" in refused(tmp_path)
+    change_row(study, "confirm-001", split_protocol="random")
+    change_row(study, "confirm-002", training_fraction=0.5)
+    assert "study/confirm.py first, or add --all" in refused(study)
+    shutil.rmtree(study.parent / "prepared")
+    message = refused(study, "--all")
+    assert message.startswith("error: the prepared data") and message.count("\n") == 1

@@ -1,0 +1,143 @@
+"""What `study/confirm.py` refuses before anything runs, and which trials it runs again."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_utils.dataset import load_dataset
+from data_utils.phantoms import render_phantoms
+from data_utils.prepare import prepare
+from results.tables.schema import PREDICTIONS
+from results.tables.store import read_trials, write_rows
+from study import confirm
+from study.cluster import connect as ray_cluster
+from study.config import make_config, preset
+from study.settings import StudySettings
+from study.trial.provenance import data_columns
+from study.trial.record import LOST, Task
+
+BASE = preset("smoke") | {"gan_batch_size": 16, "classifier_batch_size": 16}
+
+
+@pytest.fixture
+def study(prepared_phantoms, tmp_path, monkeypatch):
+    """A study of two completed GANs, as a search leaves it; nothing may be run."""
+    monkeypatch.setattr(ray_cluster.ray, "init", lambda *a, **k: pytest.fail("Ray was started"))
+    shutil.copytree(prepared_phantoms.path.parent, tmp_path / "prepared")
+    folder = tmp_path / "study"
+    folder.mkdir()
+    write_settings(folder, prepared_phantoms)
+    for number, depth in enumerate((2, 0)):
+        config = make_config(BASE | {"lstm_depth": depth})
+        columns = data_columns(prepared_phantoms) | {"phase": "paper", "objective": "pareto"}
+        task = Task(folder, prepared_phantoms.path, f"paper-00{number}", config, 1, 1, columns)
+        measured = {"validation_auroc": 0.9 - number / 10, "frechet_distance": 90.0, "started_at": "then"}
+        task.write_row("completed", None, measured)
+    return folder
+
+
+def write_settings(folder, prepared, **changes):
+    settings = StudySettings("smoke", {}, "pareto", make_config(BASE | changes))
+    (folder / "study.json").write_text(json.dumps(settings.record(prepared)), encoding="utf-8")
+
+
+@pytest.fixture
+def refused(study, capsys):
+    """Run the command; its one line of error."""
+
+    def run(*arguments) -> str:
+        assert confirm.main([str(study), "--seeds", "1", *map(str, arguments)]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ") and "Traceback" not in captured.err
+        return captured.err
+
+    return run
+
+
+def photographs(root, names=("clean", "infected"), seed=0):
+    """Phantoms as files; the same ones for the same seed."""
+    for number, (pixels, label, lesion) in enumerate(render_phantoms(num_lesions=48, views=2, size=32, seed=seed)):
+        folder = root / names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"lesion{lesion.split()[1]}_{number}.png")
+    return root
+
+
+def test_a_dry_run_lists_the_trials(study, capsys):
+    assert confirm.main([str(study), "--seeds", "2", "--fractions", "0.5", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "confirming   the GANs of 2 trials, with new seeds" in lines
+    assert "    4 x real and synthetic 1, grouped split" in lines
+    assert "    2 x real, 50% of the groups, grouped split" in lines
+    assert max(map(len, lines)) <= 80 and not (study / "predictions").exists()
+
+
+def test_what_is_no_study(tmp_path, capsys):
+    assert confirm.main([str(tmp_path / "nothing")]) == 2
+    assert "nothing is not a study" in capsys.readouterr().err
+
+
+def test_a_part_that_fills_no_batch(refused):
+    message = refused("--fractions", "0.05")
+    assert "5% of the groups" in message and "--fractions" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"training_fraction": 0.5}, "training_fraction=0.5"),
+        ({"rotation": 0, "zoom": 0, "contrast": 0, "classifier_flip": False}, "augmentation"),
+    ],
+)
+def test_a_study_without_the_arms_meaning(refused, study, prepared_phantoms, changes, word):
+    write_settings(study, prepared_phantoms, **changes)
+    assert word in refused()
+
+
+def test_unknown_trials_and_missing_data(refused, study):
+    assert "--trials paper-009" in refused("--trials", "paper-009")
+    shutil.rmtree(study.parent / "prepared")
+    assert "is missing; prepare it again" in refused()
+
+
+def test_wrong_subgroups_are_found_before_anything_runs(refused, tmp_path):
+    path = tmp_path / "groups.csv"
+    path.write_text("image_id,attribute\nnobody,heel\n", encoding="utf-8")
+    assert "1 of 1 image ids are not in the data set" in refused("--fractions", "none", "--subgroups", path)
+
+
+def test_external_images_that_the_study_has(refused, phantom_folder):
+    assert "are in the study, too" in refused("--fractions", "none", "--test-data", phantom_folder)
+
+
+def test_external_classes_of_other_names(refused, tmp_path):
+    other = photographs(tmp_path / "other", ("healthy", "ulcer"), seed=5)
+    message = refused("--fractions", "none", "--test-data", other)
+    assert "its classes are healthy and ulcer, the study's clean and infected" in message
+
+
+def test_done_trials_must_have_seen_the_external_images(refused, study, prepared_phantoms, tmp_path):
+    other = photographs(tmp_path / "other", seed=5)
+    config = make_config(BASE | {"seed": 1})
+    columns = data_columns(prepared_phantoms) | {"phase": "confirm"}
+    Task(study, prepared_phantoms.path, "confirm-a", config, 1, 1, columns).write_row("completed", None, {})
+    message = refused("--fractions", "none", "--test-data", other)
+    assert "1 trials are done and were not tested on it, such as confirm-a" in message
+
+    prepared = prepare(other, study.parent / "prepared", image_size=32, split_protocol="random")
+    row = dict.fromkeys(PREDICTIONS.names) | {"trial_id": "confirm-a", "side": "external"}
+    rows = [row | {"image_id": image_id} for image_id in load_dataset(prepared.path, 32).image_ids]
+    write_rows(study / "predictions" / "confirm-a.parquet", rows, PREDICTIONS)
+    confirm.check_done_trials(study, prepared.path, read_trials(study), "grouped")
+
+
+def test_only_trials_that_ended_by_themselves_are_done():
+    trials = pd.DataFrame(
+        {"trial_id": ["a", "b", "c"], "reason": [None, "GAN diverged", f"{LOST} node died"]}, dtype=object
+    )
+    proposals = [SimpleNamespace(trial_id=name) for name in "abcd"]
+    assert [p.trial_id for p in confirm.without_row(proposals, trials)] == ["c", "d"]

@@ -1,0 +1,135 @@
+"""A stored row, run again here: which row, with which config, and what is said of the difference."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from results.tables.schema import TRIALS
+from results.tables.store import read_trials, write_rows
+from study.config import make_config
+from study.reproduce import choose_row, main, row_config
+from study.trial.execute import execute
+from study.trial.provenance import data_columns
+from study.trial.record import Task
+from tests.support.features import PixelQuality
+
+pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
+
+
+@pytest.fixture(scope="module")
+def finished(prepared_phantoms, tiny_settings, tmp_path_factory):
+    """A study of a real-only trial, one with a GAN, and a failed one."""
+    out = tmp_path_factory.mktemp("runs")
+    study, prepared = out / "study", out / "prepared" / prepared_phantoms.path.name
+    prepared.parent.mkdir()
+    shutil.copyfile(prepared_phantoms.path, prepared)
+    columns = {"phase": "search", "objective": "pareto", "command": "none", **data_columns(prepared_phantoms)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.gan.train.GanQuality", PixelQuality)
+        for trial_id, ratio in (("real", 0.0), ("mixed", 0.5)):
+            config = make_config(tiny_settings | {"synthetic_ratio": ratio})
+            task = Task(study, prepared, trial_id, config, 1, 1, columns)
+            assert execute(task, lambda entry: None, torch.device("cpu"))["status"] == "completed"
+    replace(task, trial_id="broken").write_row("failed", "critic collapsed", {})
+    return study
+
+
+@pytest.fixture
+def study(finished, tmp_path):
+    """A copy that a test may spoil."""
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    return tmp_path / "runs" / "study"
+
+
+def change_row(study, trial_id: str, **values) -> None:
+    path = study / "trials" / f"{trial_id}.parquet"
+    write_rows(path, [pq.read_table(path).to_pylist()[0] | values], TRIALS)
+
+
+@pytest.mark.parametrize("trial_id", ["real", "mixed"])
+def test_equal_on_the_same_machine(finished, capsys, trial_id):
+    before = sorted(finished.parent.rglob("*"))
+    assert main([str(finished), "--trial", trial_id]) == 0
+    printed = capsys.readouterr().out
+    assert f"trial        {trial_id} of" in printed and printed.rstrip().endswith("all metrics are equal")
+    shown = {line.split()[0] for line in printed.splitlines() if line}
+    assert ("frechet_distance" in shown) == (trial_id == "mixed") and {"test_auroc", "threshold"} <= shown
+    assert sorted(finished.parent.rglob("*")) == before
+
+
+def test_a_difference_is_shown_and_fails(study, capsys):
+    row = choose_row(study, None, "real")
+    change_row(study, "real", test_auroc=0.125)
+    assert main([str(study), "--trial", "real"]) == 1
+    printed = capsys.readouterr().out
+    line = next(line for line in printed.splitlines() if line.startswith("test_auroc"))
+    assert line.split() == ["test_auroc", "0.125", f"{row['test_auroc']:.6g}", "differs"]
+    assert "1 metrics differ" in printed
+
+
+def test_a_metric_that_is_missing_here_differs(study, capsys):
+    change_row(study, "real", fid=12.0)
+    assert main([str(study), "--trial", "real"]) == 1
+    assert ["fid", "12", "-", "differs"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_best(finished):
+    rows = read_trials(finished).set_index("trial_id")
+    aurocs = rows["validation_auroc"].dropna()
+    assert rows.loc[choose_row(finished, "auroc", None)["trial_id"], "validation_auroc"] == aurocs.max()
+    assert choose_row(finished, "frechet", None)["trial_id"] == "mixed"  # the other one has no distance
+
+
+def test_a_rows_config_is_the_trials_config(finished, tiny_settings):
+    """Whole, though a table with gaps holds its integers as floats."""
+    row = choose_row(finished, None, "mixed")
+    assert row_config(row) == make_config(tiny_settings | {"synthetic_ratio": 0.5})
+    loose = {name: float(value) if type(value) in (int, np.int64) else value for name, value in row.items()}
+    assert row_config(loose) == row_config(row)
+
+
+def refused(capsys, *arguments: str) -> str:
+    assert main([str(word) for word in arguments]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    return message
+
+
+def test_what_cannot_be_reproduced(study, capsys, tmp_path):
+    assert f"{tmp_path} is not a study" in refused(capsys, tmp_path, "--best", "auroc")
+    for name in ("nothing", "broken"):
+        message = refused(capsys, study, "--trial", name)
+        assert f"no completed trial '{name}'" in message and "mixed, real" in message
+    (study / "trials" / "mixed.parquet").unlink()
+    assert "no completed trial" in refused(capsys, study, "--best", "frechet")
+    prepared = next((study.parent / "prepared").iterdir())
+    prepared.rename(tmp_path / "elsewhere")
+    message = refused(capsys, study, "--best", "auroc")
+    assert f"{prepared} is missing" in message and "prepare it again" in message
+    prepared.write_bytes(b"no table")
+    assert prepared.name in refused(capsys, study, "--best", "auroc")
+
+
+def test_damaged_row_is_named(study, capsys):
+    (study / "trials" / "real.parquet").write_bytes(b"PAR1 no more")
+    assert f"{study / 'trials' / 'real.parquet'} is damaged" in refused(capsys, study, "--best", "auroc")
+
+
+def test_trial_that_fails_here_says_why(study, capsys, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("study.trial.execute.run_trial", fail)
+    assert main([str(study), "--trial", "real"]) == 2
+    assert "the trial failed here: RuntimeError: no memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["", "study", "study --best ssim", "study --best auroc --trial a"])
+def test_usage(arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments.split())
+    assert exit.value.code == 2
