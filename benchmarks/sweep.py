@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
         ("loop, one thread, a trial", f"{min(seconds['loop']) / options.trials:.1f} s", ""),
         ("driver's share of the loop's time", show(overhead), "<= 1.05"),
         ("the same with Ray's start", f"{once:.2f}", ""),
-        ("proposal to first step", f"{result['startup']:.1f} s", ""),
+        ("proposal to worker's start", f"{result['startup']:.1f} s", ""),
         ("two packed against two threads", show(packing), ">= 1.3"),
     ]
     report(rows, {**result, "share": overhead, "share_with_start": once, "packing": packing})

@@ -77,7 +77,7 @@ TRIALS = _schema(
         # num_leaked_test: test images whose group, or a near-duplicate, is in the training set
         *_columns(INT,  "num_train_real num_train_synthetic num_leaked_test"),
         *_columns(INT,  "generator_parameters generator_lstm_parameters critic_parameters classifier_parameters"),
-        # cost: startup_seconds from the proposal to the worker's first training step; saved_seconds of GAN training
+        # cost: startup_seconds from the proposal to the trial's start in its worker; saved_seconds of GAN training
         # that a reused GAN did not cost again, or that stopping spared: the remaining epochs times seconds an epoch;
         # step_backend is eager | compiled | cuda_graph, micro_batches how many made up a batch (1: it fitted whole)
         *_columns(REAL, "seconds gan_seconds classifier_seconds evaluation_seconds startup_seconds saved_seconds"),

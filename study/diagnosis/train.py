@@ -43,7 +43,6 @@ def train_classifier(
     report: Callable[[dict], None],
     resume_from: Path,
     more_tests: Iterable[tuple[Condition, Side]] = (),
-    begin: Callable[[], None] = lambda: None,
     micro_batches: int = 1,
 ) -> dict:
     """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
@@ -53,8 +52,8 @@ def train_classifier(
 
     The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept; the
     threshold is then chosen on validation, and the test side is read once. A checkpoint in `resume_from` is
-    continued. `report` gets one dict an epoch, those before a resumption included; `begin` is called before the
-    first step. `micro_batches` above 1 takes each batch in so many pieces, over which batch norm is then taken.
+    continued. `report` gets one dict an epoch, those before a resumption included.
+    `micro_batches` above 1 takes each batch in so many pieces, over which batch norm is then taken.
     Raises Diverged for a loss that is not finite.
     """
     device = dataset.images.device
@@ -73,7 +72,6 @@ def train_classifier(
         report(entry)
 
     frozen, known = (frozen_features(config, model, side.images) for side in (train, validation))
-    begin()
     for epoch in range(len(history) + 1, config.classifier_epochs + 1):
         started = time.perf_counter()
         training_loss = run_epoch(config, model, optimiser, train, epoch, frozen, micro_batches)

@@ -29,13 +29,11 @@ def obtain_gan(
     report: Callable[[dict], None],
     store: Path,
     trial: str,
-    begin: Callable[[], None] = lambda: None,
 ) -> tuple[Path, dict, bool]:
     """The folder of a trained GAN, its result columns, and whether another trial than `trial` had trained it.
 
     A trial that finds another one training the same GAN waits for it, and goes on from its last checkpoint where
-    that trial was stopped. A reused GAN's reports are repeated, so that every trial has the whole history. `begin` is
-    called before the first step of a training.
+    that trial was stopped. A reused GAN's reports are repeated, so that every trial has the whole history.
     """
     folder = gan_folder(config, dataset, store)
     with ExitStack() as stack:
@@ -54,7 +52,7 @@ def obtain_gan(
             history.append(entry | {"gan_key": folder.name})
             report(history[-1])
 
-        train = partial(train_gan, config, dataset, report_and_keep, folder, begin)
+        train = partial(train_gan, config, dataset, report_and_keep, folder)
         metrics = within_memory(folder, train)
         if is_first_worker():
             write_json(folder / "result.json", {"metrics": metrics, "history": history, "trial": trial})

@@ -31,7 +31,6 @@ def train_gan(
     dataset: Dataset,
     report: Callable[[dict], None],
     resume_from: Path,
-    begin: Callable[[], None] = lambda: None,
     micro_batches: int = 1,
 ) -> dict:
     """Train generator and critic; returns the GAN's result columns.
@@ -39,7 +38,7 @@ def train_gan(
     `resume_from` is the GAN's folder: a checkpoint in it is continued, bit for bit on the same kind of processor (not
     on a GPU, whose libraries may add in another order each time); at the end it holds the EMA generator
     (`generator.safetensors`) and a grid of synthetic images (`samples.png`). `report` gets one dict at each measurement
-    of the Frechet distance on validation, those before a resumption included; `begin` is called before the first step.
+    of the Frechet distance on validation, those before a resumption included.
 
     With `micro_batches` above 1 the critic sees each batch in so many pieces, which takes less memory.
 
@@ -57,7 +56,6 @@ def train_gan(
         report(entry)
     seconds = state["seconds"] if state else 0.0
 
-    begin()
     while epoch < config.gan_epochs:
         started, start = time.perf_counter(), epoch
         end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)

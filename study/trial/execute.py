@@ -29,7 +29,6 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     torch.set_num_threads(task.num_threads)
     keep_freed_memory()
     entries: dict[tuple, dict] = {}
-    begun: list[float] = []
 
     def report_and_keep(entry: dict) -> None:
         entries[entry["stage"], entry["epoch"]] = entry
@@ -37,14 +36,13 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
             task.write_history(list(entries.values()))
         report(entry)
 
-    def begin() -> None:
-        begun.append(time.time())
-
     result = {"started_at": now(), **machine_columns(device)}
+    if task.proposed_at:
+        result["startup_seconds"] = time.time() - task.proposed_at
     try:
         dataset = load_dataset(task.prepared, task.config.image_size, device)
         tests = more_tests(task, dataset)
-        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests, begin)
+        result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests)
         status, reason = "completed", None
     except Diverged as failure:
         status, reason = "failed", str(failure)
@@ -55,8 +53,6 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
             raise
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"
-    if begun and task.proposed_at:
-        result["startup_seconds"] = begun[0] - task.proposed_at
     predictions = result.pop("predictions", [])
     if is_first_worker():
         if predictions:

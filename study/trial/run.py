@@ -30,13 +30,12 @@ def run_trial(
     gans: Path,
     checkpoints: Path,
     more_tests: Iterable[tuple[Condition, Side]] = (),
-    begin: Callable[[], None] = lambda: None,
 ) -> dict:
     """Run a trial to its end; returns every measured result column, and the predictions.
 
     `gans` is the study's store of trained GANs; `checkpoints` the trial's own folder, named like the trial, from which
-    its classifier is continued. `report` gets one dict at each measurement; `begin` is called before the first step of
-    each of the two trainings. Raises `study.gan.train.Diverged` when a training fails.
+    its classifier is continued. `report` gets one dict at each measurement. Raises
+    `study.errors.Diverged` when a training fails.
     """
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
@@ -50,7 +49,7 @@ def run_trial(
     }
     training_set = oversample(dataset, config.oversampling) if config.oversampling else dataset
     if config.uses_gan:
-        folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name, begin)
+        folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name)
         generator = load_generator(config, folder, dataset.images.device)
         synthetic_labels = evenly_drawn(labels, round(config.synthetic_ratio * len(labels)))
         sampling_started = time.perf_counter()
@@ -65,7 +64,7 @@ def run_trial(
             "num_train_synthetic": len(synthetic_labels),
             "seconds_per_synthetic_image": sampling_seconds / len(synthetic_labels),
         }
-    train = partial(train_classifier, config, training_set, report, checkpoints, more_tests, begin)
+    train = partial(train_classifier, config, training_set, report, checkpoints, more_tests)
     diagnosis = within_memory(checkpoints, train)
     return {
         **result,
