@@ -10,9 +10,10 @@ import pytest
 
 from data_utils.sources import recognise
 from results.leaderboard import COLUMNS, format_leaderboard, leaderboard
+from results.tables import published
 from results.tables.published import paper_row, read_published
 from results.tables.schema import PUBLISHED, TRIALS
-from results.tables.store import TableError, published, write_rows
+from results.tables.store import TableError, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
