@@ -7,6 +7,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow's other formats are not photographs, and some of them start other programs.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 
 
 class BadImage(Exception):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_utils import segmentation
+from data_utils.decode import SUFFIXES
 from data_utils.errors import DataError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 # Which class is the positive one is never guessed from the alphabet.
 POSITIVE_NAMES = {"1", "positive", "aug-positive", "infected", "infection", "ischaemia", "ischemia"} | {
     "ulcer",
