@@ -19,7 +19,8 @@ from results.tables.schema import HISTORY, PREDICTIONS, TABLES, TRIALS
 from results.tables.store import DamagedTable, TableError, read_table, write_rows
 from study.config import make_config, preset
 from study.errors import ConfigError
-from study.gan.image_quality import real_features
+from study.gan.features import real_features
+from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, new_generator, save_generator
 from study.gan.store import read_result
 from study.settings import stored_settings, write_settings
@@ -138,16 +139,16 @@ def test_no_damaged_photograph_is_read(tmp_path, prepared_phantoms):
     assert count_found(tmp_path / "folder", path, read, 60, 5) > 40
 
 
-@pytest.mark.parametrize("name", ["generator.safetensors", "result.json"])
+@pytest.mark.parametrize("name", ["generator", "result"])
 def test_a_damaged_gan_is_not_there(tmp_path, tiny_gan, name):
     """Neither its images nor its numbers; who needs it trains it again."""
     torch.manual_seed(0)
-    folder = tmp_path / "gan"
+    folder = GanFolder(tmp_path / "gan")
     save_generator(new_generator(tiny_gan), folder)
-    write_json(folder / "result.json", {"metrics": {"frechet_distance": 90.5, "fid": None}, "history": [{"epoch": 1}]})
+    write_json(folder.result, {"metrics": {"frechet_distance": 90.5, "fid": None}, "history": [{"epoch": 1}]})
     whole = read_result(folder), weights(tiny_gan, folder)
-    file, backup = folder / name, (folder / name).read_bytes()
-    found = 0
+    file, found = getattr(folder, name), 0
+    backup = file.read_bytes()
     for damaged in damages(backup, NUM_FLIPS, NUM_CUTS):
         file.write_bytes(damaged)
         with warnings.catch_warnings(record=True) as warned:
@@ -155,7 +156,7 @@ def test_a_damaged_gan_is_not_there(tmp_path, tiny_gan, name):
             result = read_result(folder)
         if result is None:
             assert [str(warning.message).startswith(f"{file} is damaged") for warning in warned] == [True]
-            assert file.with_name(f"{name}.damaged").read_bytes() == damaged and not file.exists()
+            assert file.with_name(f"{file.name}.damaged").read_bytes() == damaged and not file.exists()
             found += 1
         else:
             assert (result, weights(tiny_gan, folder)) == whole
@@ -163,7 +164,7 @@ def test_a_damaged_gan_is_not_there(tmp_path, tiny_gan, name):
     assert found > 0.9 * (NUM_FLIPS + NUM_CUTS)
 
 
-def weights(config, folder: Path) -> dict:
+def weights(config, folder: GanFolder) -> dict:
     return {name: tensor.tolist() for name, tensor in load_generator(config, folder, "cpu").state_dict().items()}
 
 

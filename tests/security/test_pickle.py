@@ -14,6 +14,7 @@ from data_utils.errors import DataError
 from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from study.config import make_config
 from study.errors import Damaged
+from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator
 from study.storage.sealed import read_tensors
 
@@ -117,10 +118,9 @@ def test_features_and_generators_do_not_run(bomb, tmp_path):
         path.write_bytes(content)
         with pytest.raises(Damaged):
             read_tensors(path)
-        generator = tmp_path / "generator.safetensors"
-        generator.write_bytes(content)
+        GanFolder(tmp_path).generator.write_bytes(content)
         with pytest.raises(Damaged):
-            load_generator(config, tmp_path, torch.device("cpu"))
+            load_generator(config, GanFolder(tmp_path), torch.device("cpu"))
     assert not crater.exists()
 
 

@@ -5,7 +5,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.feature_extractor import FeatureExtractor
-from study.gan.image_quality import ImageFeatures, frechet_distance
+from study.gan.features import ImageFeatures
+from study.gan.metrics import frechet_distance
 from study.gan.quality import GanQuality
 
 

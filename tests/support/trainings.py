@@ -6,6 +6,7 @@ import torch
 
 from data_utils.dataset import Dataset
 from study.config import GanConfig, make_config, preset
+from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.search.proposer import Search
 from study.storage.sealed import read_tensors
@@ -48,7 +49,7 @@ def stored(folder) -> dict:
 def run(config: GanConfig, dataset: Dataset, folder) -> tuple[dict, list[dict]]:
     """Result and reports of a training, without their times."""
     reports = []
-    result = train_gan(config, dataset, reports.append, folder)
+    result = train_gan(config, dataset, reports.append, GanFolder(folder))
     return untimed(result), list(map(untimed, reports))
 
 

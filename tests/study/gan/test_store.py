@@ -13,6 +13,7 @@ import torch
 
 from data_utils.dataset import load_dataset
 from study.config import make_config
+from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
 from study.gan.store import gan_folder, obtain_gan
 from tests.support.features import PixelQuality
@@ -131,15 +132,15 @@ def test_reuse_repeats_result_and_reports(phantoms, tiny_settings, tmp_path, tra
     assert trained_epochs == [1, 2]
     assert (first[0], False, first[2]) == first and second == (first[0], True, first[2])
     assert obtain(tiny_settings, phantoms, tmp_path) == first, "its worker died after the GAN was trained"
-    (folder,) = tmp_path.iterdir()
-    assert not list(folder.glob("checkpoint-*"))
-    assert {path.name for path in folder.iterdir()} >= {"generator.safetensors", "samples.png", "result.json"}
+    (path,) = tmp_path.iterdir()
+    folder = GanFolder(path)
+    assert set(path.iterdir()) - {folder.lock} == {folder.generator, folder.samples, folder.result}
 
 
 def test_another_gan_has_another_folder(phantoms, tiny_settings, tmp_path):
     def folder(fingerprint="data", **changes):
         dataset = replace(phantoms, fingerprint=fingerprint)
-        return gan_folder(make_config(tiny_settings | changes), dataset, tmp_path)
+        return gan_folder(make_config(tiny_settings | changes), dataset, tmp_path).path
 
     folders = [folder(), folder(lstm_depth=2), folder(seed=1), folder(fingerprint="other data")]
     assert len(set(folders)) == 4

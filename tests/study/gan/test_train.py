@@ -7,6 +7,7 @@ from PIL import Image
 from results.tables.schema import HISTORY, TRIALS
 from study.config import GanConfig, TrialConfig, make_config
 from study.errors import Diverged
+from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
 from study.gan.step import build_training
 from study.gan.train import check_health, train_gan
@@ -33,7 +34,7 @@ def test_resumed_after_a_report(config, phantoms, tmp_path, report_number):
             raise Crash
 
     with pytest.raises(Crash):
-        train_gan(config, phantoms, report, tmp_path / "crashed")
+        train_gan(config, phantoms, report, GanFolder(tmp_path / "crashed"))
     assert run(config, phantoms, tmp_path / "crashed") == expected
     assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
     assert [entry["epoch"] for entry in expected[1]] == [2, 4, 5]
@@ -49,7 +50,7 @@ def test_resumed_after_a_crash_between_reports(config, phantoms, tmp_path, monke
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr("study.gan.train.check_health", crash)
-        train_gan(config, phantoms, ignore, tmp_path / "crashed")
+        train_gan(config, phantoms, ignore, GanFolder(tmp_path / "crashed"))
     assert run(config, phantoms, tmp_path / "crashed") == expected
     assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
 
@@ -78,7 +79,7 @@ MEASURING = {"gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "in
 
 
 def trained_weights(config, dataset, folder) -> dict[str, torch.Tensor]:
-    train_gan(config, dataset, ignore, folder)
+    train_gan(config, dataset, ignore, GanFolder(folder))
     state = load_checkpoint(folder, "cpu")
     return {f"{part}.{name}": value for part in ("ema", "critic") for name, value in state[part].items()}
 
@@ -118,11 +119,11 @@ def test_the_lazy_penalty_is_rarer_and_heavier(config, phantoms, tmp_path, monke
         return critic_loss(critic, real, fake, labels, penalty_weight, epsilon, input_gradient)
 
     monkeypatch.setattr(module, "critic_loss", spy)
-    train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, ignore, tmp_path / "lazy")
+    train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, ignore, GanFolder(tmp_path / "lazy"))
     assert calls == [(20.0, True), (20.0, False)] * 3  # across the end of the first epoch too
     calls.clear()
     changes = {"gan_epochs": 1, "penalty_interval": 1}
-    train_gan(config.model_copy(update=changes), phantoms, ignore, tmp_path / "always")
+    train_gan(config.model_copy(update=changes), phantoms, ignore, GanFolder(tmp_path / "always"))
     assert calls == [(10.0, True)] * 3
 
 
@@ -149,12 +150,12 @@ def test_what_it_leaves_behind(config, phantoms, tmp_path):
     assert result.keys() <= set(TRIALS.names) and reports[0].keys() <= set(HISTORY.names)
     assert result["frechet_first"] == reports[0]["frechet_distance"] and result["gan_epoch"] == 5
     assert result["frechet_distance"] == reports[-1]["frechet_distance"]
-    with Image.open(tmp_path / "samples.png") as grid:
+    with Image.open(GanFolder(tmp_path).samples) as grid:
         assert grid.width > 8 * 32 and grid.height > 2 * 32
     ema = build_training(config, torch.device("cpu")).ema
     ema.load_state_dict(load_checkpoint(tmp_path, "cpu")["ema"])
     labels = torch.tensor([0, 1] * 40)
-    images = sample_images(load_generator(config, tmp_path, torch.device("cpu")), labels, config, "training")
+    images = sample_images(load_generator(config, GanFolder(tmp_path), torch.device("cpu")), labels, config, "training")
     assert images.shape == (80, 3, 32, 32) and images.dtype == torch.uint8
     assert torch.equal(images, sample_images(ema, labels, config, "training"))
     assert not torch.equal(images, sample_images(ema, labels, config, "evaluation"))
@@ -166,7 +167,7 @@ def test_it_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path
     result, _ = run(config, two_colours, tmp_path)
     assert result["frechet_distance"] < 0.5 * 31000  # an untrained generator's grey is at about 31000
     labels = torch.tensor([0] * 50 + [1] * 50)
-    images = sample_images(load_generator(config, tmp_path, torch.device("cpu")), labels, config, "training").float()
+    images = sample_images(load_generator(config, GanFolder(tmp_path), torch.device("cpu")), labels, config, "training").float()
     redness = images[:, 0].mean((1, 2)) - images[:, 1].mean((1, 2))
     assert (redness[:50] > 0).float().mean() > 0.9 and (redness[50:] < 0).float().mean() > 0.9
 
@@ -174,13 +175,13 @@ def test_it_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path
 def test_an_exploding_training_stops_with_its_reason(config, phantoms, tmp_path):
     explosive = config.model_copy(update={"critic_lr": 1.0, "penalty_weight": 1e6})
     with pytest.raises(Diverged, match=r"GAN diverged: critic loss is .* in epoch \d"):
-        train_gan(explosive, phantoms, ignore, tmp_path)
+        train_gan(explosive, phantoms, ignore, GanFolder(tmp_path))
 
 
 def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr("study.gan.step.to_float", lambda images: images.float() * float("nan"))
     with pytest.raises(Diverged, match="critic loss is nan in epoch 1"):
-        train_gan(config, phantoms, ignore, tmp_path)
+        train_gan(config, phantoms, ignore, GanFolder(tmp_path))
     assert load_checkpoint(tmp_path, "cpu") is None  # nothing poisoned is stored
 
 

@@ -8,7 +8,8 @@ import warnings
 import pytest
 import torch
 
-from study.storage.checkpoint import delete_checkpoints, save_checkpoint, write_atomically
+from study.storage.atomic import write_atomically
+from study.storage.checkpoint import delete_checkpoints, save_checkpoint
 from study.training.workers import load_checkpoint
 from tests.support.damage import damage, newest
 
@@ -38,7 +39,7 @@ def test_a_damaged_one_is_named_and_set_aside(tmp_path, how):
     damage(path, how)
     with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
         assert load_checkpoint(tmp_path, "cpu")["epoch"] == 1
-    assert path.with_suffix(".damaged").exists() and not path.exists()
+    assert path.with_name(f"{path.name}.damaged").exists() and not path.exists()
     assert load_checkpoint(tmp_path, "cpu")["epoch"] == 1  # silent: the damaged one is out of the way
     damage(newest(tmp_path), how)
     with pytest.warns(UserWarning, match="is damaged"):

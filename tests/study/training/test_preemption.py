@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from study.config import make_config
+from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
 from study.gan.train import train_gan
 from study.training import preemption
@@ -125,7 +126,7 @@ def test_the_epoch_of_the_notice_is_kept_and_the_rest_is_bit_equal(
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(GanTraining, "run_epoch", interrupted)
-        train_gan(config, phantoms, ignore, tmp_path / "moved")
+        train_gan(config, phantoms, ignore, GanFolder(tmp_path / "moved"))
     assert load_checkpoint(tmp_path / "moved", "cpu")["epoch"] == noticed_in
     assert run(config, phantoms, tmp_path / "moved") == expected
     assert same(stored(tmp_path / "moved"), stored(tmp_path / "whole"))

@@ -11,6 +11,7 @@ from data_utils.augment import to_float
 from data_utils.dataset import load_dataset
 from study.config import make_config
 from study.diagnosis.train import train_classifier
+from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.training.preemption import any_notice
 from study.training.workers import (
@@ -55,7 +56,7 @@ def train_case(case: str, settings: dict, dataset, folder) -> list[dict]:
     """Train a GAN of `CASES`; returns its reports."""
     reports = []
     with precision(torch.float32 if case == "float32" else torch.float64):
-        train_gan(make_config(settings | CASES[case]), dataset, reports.append, folder / case)
+        train_gan(make_config(settings | CASES[case]), dataset, reports.append, GanFolder(folder / case))
     return reports
 
 

@@ -9,7 +9,10 @@ from PIL import Image
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from models.feature_extractor import FeatureExtractor
-from study.gan.image_quality import ImageFeatures, frechet_distance, quality_metrics, real_features, sample_grid
+from study.gan.features import ImageFeatures, real_features
+from study.gan.metrics import frechet_distance
+from study.gan.quality import quality_metrics
+from study.gan.sampling import sample_grid
 
 DIMENSIONS = 24
 COLUMNS = {
