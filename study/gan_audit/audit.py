@@ -66,7 +66,7 @@ def audit_gan(
 
 
 def audit_images(images: Tensor, labels: Tensor, references: list[Reference]) -> Audit:
-    """Audit synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,); `references` differ in the extractor only.
+    """Audit synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,), in the features of each extractor.
 
     Each class should have as many images as held-out ones, since distances depend on the counts.
     """

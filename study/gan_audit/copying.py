@@ -39,7 +39,7 @@ def feature_distances(features: Tensor, train: Tensor, mirrored: Tensor) -> Tens
 
 
 def pixel_distances(images: Tensor, train: Tensor, batch_size: int = 256) -> Tensor:
-    """Root mean square differences (N, T) of uint8 images (N, 3, S, S) to training images (T, 3, S, S), mirrored or not."""
+    """Root mean square differences (N, T) of uint8 images (N, 3, S, S) to (T, 3, S, S), mirrored or not."""
     ways = [as_vectors(way) for way in (images, images.flip(-1))]
     batches = (as_vectors(batch) for batch in train.split(batch_size))
     return torch.cat([torch.minimum(*(torch.cdist(way, batch) for way in ways)) for batch in batches], dim=1)

@@ -167,7 +167,8 @@ def test_it_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path
     result, _ = run(config, two_colours, tmp_path)
     assert result["frechet_distance"] < 0.5 * 31000  # an untrained generator's grey is at about 31000
     labels = torch.tensor([0] * 50 + [1] * 50)
-    images = sample_images(load_generator(config, GanFolder(tmp_path), torch.device("cpu")), labels, config, "training").float()
+    generator = load_generator(config, GanFolder(tmp_path), torch.device("cpu"))
+    images = sample_images(generator, labels, config, "training").float()
     redness = images[:, 0].mean((1, 2)) - images[:, 1].mean((1, 2))
     assert (redness[:50] > 0).float().mean() > 0.9 and (redness[50:] < 0).float().mean() > 0.9
 
