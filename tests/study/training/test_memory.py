@@ -9,12 +9,16 @@ import sys
 import pytest
 import torch
 
+from results.tables.store import read_table
 from study.config import make_config
+from study.diagnosis import train as diagnosis
 from study.errors import Diverged
 from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
 from study.storage.sealed import read_json
 from study.training.memory import NOTE, within_memory
+from study.trial.execute import execute
+from study.trial.record import Task
 from study.trial.run import run_trial
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,8 +46,8 @@ def small_memory(monkeypatch):
 def run(tiny_settings, phantoms, tmp_path, pixel_quality):
     """Runs a tiny trial; returns its result."""
 
-    def run(gan_epochs: int = 1) -> dict:
-        config = make_config(tiny_settings | {"gan_epochs": gan_epochs, "classifier_epochs": 1})
+    def run() -> dict:
+        config = make_config(tiny_settings | {"gan_epochs": 1, "classifier_epochs": 1})
         return run_trial(config, phantoms, lambda entry: None, tmp_path / "gans", tmp_path / "checkpoints")
 
     return run
@@ -63,11 +67,27 @@ def test_a_trial_fails_with_the_reason_if_halves_do_not_fit(small_memory, run):
         run()
 
 
-def test_a_gan_that_ran_out_of_memory_has_one_history_entry_an_epoch(small_memory, run, tmp_path):
-    """The second attempt reports the first one's epochs again."""
+def test_trainings_that_ran_out_of_memory_have_one_history_row_an_epoch(
+    small_memory, tiny_settings, prepared_phantoms, tmp_path, pixel_quality, monkeypatch
+):
+    """The second attempt of each training reports the epochs of the first one again."""
     small_memory(limit=8, first=6)  # an epoch has 4 critic steps
-    assert run(gan_epochs=3)["micro_batches"] == 2
-    (folder,) = (tmp_path / "gans").iterdir()
+    run_epoch = diagnosis.run_epoch
+
+    def classifier_epoch(config, model, optimiser, train, epoch, frozen, micro_batches):
+        if epoch == 2 and micro_batches == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run_epoch(config, model, optimiser, train, epoch, frozen, micro_batches)
+
+    monkeypatch.setattr(diagnosis, "run_epoch", classifier_epoch)
+    config = make_config(tiny_settings | {"gan_epochs": 3, "classifier_epochs": 3})
+    task = Task(tmp_path, prepared_phantoms.path, "search-000", config, 1, 1, {})
+    assert execute(task, lambda entry: None, torch.device("cpu"))["micro_batches"] == 2
+    rows = read_table(tmp_path, "history")
+    assert list(zip(rows["stage"], rows["epoch"], strict=True)) == [
+        (stage, epoch) for stage in ("gan", "classifier") for epoch in (1, 2, 3)
+    ]
+    (folder,) = task.gans.iterdir()
     assert [entry["epoch"] for entry in read_json(GanFolder(folder).result)["history"]] == [1, 2, 3]
 
 
