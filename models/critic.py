@@ -72,6 +72,6 @@ class Critic(nn.Module):
         gradient = self.direction(labels)[:, :, None, None].to(outputs[-1].dtype) / MAP_SIZE**2
         gradient = gradient.expand_as(outputs[-1]).contiguous(memory_format=torch.channels_last)
         for convolution, output in zip(reversed(self.convolutions), reversed(outputs), strict=True):
-            gradient = torch.ops.aten.leaky_relu_backward(gradient, output, SLOPE, True)  # output and input have one sign
+            gradient = torch.ops.aten.leaky_relu_backward(gradient, output, SLOPE, True)  # output and input: same sign
             gradient = conv_transpose2d(gradient, convolution.weight, stride=2, padding=1)
         return gradient

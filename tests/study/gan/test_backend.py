@@ -15,6 +15,7 @@ from study.gan import backend as step_backend
 from study.gan.backend import Graphed, changing_tensors, choose_backend, fastest, use_backend
 from study.gan.step import build_training, draw_batch
 from study.training.seeds import make_generator
+from tests.support.trainings import same
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,8 +125,9 @@ def one_step(training, batch) -> list[float]:
 
 def alike(training, other) -> bool:
     """Whether all weights and optimiser states agree; a state that is not there yet counts as zero."""
-    ours, theirs = changing_tensors(training), changing_tensors(other)
-    return all(map(torch.equal, ours, theirs)) and not any(state.any() for state in ours[len(theirs) :])
+    networks = [{**one.generator.state_dict(), **one.critic.state_dict()} for one in (training, other)]
+    states = [changing_tensors(one) for one in (training, other)]
+    return same(*networks) and all(map(torch.equal, *states)) and not any(t.any() for t in states[0][len(states[1]) :])
 
 
 @pytest.mark.gpu

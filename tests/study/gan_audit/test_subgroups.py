@@ -31,7 +31,7 @@ def test_a_users_subgroups(phantoms, tmp_path):
     [
         ("image,attribute\na,b\n", "groups.csv lacks the column image_id"),
         ("", "lacks the column image_id and attribute"),
-        ("image_id,attribute\n", "no line below"),
+        ("image_id,attribute\n", "no line below its heading"),
         ("image_id,attribute\n{id},\n", "line 2: attribute is empty"),
         ("image_id,attribute\n{id},heel\n,heel\n", "line 3: image_id is empty"),
         ("image_id,attribute\n{id}\n", "line 2: attribute is empty"),
