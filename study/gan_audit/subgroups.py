@@ -63,9 +63,9 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
             for row in reader:
                 pair = tuple((row[name] or "").strip() for name in COLUMNS)
                 if not all(pair):
-                    raise ConfigError(f"{path}, line {reader.line_num}: {COLUMNS[pair.index('')]} is empty; fill it in or remove the line")
+                    raise ConfigError(f"{path}, line {reader.line_num}: {COLUMNS[pair.index('')]} is empty")
                 if pair in pairs:
-                    raise ConfigError(f"{path}, line {reader.line_num}: the same as line {pairs[pair]}; remove one of the two")
+                    raise ConfigError(f"{path}, line {reader.line_num}: repeats line {pairs[pair]}; remove one")
                 pairs[pair] = reader.line_num
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as a CSV file: {error}") from None

@@ -1,6 +1,7 @@
-"""The classifier loop: resumed bit for bit, it learns, chooses on validation, and reads the test side once."""
+"""The classifier's training: it learns, chooses on validation, and reads the test side once."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from data_utils.dataset import Dataset
 from results.tables.schema import HISTORY, TRIALS
 from study.config import TrialConfig, make_config
 from study.diagnosis.sets import Condition
-from study.diagnosis.train import new_classifier, predict, train_classifier, training_logits
+from study.diagnosis.train import new_classifier, train_classifier, training_logits
 from study.errors import Diverged
-from tests.support.damage import damage, newest
-from tests.support.trainings import Crash, ignore, same, stored, untimed
+from tests.support import trainings
+from tests.support.trainings import ignore, same, stored
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,57 +24,13 @@ def config(tiny_settings) -> TrialConfig:
     return make_config(tiny_settings | {"classifier_epochs": 4, "dropout": 0.5})
 
 
-def run(config: TrialConfig, dataset: Dataset, folder) -> tuple[dict, list[dict]]:
-    """Result and reports of a training, without their times."""
-    reports = []
-    result = train_classifier(config, dataset, reports.append, folder)
-    del result["classifier_seconds"]
-    return result, list(map(untimed, reports))
+run = partial(trainings.run, train=train_classifier)
 
 
 @pytest.fixture
 def whole(config, phantoms, tmp_path):
     """A training that nothing interrupts."""
     return run(config, phantoms, tmp_path / "whole")
-
-
-@pytest.mark.parametrize("crash_epoch", [1, 2, 3, 4])
-def test_resumed_after_a_report(config, phantoms, whole, tmp_path, crash_epoch):
-    def report(entry):
-        if entry["epoch"] == crash_epoch:
-            raise Crash
-
-    with pytest.raises(Crash):
-        train_classifier(config, phantoms, report, tmp_path / "crashed")
-    assert run(config, phantoms, tmp_path / "crashed") == whole
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-
-
-@pytest.mark.parametrize("crash_epoch", [1, 3])
-def test_resumed_after_a_crash_within_an_epoch(config, phantoms, whole, tmp_path, monkeypatch, crash_epoch):
-    calls = []
-
-    def crash(*arguments):
-        calls.append(arguments)
-        if len(calls) == crash_epoch:
-            raise Crash
-        return predict(*arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr("study.diagnosis.train.predict", crash)
-        train_classifier(config, phantoms, ignore, tmp_path / "crashed")
-    assert run(config, phantoms, tmp_path / "crashed") == whole
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-
-
-@pytest.mark.parametrize("how", ["flipped bit", "truncated"])
-def test_resumed_from_the_previous_checkpoint_when_the_newest_is_damaged(config, phantoms, whole, tmp_path, how):
-    run(config, phantoms, tmp_path / "crashed")
-    path = newest(tmp_path / "crashed")
-    damage(path, how)
-    with pytest.warns(UserWarning, match=path.name):
-        assert run(config, phantoms, tmp_path / "crashed") == whole
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
 
 
 def test_dropout_and_seed_reach_the_weights(config, phantoms, whole, tmp_path):

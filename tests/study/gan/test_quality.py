@@ -163,20 +163,6 @@ def test_a_cache_of_other_content_is_not_used(tmp_path):
     assert renamed.network.calls == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*is damaged and was set aside.*:UserWarning")  # a flip may carry no value
-def test_a_damaged_cache_is_replaced(tmp_path):
-    images, file = sample(6, 0).images, tmp_path / "real.safetensors"
-    right = real_features(images, means(), file)
-    content = file.read_bytes()
-    flips = [bytes([*content[:at], content[at] ^ 4, *content[at + 1 :]]) for at in range(0, len(content), 7)]
-    for damaged in (b"", content[: len(content) // 2], *flips):
-        file.write_bytes(damaged)
-        assert torch.equal(real_features(images, means(), file).features, right.features)
-    extractor = means()
-    real_features(images, extractor, file)
-    assert extractor.network.calls == 0 and file.with_name("real.safetensors.damaged").exists()
-
-
 def test_sample_grid_keeps_the_pixels_row_by_row(tmp_path):
     images = sample(5, 0).images
     sample_grid(images, tmp_path / "grid.png", columns=3)

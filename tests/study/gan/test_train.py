@@ -1,4 +1,4 @@
-"""The WGAN-GP loop: resumed bit for bit, every field counts, it learns, and it stops when it goes wrong."""
+"""The GAN's training: every field counts, it learns, and it stops when it diverges."""
 
 import pytest
 import torch
@@ -12,8 +12,7 @@ from study.gan.sampling import load_generator, sample_images
 from study.gan.step import build_training
 from study.gan.train import check_health, train_gan
 from study.training.workers import load_checkpoint
-from tests.support.damage import damage, newest
-from tests.support.trainings import UNEVEN, Crash, ignore, run, same, stored, untimed  # noqa: F401
+from tests.support.trainings import UNEVEN, ignore, run, same
 
 
 @pytest.fixture
@@ -21,49 +20,6 @@ def config(tiny_settings) -> TrialConfig:
     return make_config(tiny_settings | UNEVEN)
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
-
-
-@pytest.mark.parametrize("report_number", [1, 2, 3])
-def test_resumed_after_a_report(config, phantoms, tmp_path, report_number):
-    expected = run(config, phantoms, tmp_path / "whole")
-    seen = []
-
-    def report(entry):
-        seen.append(entry)
-        if len(seen) == report_number:
-            raise Crash
-
-    with pytest.raises(Crash):
-        train_gan(config, phantoms, report, GanFolder(tmp_path / "crashed"))
-    assert run(config, phantoms, tmp_path / "crashed") == expected
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-    assert [entry["epoch"] for entry in expected[1]] == [2, 4, 5]
-
-
-@pytest.mark.parametrize("crash_epoch", [1, 2, 3, 4, 5])
-def test_resumed_after_a_crash_between_reports(config, phantoms, tmp_path, monkeypatch, crash_epoch):
-    expected = run(config, phantoms, tmp_path / "whole")
-
-    def crash(losses, epoch):
-        if epoch == crash_epoch:
-            raise Crash
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr("study.gan.train.check_health", crash)
-        train_gan(config, phantoms, ignore, GanFolder(tmp_path / "crashed"))
-    assert run(config, phantoms, tmp_path / "crashed") == expected
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-
-
-@pytest.mark.parametrize("how", ["flipped bit", "truncated"])
-def test_resumed_from_the_previous_checkpoint_when_the_newest_is_damaged(config, phantoms, tmp_path, how):
-    expected = run(config, phantoms, tmp_path / "whole")
-    run(config.model_copy(update={"gan_epochs": 4}), phantoms, tmp_path / "crashed")
-    path = newest(tmp_path / "crashed")
-    damage(path, how)
-    with pytest.warns(UserWarning, match=path.name):
-        assert run(config, phantoms, tmp_path / "crashed") == expected
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
 
 
 # Another value of each field that decides the weights; the rest decide what is measured.

@@ -35,7 +35,7 @@ def test_a_users_subgroups(phantoms, tmp_path):
         ("image_id,attribute\n{id},\n", "line 2: attribute is empty"),
         ("image_id,attribute\n{id},heel\n,heel\n", "line 3: image_id is empty"),
         ("image_id,attribute\n{id}\n", "line 2: attribute is empty"),
-        ("image_id,attribute\n{id},heel\n\n{id},heel\n", "line 4: the same as line 2"),
+        ("image_id,attribute\n{id},heel\n\n{id},heel\n", "line 4: repeats line 2"),
         ("image_id,attribute\na,x\nb,x\n{id},x\n", "2 of 3 image ids are not .* such as a, b; .*--image-ids"),
         ('image_id,attribute\n"a,x\n', "cannot be read as a CSV file"),
     ],
