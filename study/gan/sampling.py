@@ -18,22 +18,16 @@ from study.storage.sealed import read_tensors, write_tensors
 from study.training.seeds import make_generator
 
 SAMPLING_BATCH = 64
+GENERATOR_FIELDS = {
+    "backbone", "image_size", "latent_dim", "lstm_depth", "lstm_width", "decoder_width", "backbone_width",
+    "backbone_depth", "pretrained",
+}  # fmt: skip
 GRID_ROWS, GRID_COLUMNS = 2, 8  # of `samples.png`: one row a class
 
 
 def new_generator(config: GanConfig) -> nn.Module:
-    """The generator of a config, with fresh weights."""
-    return build_generator(
-        config.backbone,
-        image_size=config.image_size,
-        latent_dim=config.latent_dim,
-        lstm_depth=config.lstm_depth,
-        lstm_width=config.lstm_width,
-        decoder_width=config.decoder_width,
-        backbone_width=config.backbone_width,
-        backbone_depth=config.backbone_depth,
-        pretrained=config.pretrained,
-    )
+    """The generator of a config, with new weights."""
+    return build_generator(**config.model_dump(include=GENERATOR_FIELDS))
 
 
 def save_generator(generator: nn.Module, folder: GanFolder) -> None:

@@ -122,7 +122,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_damage_is_read_as_something_else(tmp_path, kind):
+def test_damage_never_changes_what_is_read(tmp_path, kind):
     make, read = KINDS[kind]
     found = count_found(tmp_path / "folder", make(tmp_path / "folder"), read)
     assert found > 0.4 * (NUM_FLIPS + NUM_CUTS)  # the others fell on bytes that carry no value
@@ -140,7 +140,7 @@ def test_no_damaged_photograph_is_read(tmp_path, prepared_phantoms):
 
 
 @pytest.mark.parametrize("name", ["generator", "result"])
-def test_a_damaged_gan_is_not_there(tmp_path, tiny_gan, name):
+def test_a_damaged_gan_is_not_used(tmp_path, tiny_gan, name):
     """Neither its images nor its numbers; who needs it trains it again."""
     torch.manual_seed(0)
     folder = GanFolder(tmp_path / "gan")
@@ -203,7 +203,7 @@ def test_a_file_that_the_system_cannot_read_is_not_called_damaged(tmp_path, monk
     assert path.exists() and not list(tmp_path.rglob("*.damaged"))
 
 
-def test_pandas_and_duckdb_pass_over_what_was_set_aside(tmp_path):
+def test_pandas_and_duckdb_ignore_what_was_set_aside(tmp_path):
     import duckdb
     import pandas as pd
 
@@ -224,7 +224,7 @@ def test_a_damaged_compacted_file_is_named_and_stays(tmp_path):
     assert path.exists()
 
 
-def test_every_table_of_a_study_is_looked_at(tmp_path):
+def test_every_table_of_a_study_is_checked(tmp_path):
     for name in TABLES:
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.parquet").write_bytes(b"PAR1")

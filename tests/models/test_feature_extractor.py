@@ -1,4 +1,4 @@
-"""The feature extractors: shapes, keys, refusals, and that the features see what is in a photograph."""
+"""The feature extractors: shapes, keys, error messages, and features that separate classes of photographs."""
 
 import urllib.error
 from pathlib import Path

@@ -95,7 +95,7 @@ def test_penalty_is_left_out(batch, weight, with_epsilon):
     assert penalty == 0 and loss == -wasserstein
 
 
-def test_critic_loss_sends_nothing_to_the_generator(batch):
+def test_critic_loss_has_no_gradient_for_the_generator(batch):
     real, fake, labels, epsilon = batch
     fake.requires_grad_()
     loss, *_ = critic_loss(Critic(32, width=4).double(), real, fake, labels, 10.0, epsilon)
@@ -179,7 +179,7 @@ def test_slope_at_zero_is_that_of_the_negative_side():
     torch.testing.assert_close(critic.input_gradient(images, labels), expected)
 
 
-def test_written_out_input_gradient_leaves_out_the_passes_that_carry_zeros():
+def test_written_out_input_gradient_takes_fewer_operations():
     critic = Critic(32, width=4)
     images, labels, epsilon = torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), torch.rand(2, 1, 1, 1)
 

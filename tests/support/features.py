@@ -1,4 +1,4 @@
-"""Coarse pixels in the place of a network's features."""
+"""Coarse pixels instead of a network's features."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from study.gan.quality import GanQuality
 
 
 class PixelQuality(GanQuality):
-    """Coarse pixels in the place of a network's features, for tests that are not about the distance's value."""
+    """Measures with coarse pixels, for tests that do not depend on the distance's value."""
 
     @property
     def validation(self) -> ImageFeatures:
@@ -26,7 +26,7 @@ class PixelQuality(GanQuality):
 
 
 class CoarsePixels(nn.Module):
-    """A cheap stand-in for a network: 4 x 4 mean colours."""
+    """A cheap network: 4 x 4 mean colours."""
 
     def forward(self, images):
         return F.adaptive_avg_pool2d(images.float(), 4).flatten(1), None

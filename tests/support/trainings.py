@@ -1,4 +1,4 @@
-"""Trainings run twice and compared bit for bit."""
+"""Trainings that are run twice and compared bit for bit."""
 
 from pathlib import Path
 
@@ -62,6 +62,8 @@ def run(config: GanConfig, dataset: Dataset, folder: Path, train=in_gan_folder) 
 def weights(path: Path) -> dict[str, bytes]:
     """A generator's tensors; the file's header has its keys in any order."""
     return {name: tensor.numpy().tobytes() for name, tensor in read_tensors(path)[0].items()}
+
+
 SMOKE = make_config(preset("smoke"))
 
 

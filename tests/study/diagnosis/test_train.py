@@ -42,7 +42,7 @@ def test_dropout_and_seed_reach_the_weights(config, phantoms, whole, tmp_path):
         assert not same(stored(tmp_path / field)["model"], expected), field
 
 
-def test_two_colours_are_learnt(config, two_colours, tmp_path):
+def test_the_classifier_learns_two_colours(config, two_colours, tmp_path):
     result, reports = run(config.model_copy(update={"classifier_epochs": 8}), two_colours, tmp_path)
     assert result["test_auroc"] > 0.95 and result["test_accuracy"] > 0.9
     assert reports[-1]["training_loss"] < reports[0]["training_loss"]
@@ -65,7 +65,7 @@ def test_the_best_epoch_on_validation_is_kept(config, phantoms, tmp_path):
     assert result["validation_auroc"] == best["validation_auroc"]
 
 
-def test_test_labels_decide_nothing_but_test_columns(config, phantoms, whole, tmp_path):
+def test_test_labels_influence_only_test_columns(config, phantoms, whole, tmp_path):
     labels = phantoms.labels.clone()
     on_test = torch.from_numpy(phantoms.split == "test")
     labels[on_test] = 1 - labels[on_test]
@@ -79,7 +79,7 @@ def test_test_labels_decide_nothing_but_test_columns(config, phantoms, whole, tm
     assert same(stored(tmp_path / "other"), stored(tmp_path / "whole"))
 
 
-def test_more_tests_are_predicted_and_decide_nothing(config, phantoms, whole, tmp_path):
+def test_more_tests_are_predicted_and_influence_nothing(config, phantoms, whole, tmp_path):
     train = phantoms.side("train")
     result = train_classifier(config, phantoms, lambda entry: None, tmp_path, [(Condition("external"), train)])
     rows, external = result["predictions"], [row for row in result["predictions"] if row["side"] == "external"]
@@ -105,15 +105,10 @@ def test_the_test_side_is_read_once_and_last(config, phantoms, tmp_path):
     assert events.count("test") == 1 and events[-1] == "test"
 
 
-def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.diagnosis.train.apply_augmentation", lambda images, _: images * float("nan"))
-    with pytest.raises(Diverged, match="training loss is nan in epoch 1"):
+@pytest.mark.parametrize(("function", "loss"), [("apply_augmentation", "training"), ("to_float", "validation")])
+def test_nan_in_a_loss_stops_the_training(config, phantoms, tmp_path, monkeypatch, function, loss):
+    """The validation loss alone is NaN where the epoch's last step has broken the weights."""
+    monkeypatch.setattr(f"study.diagnosis.train.{function}", lambda images, *_: images * float("nan"))
+    with pytest.raises(Diverged, match=f"{loss} loss is nan in epoch 1"):
         train_classifier(config, phantoms, ignore, tmp_path)
-    assert not list(tmp_path.iterdir())  # nothing poisoned is stored
-
-
-def test_weights_that_break_in_the_last_step_stop_the_training(config, phantoms, tmp_path, monkeypatch):
-    """Every training loss was finite; validation finds out."""
-    monkeypatch.setattr("study.diagnosis.train.to_float", lambda images: images * float("nan"))
-    with pytest.raises(Diverged, match="validation loss is nan in epoch 1"):
-        train_classifier(config, phantoms, ignore, tmp_path)
+    assert not list(tmp_path.iterdir())  # no checkpoint with NaN is stored

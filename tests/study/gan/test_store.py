@@ -1,4 +1,4 @@
-"""One training for each GAN, whoever asks for it, and however the one that trains it ends."""
+"""Each GAN is trained once, also if several trials need it or the trial that trains it is killed."""
 
 import json
 import multiprocessing
@@ -100,7 +100,7 @@ def wait_behind(folder, seed: int, *arguments) -> Waiter:
     return waiter
 
 
-def test_two_at_once_train_it_once(holder, phantoms, tiny_settings, trained_epochs):
+def test_two_trials_at_once_train_a_gan_once(holder, phantoms, tiny_settings, trained_epochs):
     _, folder = holder
     waiter = wait_behind(folder, 0, tiny_settings | ENDS_WELL, phantoms, folder / "gans")
     (folder / "go-0").touch()
@@ -113,7 +113,7 @@ def test_two_at_once_train_it_once(holder, phantoms, tiny_settings, trained_epoc
     assert [entry["epoch"] for entry in reports] == [1, 2, 3]
 
 
-def test_a_killed_holder_is_replaced(holder, phantoms, tiny_settings, trained_epochs, tmp_path):
+def test_a_gan_whose_trial_was_killed_is_continued_by_another_trial(holder, phantoms, tiny_settings, trained_epochs, tmp_path):
     process, folder = holder
     (folder / "go-0").touch()
     waiter = wait_behind(folder, 1, tiny_settings | IS_KILLED, phantoms, folder / "gans")
@@ -125,7 +125,7 @@ def test_a_killed_holder_is_replaced(holder, phantoms, tiny_settings, trained_ep
     assert (untimed(metrics), reused, reports) == (untimed(expected[0]), False, expected[2])
 
 
-def test_reuse_repeats_result_and_reports(phantoms, tiny_settings, tmp_path, trained_epochs):
+def test_a_reused_gan_repeats_its_result_and_reports(phantoms, tiny_settings, tmp_path, trained_epochs):
     first = obtain(tiny_settings, phantoms, tmp_path)
     changed = tiny_settings | {"classifier_lr": 1e-4, "synthetic_ratio": 0.5}
     second = obtain(changed, phantoms, tmp_path, "search-001")
@@ -137,7 +137,7 @@ def test_reuse_repeats_result_and_reports(phantoms, tiny_settings, tmp_path, tra
     assert set(path.iterdir()) - {folder.lock} == {folder.generator, folder.samples, folder.result}
 
 
-def test_another_gan_has_another_folder(phantoms, tiny_settings, tmp_path):
+def test_each_gan_has_its_own_folder(phantoms, tiny_settings, tmp_path):
     def folder(fingerprint="data", **changes):
         dataset = replace(phantoms, fingerprint=fingerprint)
         return gan_folder(make_config(tiny_settings | changes), dataset, tmp_path).path

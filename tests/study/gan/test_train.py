@@ -54,7 +54,7 @@ def test_every_field_of_the_gan_reaches_its_weights(config, phantoms, tmp_path):
         assert not same(changed, efficientnet), field
 
 
-def test_the_key_of_a_gan_follows_its_own_fields_only(config):
+def test_the_key_of_a_gan_depends_on_its_own_fields_only(config):
     key = config.gan_key("data", "code")
     changes = CHANGES | EFFICIENTNET_CHANGES | OF_THE_TRIAL | MEASURING
     assert set(changes) == set(GanConfig.model_fields) - {"pretrained"}, "a new field needs a line above"
@@ -101,7 +101,7 @@ def test_a_weight_of_zero_leaves_the_penalty_out(config, phantoms, tmp_path):
     assert entry["penalty"] == 0 and entry["critic_loss"] == -entry["wasserstein"]
 
 
-def test_what_it_leaves_behind(config, phantoms, tmp_path):
+def test_result_reports_and_files_of_a_training(config, phantoms, tmp_path):
     result, reports = run(config, phantoms, tmp_path)
     assert result.keys() <= set(TRIALS.names) and reports[0].keys() <= set(HISTORY.names)
     assert result["frechet_first"] == reports[0]["frechet_distance"] and result["gan_epoch"] == 5
@@ -117,7 +117,7 @@ def test_what_it_leaves_behind(config, phantoms, tmp_path):
     assert not torch.equal(images, sample_images(ema, labels, config, "evaluation"))
 
 
-def test_it_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path):
+def test_the_gan_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path):
     settings = {"gan_epochs": 40, "gan_eval_interval": 20, "generator_lr": 4e-3, "critic_lr": 4e-3, "adam_beta1": 0.5}
     config = make_config(tiny_settings | settings)
     result, _ = run(config, two_colours, tmp_path)
@@ -139,7 +139,7 @@ def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkey
     monkeypatch.setattr("study.gan.step.to_float", lambda images: images.float() * float("nan"))
     with pytest.raises(Diverged, match="critic loss is nan in epoch 1"):
         train_gan(config, phantoms, ignore, GanFolder(tmp_path))
-    assert load_checkpoint(tmp_path, "cpu") is None  # nothing poisoned is stored
+    assert load_checkpoint(tmp_path, "cpu") is None  # no checkpoint with NaN is stored
 
 
 def test_a_collapsed_critic_stops_the_training():

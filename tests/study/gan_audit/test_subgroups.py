@@ -1,4 +1,4 @@
-"""Subgroups that a user gives in a file: what is read, and what is refused by line and column."""
+"""Subgroups from a user's file: what is read, and errors that name line and column."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def subgroups(tmp_path, text):
     return path
 
 
-def test_a_users_subgroups(phantoms, tmp_path):
+def test_a_users_file_is_read(phantoms, tmp_path):
     first, second = phantoms.image_ids[:2]
     path = subgroups(
         tmp_path, f"\ufeffattribute,image_id,note\r\nheel,{first},\r\nleft,{first},\r\nheel ,{second},x\r\n"
@@ -40,12 +40,12 @@ def test_a_users_subgroups(phantoms, tmp_path):
         ('image_id,attribute\n"a,x\n', "cannot be read as a CSV file"),
     ],
 )
-def test_subgroups_that_are_wrong(phantoms, tmp_path, text, message):
+def test_a_wrong_file_is_refused(phantoms, tmp_path, text, message):
     path = subgroups(tmp_path, text.replace("{id}", phantoms.image_ids[0]))
     with pytest.raises(ConfigError, match=message):
         read_subgroups(path, phantoms, "study")
 
 
-def test_subgroups_that_are_not_there(phantoms, tmp_path):
+def test_a_missing_file_is_refused(phantoms, tmp_path):
     with pytest.raises(ConfigError, match=r"nothing\.csv cannot be read"):
         read_subgroups(tmp_path / "nothing.csv", phantoms, "study")
