@@ -113,7 +113,7 @@ def test_two_trials_at_once_train_a_gan_once(holder, phantoms, tiny_settings, tr
     assert [entry["epoch"] for entry in reports] == [1, 2, 3]
 
 
-def test_a_gan_whose_trial_was_killed_is_continued_by_another_trial(holder, phantoms, tiny_settings, trained_epochs, tmp_path):
+def test_another_trial_continues_the_gan_of_a_killed_one(holder, phantoms, tiny_settings, trained_epochs, tmp_path):
     process, folder = holder
     (folder / "go-0").touch()
     waiter = wait_behind(folder, 1, tiny_settings | IS_KILLED, phantoms, folder / "gans")
