@@ -48,7 +48,7 @@ class Bundle:
     def read(self, name: str) -> bytes:
         """The content of a file, checked against the manifest each time. Raises ConfigError."""
         content = _content(self.folder, name)
-        if hashlib.sha256(content).hexdigest() != self.hashes[name]:
+        if sha256(content) != self.hashes[name]:
             raise ConfigError(
                 f"{self.folder / name} is not the file that was exported: its checksum differs from {MANIFEST}; "
                 "copy the bundle again, or export it again"
@@ -71,7 +71,7 @@ def write_manifest(folder: Path) -> None:
     """List the files of a bundle with their checksums: the last step of an export."""
     contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
     files = {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        name: {"sha256": sha256(content), "bytes": len(content)}
         for name, content in contents.items()
     }
     assert _named_rightly(set(files)), files.keys()
@@ -115,3 +115,7 @@ def _content(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except OSError as error:
         raise ConfigError(f"{folder / name} cannot be read ({error.strerror}); copy the bundle again") from None
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
