@@ -1,5 +1,6 @@
 """One file -> RGB pixels, or the reason why not."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +27,29 @@ def decode(path: Path, root: Path) -> Image.Image:
             raise BadImage("leads out of the data folder")
         if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
             raise BadImage("not a file")
-        with Image.open(path, formats=FORMATS) as image:
+        return _decode(path)
+    except FileNotFoundError:
+        raise BadImage("no such file") from None
+    except (OSError, RuntimeError) as error:  # of the path: links in a loop, a folder that may not be read
+        raise BadImage(f"cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def decode_bytes(content: bytes) -> Image.Image:
+    """`decode` of a file's content."""
+    return _decode(io.BytesIO(content))
+
+
+def _decode(source: Path | io.BytesIO) -> Image.Image:
+    try:
+        with Image.open(source, formats=FORMATS) as image:
             _check_header(image)
             image.load()  # a truncated file is found here, not by open() or verify()
             return _without_metadata(_to_rgb(ImageOps.exif_transpose(image)))
-    except BadImage:
+    except (BadImage, FileNotFoundError):
         raise
-    except FileNotFoundError:
-        raise BadImage("no such file") from None
     except UnidentifiedImageError:
-        raise BadImage(
-            "empty file" if path.stat().st_size == 0 else "not an image in a known format"
-        ) from None
+        size = source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
+        raise BadImage("empty file" if size == 0 else "not an image in a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage("too many pixels (decompression bomb)") from None
     except Exception as error:  # damaged bytes can raise nearly anything inside a decoder

@@ -21,6 +21,7 @@ from study.bundle.folder import WEIGHTS, Bundle
 from study.bundle.networks import load_generator
 from study.bundle.output import fresh_folder
 from study.bundle.synthetic import BLOCK, Request, synthetic_images
+from study.errors import ConfigError
 
 RECORD = "generation.json"
 IMAGES = {"png": "images.csv", "parquet": "images.parquet"}
@@ -148,3 +149,15 @@ def png(pixels: np.ndarray, row: dict, bundle: Bundle) -> bytes:
 def class_folder(label: int, name: str) -> str:
     """A folder's name, whatever characters the class's name has."""
     return f"{label}-" + re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
+
+
+def class_label(bundle: Bundle, text: str | None) -> int | None:
+    """The label of a class's name or number; None for both classes. Raises ConfigError."""
+    names = list(bundle.class_names)
+    if text is None:
+        return None
+    if text in names:
+        return names.index(text)
+    if text in ("0", "1"):
+        return int(text)
+    raise ConfigError(f"--label {text!r} is no class of this bundle; it has 0 = {names[0]} and 1 = {names[1]}")
