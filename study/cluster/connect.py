@@ -18,10 +18,9 @@ os.environ |= {
 }
 
 import ray
-from ray._private import ray_constants
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-from study.cluster.nodes import head_asks_this_ray
+from study.cluster.nodes import head_asks_this_ray, living_nodes
+from study.cluster.private import session_folder, stay_on_loopback, use_token_if_there_is_one
 from study.cluster.resources import Machine, autoscaled_machines, named_machines
 from study.errors import ConfigError
 
@@ -45,7 +44,7 @@ def connect(address: str | None) -> list[Machine]:
         refuse_silent_address(address)
         if on_loopback_alone(address):
             use_loopback()
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as `ray start` does; joining does not
+        use_token_if_there_is_one()
     else:
         pin_local_address()
     try:
@@ -76,7 +75,7 @@ def connect(address: str | None) -> list[Machine]:
         return growing_to
     if machines:
         wait_for_machines(machines)
-    return [machine_of(node) for node in ray.nodes() if node["Alive"]]
+    return [machine_of(node) for node in living_nodes()]
 
 
 def machine_of(node: dict) -> Machine:
@@ -87,7 +86,7 @@ def machine_of(node: dict) -> Machine:
 def wait_for_machines(number: int, timeout: float = 300.0) -> None:
     """Wait for the machines of a cluster, which join after `ray up` has returned; those that do not are left out."""
     deadline = time.monotonic() + timeout
-    while (joined := sum(node["Alive"] for node in ray.nodes())) < number and time.monotonic() < deadline:
+    while (joined := len(living_nodes())) < number and time.monotonic() < deadline:
         time.sleep(1)
     if joined < number:
         print(f"{joined} of {number} machines have joined; the others take no part", flush=True)
@@ -111,7 +110,7 @@ def pin_local_address() -> None:
 def use_loopback() -> None:
     """Let this process and those it starts take 127.0.0.1 for this machine's address."""
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read it when it imported Ray
+    stay_on_loopback()
 
 
 def on_loopback_alone(address: str) -> bool:
@@ -136,7 +135,7 @@ def local_options() -> dict:
     hide_token()
     # In /tmp, since the path of a socket has at most 107 characters.
     private = new_private_folder(Path(os.environ.get("RAY_TMPDIR", "/tmp")))
-    return {"include_dashboard": True, "_temp_dir": str(private / "r")}  # Ray opens its own folder to all
+    return {"include_dashboard": True} | session_folder(private / "r")  # Ray opens its own folder to all
 
 
 def new_private_folder(place: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import ipaddress
 import os
 import platform
 import shutil
@@ -10,12 +11,14 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 from filelock import FileLock, Timeout
 
-from study.cluster.listening import listeners, processes_naming
 from study.trial.provenance import code_version
 
 LIST_GPUS = """
@@ -139,9 +142,44 @@ def gpus() -> list[Gpu] | None:
     return [Gpu(name, int(free), int(total)) for name, free, total in rows]
 
 
+class Listener(NamedTuple):
+    """A TCP socket that a process listens on."""
+
+    command: str
+    address: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        address = ipaddress.ip_address(self.address)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def listeners(processes: Iterable[psutil.Process]) -> set[Listener]:
+    """All TCP sockets that these processes and their descendants listen on; those of other users are unseen."""
+    found = set()
+    for root in processes:
+        for process in family(root):
+            try:
+                command, sockets = " ".join(process.cmdline()), process.net_connections("tcp")
+            except psutil.Error:  # it has ended, or is another user's
+                continue
+            found |= {Listener(command, *one.laddr) for one in sockets if one.status == psutil.CONN_LISTEN}
+    return found
+
+
+def family(root: psutil.Process) -> list[psutil.Process]:
+    """A process and all below it; none where it has ended."""
+    try:
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
 def exposed_ports(session: str) -> list[str]:
     """The sockets that Ray's processes listen on beyond loopback, such as `raylet 0.0.0.0:8076`, sorted."""
-    found = listeners(os.getppid(), *processes_naming(session))  # a task's parent is the raylet
+    of_session = (one for one in psutil.process_iter(["cmdline"]) if session in " ".join(one.info["cmdline"] or ()))
+    found = listeners([psutil.Process(os.getppid()), *of_session])  # a task's parent is the raylet
     return sorted({f"{short(one.command)} {one.address}:{one.port}" for one in found if not one.is_loopback})
 
 

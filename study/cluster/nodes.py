@@ -63,16 +63,6 @@ def session_name() -> str:
     return ray.get_runtime_context().get_session_name()
 
 
-def dashboard_url() -> str:
-    """Host and port of the dashboard."""
-    return ray.get_runtime_context().worker.node.webui_url.removeprefix("http://")
-
-
-def started_here() -> bool:
-    """Whether this process has started Ray, rather than joined one."""
-    return ray.get_runtime_context().worker.node.is_head()
-
-
 def head_asks_this_ray() -> bool:
     """Whether Ray's State API, asked on the head without an address, speaks of this cluster.
 

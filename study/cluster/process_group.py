@@ -14,8 +14,8 @@ from datetime import timedelta
 
 import ray
 import torch.distributed as dist
+from ray.train.backend import Backend
 from ray.train.torch import TorchConfig
-from ray.train.torch.config import _TorchBackend
 
 SIOCGIFADDR = 0x8915  # Linux's; several machines that are not Linux make no cluster
 
@@ -29,8 +29,14 @@ class OwnAddressConfig(TorchConfig):
         return OwnAddress
 
 
-class OwnAddress(_TorchBackend):
-    """Joins the workers over a store on the first one's address. One worker needs no group."""
+class OwnAddress(Backend):
+    """Joins the workers over a store on the first one's address. One worker needs no group.
+
+    Nothing is done when the workers end. Ray's own backend destroys the group then, also under workers that still train
+    after another one's death; each would take itself for the trial's only worker.
+    """
+
+    share_cuda_visible_devices = True  # of a node's workers, as NCCL needs it
 
     def on_start(self, worker_group, backend_config: OwnAddressConfig) -> None:
         if len(worker_group) == 1:
@@ -38,13 +44,6 @@ class OwnAddress(_TorchBackend):
         address, port = worker_group.execute_single(0, free_port)
         how = (len(worker_group), address, port, backend_config.backend, backend_config.timeout_s)
         ray.get([worker_group.execute_single_async(rank, join, rank, *how) for rank in range(len(worker_group))])
-
-    def on_shutdown(self, worker_group, backend_config: OwnAddressConfig) -> None:
-        """Nothing: the workers are about to be ended.
-
-        Ray's own destroys the group under those that still train after another one's death; they would then take
-        themselves for a trial's only worker.
-        """
 
 
 def free_port() -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""What a confirmation runs: GANs of a search again, over new seeds and over arms, as proposals. No Ray here."""
+"""What a confirmation runs: a search's GANs again, with new seeds and in several arms. No Ray here."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +17,8 @@ OTHER_SPLIT = {"grouped": "random", "random": "grouped"}
 
 @dataclass(frozen=True)
 class Protocol:
-    """How much is confirmed: seeds of every arm, synthetic ratios beside the trial's own, parts of the groups, and
-    whether the arms of the other split are among it."""
+    """How much is confirmed: seeds of every arm, synthetic ratios besides the trial's own, fractions of the training
+    groups, and whether some arms also run under the other split."""
 
     num_seeds: int = 5
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -28,7 +28,7 @@ class Protocol:
 
 @dataclass
 class Confirmation:
-    """Proposes a fixed list of chains of trials; the counterpart of `study.search.proposer.Search`."""
+    """Proposes a fixed list of chains of trials; a `study.search.proposer.Proposer`, as the search is."""
 
     folder: Path
     base: TrialConfig
@@ -38,7 +38,7 @@ class Confirmation:
         return self.waiting.pop(0)
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
-        """Nothing: the row says it all."""
+        """Nothing to do: a confirmation does not depend on its results."""
 
 
 def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[str] | None) -> list[str]:
@@ -103,7 +103,9 @@ def chains(proposals: list[Proposal]) -> list[Proposal]:
 
 def _sort_in(proposal: Proposal, ratio: float, training: dict, others: dict) -> None:
     trains = proposal.config.arm == f"real_and_synthetic_{ratio:g}"
-    (training if trains else others).setdefault(proposal.trial_id, proposal)
+    found = (training if trains else others).setdefault(proposal.trial_id, proposal)
+    if found.config != proposal.config:
+        raise ConfigError(f"two trials would be named {proposal.trial_id}; let --ratios and --fractions differ by more")
 
 
 def _arms(source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str) -> list[Proposal]:
@@ -141,7 +143,7 @@ def _without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
 
 
 def _proposal(source: str | None, config: TrialConfig, split: str) -> Proposal:
-    part = f"-{config.training_fraction:.0%}".rstrip("%") + "pct" if config.training_fraction < 1 else ""
+    part = f"-{100 * config.training_fraction:.12g}pct" if config.training_fraction < 1 else ""
     name = f"confirm-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
     columns = {"confirms": source, "split_protocol": split}
     return Proposal(name, "confirm", None, config, columns=columns)

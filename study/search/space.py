@@ -7,7 +7,7 @@ is discrete, so that trials often agree in it and share one GAN.
 
 from dataclasses import dataclass
 
-import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from study.config import GanConfig, TrialConfig
 
@@ -19,9 +19,8 @@ class Choice:
     values: tuple
     relative: bool = False
 
-    def suggest(self, trial: optuna.Trial, name: str, preset_value):
-        values = [v * preset_value for v in self.values] if self.relative else self.values
-        return trial.suggest_categorical(name, values)
+    def distribution(self, preset_value) -> CategoricalDistribution:
+        return CategoricalDistribution([v * preset_value for v in self.values] if self.relative else self.values)
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class Range:
     high: float
     relative: bool = False
 
-    def suggest(self, trial: optuna.Trial, name: str, preset_value):
+    def distribution(self, preset_value) -> FloatDistribution:
         scale = preset_value if self.relative else 1.0
-        return trial.suggest_float(name, self.low * scale, self.high * scale, log=self.relative)
+        return FloatDistribution(self.low * scale, self.high * scale, log=self.relative)
 
 
 SCIENTIFIC = {
@@ -64,6 +63,11 @@ PAPER_COMMON = {"penalty_weight": 10.0, "synthetic_ratio": 1.0}
 def searched(fixed: dict) -> dict:
     """The part of the space that `--set` leaves free."""
     return {name: domain for name, domain in SPACE.items() if name not in fixed}
+
+
+def distributions(base: TrialConfig, fixed: dict) -> dict[str, BaseDistribution]:
+    """The free part of the space as Optuna takes it, around the values of `base`."""
+    return {name: domain.distribution(getattr(base, name)) for name, domain in searched(fixed).items()}
 
 
 def generator_side(parameters: dict) -> dict:

@@ -7,8 +7,11 @@ uses its best GANs again would else raise the bar for new ones with each use.
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+
+from results.tables.store import read_history
 
 ENOUGH_FINISHED = 4  # GANs, before which the grace is a guess
 REMEMBERED = 100     # of the finished GANs, the latest from which the grace is taken
@@ -70,6 +73,16 @@ class Halving:
     def _measured(self, epoch: float) -> int:
         """The next epoch that is measured."""
         return max(1, math.ceil(epoch / self.interval)) * self.interval
+
+
+def measured_curves(study: Path) -> dict[str, dict[int, float]]:
+    """Frechet distance by epoch of each GAN that the study has measured so far."""
+    history = read_history(study).dropna(subset=["gan_key", "frechet_distance"])
+    rows = zip(history["gan_key"], history["epoch"], history["frechet_distance"], strict=True)
+    curves: dict[str, dict[int, float]] = {}
+    for gan, epoch, distance in rows:
+        curves.setdefault(gan, {})[int(epoch)] = distance
+    return curves
 
 
 def order_kept(early: np.ndarray, late: np.ndarray) -> float:

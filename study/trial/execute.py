@@ -1,4 +1,4 @@
-"""Run one task from start to row: load the data, run the trial, write what came of it. No Ray here."""
+"""One task from start to row: load the data, run the trial, write its results. No Ray here."""
 
 import shutil
 import time
@@ -39,6 +39,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     result = {"started_at": now(), **machine_columns(device)}
     if task.proposed_at:
         result["startup_seconds"] = time.time() - task.proposed_at
+    if is_first_worker():
+        task.note_start(result)
     try:
         dataset = load_dataset(task.prepared, task.config.image_size, device)
         tests = more_tests(task, dataset)

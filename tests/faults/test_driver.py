@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from study.cluster.listening import command_of, descendants
+from tests.support.processes import command_of, descendants
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
 
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}

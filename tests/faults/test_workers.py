@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from study.cluster.driver import WORKER_FAILURES
-from study.cluster.listening import command_of, descendants
+from study.cluster.worker import WORKER_FAILURES
+from tests.support.processes import command_of, descendants
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
 from tests.support.trainings import weights
 

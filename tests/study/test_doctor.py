@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 
 from study import doctor
@@ -28,8 +29,7 @@ from study.cluster.checks import (
     refuse_unfit_nodes,
     survey,
 )
-from study.cluster.facts import Gpu, NodeFacts, examine, lock_holds, versions
-from study.cluster.listening import listeners
+from study.cluster.facts import Gpu, NodeFacts, examine, listeners, lock_holds, versions
 from study.doctor import check_photographs, check_prepared, newest_prepared, parse_doctor_arguments, token_is_demanded
 from study.errors import ConfigError
 
@@ -191,7 +191,7 @@ def test_versions_are_those_installed():
 
 def test_listeners_of_this_process():
     with socket.create_server(("0.0.0.0", 0)) as wide, socket.create_server(("127.0.0.1", 0)) as narrow:
-        ports = {one.port: one.is_loopback for one in listeners(os.getpid())}
+        ports = {one.port: one.is_loopback for one in listeners([psutil.Process()])}
         assert ports[wide.getsockname()[1]] is False and ports[narrow.getsockname()[1]] is True
 
 
