@@ -1,4 +1,4 @@
-"""What a node of the cluster finds out about itself, in a Ray task of its own: so little is imported here."""
+"""The facts that a node reports about itself, in a Ray task of its own: so little is imported here."""
 
 import hashlib
 import importlib.metadata
@@ -40,9 +40,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """A node's own account; sizes in bytes, `clock` in seconds since 1970.
+    """What a node reports; sizes in bytes, `clock` in seconds since 1970.
 
-    `unseen` and `lock_holds` are known after the second look only.
+    `unseen`, `lock_holds` and `clock` are known after the second look only.
     """
 
     versions: dict[str, str]  # of Python, the code and the packages; "missing" where a package is not installed
@@ -58,7 +58,7 @@ class NodeFacts:
 
 
 def examine(probe: Path, packages: list[str], prepared: Path | None) -> NodeFacts:
-    """The first look: leave a file in the folder `probe`, which the driver has made, and tell of this node."""
+    """The first look: leave a file in the folder `probe`, which the launcher has made, and report on this node."""
     name = uuid.uuid4().hex
     try:
         leave_file(probe / name)
@@ -79,14 +79,14 @@ def examine(probe: Path, packages: list[str], prepared: Path | None) -> NodeFact
 
 
 def look_again(probe: Path, written: list[str]) -> tuple[tuple[str, ...], bool, float]:
-    """The second look, while the driver holds a lock in `probe`: files of other nodes unseen or old, whether the lock
-    holds here, and the time."""
+    """The second look, while the launcher holds a lock in `probe`: the other nodes' files that are not seen here, or
+    old; whether the lock holds here; and the time."""
     unseen = tuple(name for name in written if not is_seen(probe / name))
     return unseen, lock_holds(probe / "lock"), time.time()
 
 
 def leave_file(path: Path) -> None:
-    """Write, then replace by a rename, as tables and checkpoints do."""
+    """Write a file and replace it by a rename, as tables and checkpoints are written."""
     path.write_text("old", encoding="utf-8")
     temporary = path.with_suffix(".new")
     temporary.write_text("new", encoding="utf-8")
@@ -101,7 +101,7 @@ def is_seen(path: Path) -> bool:
 
 
 def lock_holds(path: Path) -> bool:
-    """Whether a lock that another process holds is refused here."""
+    """Whether this node respects a lock that another process holds."""
     try:
         with FileLock(path, timeout=0):
             return False
@@ -112,7 +112,7 @@ def lock_holds(path: Path) -> bool:
 
 
 def versions(packages: list[str]) -> dict[str, str]:
-    """What is installed, by package, besides Python's version and the code's."""
+    """The versions of Python, of the code, and of each package."""
     found = {"Python": platform.python_version(), "code": code_version()}
     for name in packages:
         try:
@@ -132,8 +132,10 @@ def file_digest(path: Path) -> str | None:
 
 
 def gpus() -> list[Gpu] | None:
-    """This node's GPUs, asked in another process: Ray hides them from tasks that reserve none. None where NVIDIA's
-    driver is not installed; fewer than there are where torch cannot use them."""
+    """This node's GPUs, as far as torch can use them; None where NVIDIA's driver is not installed.
+
+    Another process is asked: Ray hides GPUs from tasks that reserve none.
+    """
     if not shutil.which("nvidia-smi"):
         return None
     seeing_all = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}

@@ -28,10 +28,10 @@ OBJECTIVES = {  # name -> (column, direction) of each objective
     "frechet": (("frechet_distance", "minimize"),),
     "auroc": (("validation_auroc", "maximize"),),
 }
-# Trials that a GAN which was not stopped gets: each synthetic ratio once. In simulated studies four uses found a
-# better trial for the same work than two (benchmarks/search_quality.py).
+# Trials that use a GAN which was trained to its end: one with each synthetic ratio. In simulated studies four uses
+# found a better trial for the same work than two (benchmarks/search_quality.py).
 USES_OF_A_GAN = len(SCIENTIFIC["synthetic_ratio"].values)
-NEW_GAN_EVERY = 3  # trials of the search: known GANs are used in between, and a short study sees new ones, too
+NEW_GAN_EVERY = 3  # trials of the search; those in between use known GANs again
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Proposal:
 
 
 class Proposer(Protocol):
-    """What a driver needs of a search, or of any other list of trials of one study."""
+    """What the driver needs: a search, or any other list of a study's trials."""
 
     folder: Path
     base: TrialConfig
@@ -113,7 +113,7 @@ class Search:
         self.study.tell(number, values, state)
 
     def _reuse_values(self) -> dict | None:
-        """The least used finished GAN with uses left, at its least used synthetic ratio; None when there is none."""
+        """The least used finished GAN, with its least used synthetic ratio; None where no GAN has a use left."""
         if "synthetic_ratio" in self.fixed:
             return None
         trials = self.study.get_trials(deepcopy=False)
@@ -131,7 +131,7 @@ class Search:
         return {name: self._least_used(name, trials) for name in SCIENTIFIC if name not in self.fixed}
 
     def _least_used(self, name: str, trials: list[FrozenTrial], without: frozenset | set = frozenset()):
-        """The value of a scientific parameter that the fewest trials have; ties are drawn by lot."""
+        """The value of a scientific parameter that the fewest trials have; the lot decides between equals."""
         counts = Counter(trial.params[name] for trial in trials if name in trial.params)
         lots = np.random.default_rng(derive_seed(self.base.seed, "design", name, len(trials)))
         values = [value for value in SCIENTIFIC[name].values if value not in without]

@@ -1,8 +1,8 @@
-"""What is searched: the space as data, and the paper's own configurations, which are tried first.
+"""The search space as data, and the paper's own configurations, which are tried first.
 
 Scientific parameters answer the study's question and get equal shares (see `proposer.py`); nuisance parameters are
-only tuned so that the comparison is fair (roles as in Google's tuning playbook). Everything on the generator's side
-is discrete, so that trials often agree in it and share one GAN.
+tuned only to make the comparison fair (the terms are those of Google's tuning playbook). All parameters of the
+generator are discrete, so that trials often agree in them and share one GAN.
 """
 
 from dataclasses import dataclass
@@ -61,17 +61,17 @@ PAPER_COMMON = {"penalty_weight": 10.0, "synthetic_ratio": 1.0}
 
 
 def searched(fixed: dict) -> dict:
-    """The part of the space that `--set` leaves free."""
+    """The parameters that `--set` leaves free."""
     return {name: domain for name, domain in SPACE.items() if name not in fixed}
 
 
 def distributions(base: TrialConfig, fixed: dict) -> dict[str, BaseDistribution]:
-    """The free part of the space as Optuna takes it, around the values of `base`."""
+    """Optuna's distribution of each parameter that `--set` leaves free, around the values of `base`."""
     return {name: domain.distribution(getattr(base, name)) for name, domain in searched(fixed).items()}
 
 
 def generator_side(parameters: dict) -> dict:
-    """Those parameters that decide the GAN."""
+    """The parameters that decide the GAN."""
     return {name: value for name, value in parameters.items() if name in GanConfig.model_fields}
 
 

@@ -31,9 +31,9 @@ class Halving:
         self.grace = self.find_grace()
 
     def is_worse(self, gan: str, epoch: int, distance: float) -> bool:
-        """Hear a measurement; whether the GAN then belongs to the worse half of those that got as far.
+        """Record a measurement; returns whether the GAN is now in the worse half of those that got as far.
 
-        Never so for a GAN that was trained to its end before, of which a measurement is repeated.
+        Never true for a GAN that was trained to its end before, whose measurements are repeated.
         """
         curve = self.curves.setdefault(gan, {})
         finished_before = self.last_epoch in curve
@@ -71,7 +71,7 @@ class Halving:
         return grace
 
     def _measured(self, epoch: float) -> int:
-        """The next epoch that is measured."""
+        """The first measured epoch from this one on."""
         return max(1, math.ceil(epoch / self.interval)) * self.interval
 
 
@@ -86,7 +86,7 @@ def measured_curves(study: Path) -> dict[str, dict[int, float]]:
 
 
 def order_kept(early: np.ndarray, late: np.ndarray) -> float:
-    """How much of the pairs' differences at `late` lies in pairs that have the same order at `early`, from 0 to 1.
+    """The part, from 0 to 1, of the pairs' differences at `late` that lies in pairs with the same order at `early`.
 
     Both (n,), distances of the same GANs.
     """

@@ -15,7 +15,7 @@ INTEGERS = {field.name for field in TRIALS if str(field.type) == "int64"}  # rea
 
 @dataclass(frozen=True)
 class Task:
-    """A trial as it is handed to the machine that runs it."""
+    """A trial as the machine that runs it gets it."""
 
     study: Path
     prepared: Path
@@ -25,7 +25,7 @@ class Task:
     num_threads: int
     columns: dict  # of identity, data and command, which do not depend on how the trial ends
     corrupted_tests: bool = False
-    external: Path | None = None  # another prepared file, all of which is a test
+    external: Path | None = None  # another prepared file, used whole as a test set
     proposed_at: float | None = None  # seconds since 1970, of the first of a worker's tasks
 
     @property
@@ -75,12 +75,12 @@ class Task:
         return read_part(path, TRIALS).to_pylist()[0] if path.exists() else None
 
     def write_history(self, entries: list[dict]) -> None:
-        """Write one row for each report so far."""
+        """Write the history: one row for each report so far."""
         rows = [{"study": self.study.name, "trial_id": self.trial_id, **entry} for entry in entries]
         write_rows(self.study / "history" / f"{self.trial_id}.parquet", rows, HISTORY)
 
     def write_predictions(self, predictions: list[dict]) -> None:
-        """Write one row for each image and condition."""
+        """Write the predictions: one row for each image and condition."""
         of_trial = {"study": self.study.name, "trial_id": self.trial_id, "arm": self.config.arm}
         of_trial["seed"] = self.config.seed
         rows = [of_trial | prediction for prediction in predictions]
@@ -94,7 +94,7 @@ def row_config(row: dict) -> TrialConfig:
 
 
 def prepared_file(study: Path, fingerprint: str) -> Path:
-    """The prepared data of a study in the folder `study`; ConfigError where it is not there."""
+    """The prepared data of the study in the folder `study`; ConfigError where the file is missing."""
     path = study.absolute().parent / "prepared" / f"{fingerprint}.parquet"
     if not path.exists():
         raise ConfigError(f"the prepared data {path} is missing; prepare it again with the command of the study")
