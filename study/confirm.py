@@ -120,9 +120,9 @@ def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> 
 
 
 def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
-    """The proposals still to run; a trial that a machine's fault ended runs again."""
-    done = {name for name, reason in zip(trials["trial_id"], trials["reason"], strict=True) if not runs_again(reason)}
-    return [proposal for proposal in proposals if proposal.trial_id not in done]
+    """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
+    ended = trials[[not runs_again(reason) for reason in trials["reason"]]]
+    return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
 
 
 def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_done: int) -> str:

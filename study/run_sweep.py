@@ -104,7 +104,7 @@ def search_and_report(
     trials = searched(folder)
     rows = rows_by_id(trials)
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
-    remaining = total - num_done(trials)
+    remaining = total - len(done(trials))
     interrupted, resources = False, None
     if remaining > 0:
         announce("starting Ray")
@@ -137,8 +137,8 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     trials = searched(folder)
     board = leaderboard(trials, objective)
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
-    counts = Counter(trials["status"])
-    left = total - num_done(trials)
+    counts = Counter(done(trials)["status"])
+    left = total - counts.total()
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"\n{format_leaderboard(board, shown)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
@@ -228,9 +228,9 @@ def rows_by_id(trials: pd.DataFrame) -> dict[str, dict]:
     return {row["trial_id"]: {k: v for k, v in row.items() if v == v} for row in trials.to_dict("records")}
 
 
-def num_done(trials: pd.DataFrame) -> int:
-    """How many trials are not run again: all but those that a machine's fault has ended, not for the last time."""
-    return len(trials) - sum(map(runs_again, trials["reason"]))
+def done(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of trials that are not run again: all but those lost to a machine that have an attempt left."""
+    return trials[[not runs_again(reason) for reason in trials["reason"]]]
 
 
 if __name__ == "__main__":

@@ -167,9 +167,6 @@ class Proposals(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Nothing: proposals and rows are on disk."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        raise AssertionError("a study is resumed from its proposals and rows")
-
 
 def gan_columns(measurement: dict | None) -> dict:
     """The row's columns of a GAN whose training was cut short after this measurement."""

@@ -107,6 +107,8 @@ def test_stopped_trials_leave_nothing_behind(prepared_phantoms, tiny_settings, t
     interrupted = tune_driver.run_trials(proposals, make_tasks, resources, len(proposals.waiting), None, print)
     watcher.join()
     assert took and interrupted
-    assert read_trials(tmp_path)["status"].to_list() == ["pruned"] * STOPPED
+    trials = read_trials(tmp_path)
+    assert trials["status"].to_list() == ["pruned"] * STOPPED
+    assert trials[["started_at", "hardware", "versions", "gan_key", "gan_seconds"]].notna().all(axis=None)
     print(f"\n{STOPPED} stopped: all is back {took[0]:.1f} s after the last row; "
           f"after Ctrl-C in {seconds_until(trials=0):.1f} s")  # fmt: skip

@@ -1,8 +1,13 @@
-"""The processes below another, as the tests look at them."""
+"""The processes below another, as the tests look at them, and waiting while one works."""
+
+import subprocess
+import time
+from collections.abc import Callable
 
 import psutil
 
 from study.cluster.facts import family
+from tests.support.studies import PATIENCE_S
 
 
 def descendants(pid: int) -> set[int]:
@@ -16,3 +21,12 @@ def command_of(pid: int) -> str:
         return " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:
         return ""
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Wait for a condition while a process works, which must not end by itself before."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert process.poll() is None, f"ended by itself:\n{process.communicate()[0]}"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

@@ -3,13 +3,11 @@
 import random
 from collections import Counter
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
 from study.config import TrialConfig, make_config
 from study.search.proposer import NEW_GAN_EVERY, OBJECTIVES, USES_OF_A_GAN
-from study.search.records import open_storage
 from study.search.space import NUISANCE, PAPER, SCIENTIFIC, SPACE, generator_side, paper_configurations
 from tests.support.trainings import SMOKE, new_search
 
@@ -235,9 +233,3 @@ def test_everything_set_still_searches(tmp_path):
     fixed = {name: getattr(SMOKE, name) for name in SPACE}
     search = new_search(tmp_path, fixed, ended=["baseline-000"])
     assert [search.ask().config for _ in range(3)] == [SMOKE] * 3
-
-
-def test_optunas_file_opens_with_optuna(simulated):
-    search, _, _ = simulated
-    loaded = optuna.load_study(study_name=search.folder.name, storage=open_storage(search.folder / "optuna.db"))
-    assert len(loaded.trials) == NUM_SIMULATED
