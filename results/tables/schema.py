@@ -35,6 +35,9 @@ ATTRIBUTES = _schema("ATTRIBUTES")
 ESTIMATES = _schema("ESTIMATES")
 COMPARISONS = _schema("COMPARISONS")
 
+# The column `verdict` of GENERATOR_METRICS: what the audit found, or that it found nothing.
+COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
+
 # Folder of a study -> schema; every file in the folder is a part of one table.
 TABLES = {
     "trials": TRIALS,

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from data_utils.augment import to_uint8
+from results.tables.schema import COLLAPSED, COPIES, HONEST
 from study.config import GanConfig
 from study.gan.image_quality import sample_grid
 from study.gan.metrics import (
@@ -26,7 +27,6 @@ from study.training.seeds import derive_seed, make_generator
 
 CLASSES = (0, 1)
 COLUMNS = 8  # of closest.png and of interpolation.png
-COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
 FLOORS = {  # column of real training images in the place of synthetic ones -> column of synthetic ones
     "frechet_floor": "frechet_distance", "kid_floor": "kid_mean", "precision_floor": "precision",
     "recall_floor": "recall", "density_floor": "density", "coverage_floor": "coverage",
