@@ -195,7 +195,8 @@ def image_quality(evidence: Evidence) -> str:
 def _distance(gan: str, distance: str, num_seeds: int, side: str, row, floor: float) -> str:
     return (
         f"GAN {gan}: Frechet distance {distance} over {num_seeds} seed{'s' * (num_seeds > 1)} to {side} images; "
-        f"real to real images {floor:.1f} ({row.feature_extractor}, {row.num_real:.0f} real and {row.num_fake:.0f} synthetic)"
+        f"real to real images {floor:.1f} ({row.feature_extractor}, {row.num_real:.0f} real and "
+        f"{row.num_fake:.0f} synthetic)"
     )
 
 
