@@ -8,9 +8,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from study.errors import ConfigError
+from study.bundle.command import run_with_bundle
 
 EXIT_UNREAD = 1
+FLAGS = {
+    "--out": {"type": Path, "metavar": "FILE", "help": "answers as .csv or .parquet (default: CSV to the console)"},
+    "--explain": {"type": Path, "metavar": "DIR", "help": "folder for overlays: what each answer hangs on"},
+    "--engine": {"choices": ("onnx", "int8", "torch", "cuda"), "default": "onnx", "help": "default onnx, on the CPU"},
+    "--force": {"action": "store_true", "help": "replace answers that are there"},
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,20 +24,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="folder that study/export.py wrote")
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="photographs, or folders of them")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .csv or .parquet (default: CSV to the console)")
-    parser.add_argument("--explain", type=Path, metavar="DIR", help="folder for overlays that show what an answer hangs on")
-    parser.add_argument("--engine", choices=("onnx", "int8", "torch", "cuda"), default="onnx", help="default onnx")
-    parser.add_argument("--force", action="store_true", help="replace answers that are there")
+    for name, settings in FLAGS.items():
+        parser.add_argument(name, **settings)
     options = parser.parse_args(arguments)
+    return run_with_bundle(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
     from study.bundle.folder import open_bundle
     from study.bundle.predict import predict
 
-    try:
-        bundle = open_bundle(options.bundle)
-        unread = predict(bundle, options.paths, options.out, options.engine, options.explain, options.force)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    bundle = open_bundle(options.bundle)
+    unread = predict(bundle, options.paths, options.out, options.engine, options.explain, options.force)
     return EXIT_UNREAD if unread else 0
 
 

@@ -7,26 +7,27 @@ import argparse
 import sys
 from pathlib import Path
 
+from study.bundle.command import run_with_bundle
 from study.errors import ConfigError
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="folder that study/export.py wrote")
-    parser.add_argument("--port", type=int, default=8000, metavar="N", help="of 127.0.0.1 (default 8000; 0: a free one)")
+    parser.add_argument("--port", type=int, default=8000, metavar="N", help="on 127.0.0.1 (default 8000; 0: a free one)")
     options = parser.parse_args(arguments)
+    return run_with_bundle(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
     from study.bundle.folder import open_bundle
 
+    bundle = open_bundle(options.bundle)
     try:
-        bundle = open_bundle(options.bundle)
-        try:
-            from study.bundle.server import serve
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"{error.name} is not installed: pip install '.[serve]'") from None
-        serve(bundle, options.port)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        from study.bundle.server import serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed: pip install '.[serve]'") from None
+    serve(bundle, options.port)
     return 0
 
 

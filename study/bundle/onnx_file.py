@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
@@ -70,22 +70,25 @@ class TrainingImages(CalibrationDataReader):
 
 
 def to_int8(content: bytes, images: np.ndarray, weights_sha256: str) -> bytes:
-    """A classifier's ONNX file with convolutions and matrix products in 8-bit integers; its LSTM stays in float.
+    """A classifier's ONNX file in 8-bit integers.
 
-    Static quantisation: the ranges of activations are those seen on `images`, float32 (N, 3, S, S), of the training
-    side (Jacob et al. 2018, section 3). Weights have a range for each output channel.
+    Convolutions and matrix products by static quantisation: the ranges of activations are those seen on `images`,
+    float32 (N, 3, S, S), of the training side (Jacob et al. 2018, section 3); weights have a range for each output
+    channel. ONNX Runtime quantises an LSTM dynamically only: its weights are stored so, and the ranges of its
+    activations are taken anew for each input.
     """
     with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, small = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "small"))
+        plain, prepared, static, small = (Path(folder) / f"{n}.onnx" for n in ("plain", "prepared", "static", "small"))
         plain.write_bytes(content)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
-            small,
+            static,
             TrainingImages(images),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
+        quantize_dynamic(static, small, op_types_to_quantize=["LSTM"], weight_type=QuantType.QInt8)
         return with_hash(onnx.load(small), weights_sha256)

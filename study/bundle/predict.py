@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load
 
+from study.bundle.command import printable
 from study.bundle.decision import TrainingFeatures
 from study.bundle.explain import save_overlay
 from study.bundle.folder import TRAINING_FEATURES, WEIGHTS, Bundle
@@ -92,7 +93,7 @@ def predict(
         WRITERS[out.suffix](out, rows, bundle)
     unread = [row for row in rows if row["error"]]
     for row in unread:
-        print(f"not read: {row['path']}: {row['error']}", file=sys.stderr)
+        print(printable(f"not read: {row['path']}: {row['error']}"), file=sys.stderr)
     return len(unread)
 
 

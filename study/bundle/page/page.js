@@ -1,6 +1,7 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
-const percent = (p) => `${(100 * p).toFixed(1)} %`;
+const percent = (p) => `${(100 * p).toFixed(1)} %`; // to read
+const place = (p) => `${100 * p}%`; // on the gauge
 let about;
 let newest = 0; // an answer that comes after a newer photograph was chosen is not shown
 
@@ -9,9 +10,9 @@ async function start() {
   $("trial").textContent = about.trial_id;
   $("low").textContent = about.class_names[0];
   $("high").textContent = about.class_names[1];
-  $("band").style.left = percent(about.band[0]);
-  $("band").style.width = percent(about.band[1] - about.band[0]);
-  $("threshold").style.left = percent(about.threshold);
+  $("band").style.left = place(about.band[0]);
+  $("band").style.width = place(about.band[1] - about.band[0]);
+  $("threshold").style.left = place(about.threshold);
   $("overlay-caption").textContent =
     `What the answer hangs on: orange speaks for ${about.class_names[1]}, blue against it`;
   $("generator").hidden = !about.has_generator;
@@ -42,7 +43,7 @@ function show(answer) {
   const positive = about.class_names[1];
   $("verdict").textContent = `${answer.uncertain ? "Uncertain, rather " : ""}${answer.label}`;
   $("gauge").ariaLabel = `Probability of ${positive}: ${percent(answer.probability)}`;
-  $("mark").style.left = percent(answer.probability);
+  $("mark").style.left = place(answer.probability);
   $("notes").replaceChildren();
   note(`Probability of ${positive}: ${percent(answer.probability)} (threshold ${percent(about.threshold)})`, true);
   if (answer.uncertain) note("Within the uncertain band: the model cannot settle this one.");
