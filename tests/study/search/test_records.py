@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
+from study.commands.sweep import catch_up
 from study.errors import ConfigError
-from study.run_sweep import catch_up
 from study.search.proposer import OBJECTIVES
 from study.search.records import hold_to_records
 from tests.support.damage import damages
