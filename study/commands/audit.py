@@ -1,4 +1,4 @@
-"""The work of `study/audit.py`: audit the GANs of a study: distances, diversity, copying and collapse, skin tones of their images."""
+"""The work of `study/audit.py`: audit the GANs of a study."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""The work of `study/confirm.py`: re-run the best trials of a search and the paper's over new seeds and arms, and test what they claim."""
+"""The work of `study/confirm.py`: run the best trials of a search and the paper's again, over new seeds and arms."""
 
 import shutil
 import tempfile

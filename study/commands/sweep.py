@@ -50,8 +50,8 @@ def run(options: Namespace) -> int:
     """Prepare, search, report."""
     if options.dry_run:
         return dry_run(options)
+    settings = StudySettings.resolve(options, settings_to_resume(options))
     out = make_folder(options.out)
-    settings = StudySettings.resolve(options, settings_to_resume(options, out))
     remove_leftovers(out / "prepared", time.time() - LONG_AGO_S)
     prepared = prepare_data(options, settings.base.image_size, out / "prepared")
     print(prepared.describe(), flush=True)
@@ -64,10 +64,11 @@ def run(options: Namespace) -> int:
         return search_and_report(options, settings, prepared, folder, record)
 
 
-def settings_to_resume(options: Namespace, out: Path) -> dict | None:
+def settings_to_resume(options: Namespace) -> dict | None:
     """The settings of the study that `--resume` means; None where that is not clear or not readable yet."""
     if not options.resume:
         return None
+    out = options.out.expanduser()
     if options.name:
         return peek_settings(out / options.name)
     known = {"positive": options.positive, "group_pattern": options.group_pattern}
