@@ -14,7 +14,7 @@ from study.errors import ConfigError
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="folder that study/export.py wrote")
-    parser.add_argument("--port", type=int, default=8000, metavar="N", help="on 127.0.0.1 (default 8000; 0: a free one)")
+    parser.add_argument("--port", type=int, default=8000, metavar="N", help="default 8000; 0: any free one")
     options = parser.parse_args(arguments)
     return run_with_bundle(lambda: run(options))
 

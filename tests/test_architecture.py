@@ -21,8 +21,8 @@ RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("stud
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
     {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"}, {"gan_audit"},
-    {"cluster"}, {"settings"}, {"cli", "dry_run"}, {"commands"},
-    {"run_sweep", "confirm", "audit", "reproduce", "doctor"},
+    {"cluster"}, {"settings"}, {"bundle"}, {"cli", "dry_run"}, {"commands"},
+    {"run_sweep", "confirm", "audit", "reproduce", "doctor", "export", "generate", "predict", "serve"},
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

@@ -1,9 +1,9 @@
 """A completed trial -> a bundle: weights, ONNX files, what an answer needs, figures, and the model card."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,6 @@ from data_utils.parquet_file import read_table as read_prepared
 from results.tables.schema import PREDICTIONS
 from results.tables.store import read_part
 from study.bundle import card, folder
-from study.bundle.choice import chosen_row
 from study.bundle.compression import side_by_side
 from study.bundle.decision import ERROR_RATE, FAR_RATE, TrainingFeatures, far_threshold, uncertain_band
 from study.bundle.metrics import COPIES, audit_verdicts, confirmed_metrics, trial_metrics
@@ -31,43 +30,62 @@ from study.errors import ConfigError
 from study.gan.folder import GanFolder
 from study.gan_audit.study import audit_row, with_references
 from study.storage.sealed import read_tensors
-from study.trial.classifiers import read_classifier
+from study.training.precision import autocast
+from study.trial.again import train_again
+from study.trial.choice import choose_row
+from study.trial.classifiers import classifier_file, read_classifier
 from study.trial.provenance import code_version, hardware
 from study.trial.record import prepared_file, row_config
-from study.training.precision import autocast
 
 CALIBRATION_IMAGES = 512
 SAME_PROBABILITY = 1e-5  # between the table `predictions` and the weights that are exported
 PROBE = 8  # inputs that an ONNX file is compared on
 
 
-def export(
-    study: Path, best: str, trial_id: str | None, out: Path, licence: dict, anyway: bool, force: bool, announce: Callable
-) -> Path:
-    """Write the bundle of a study's trial to the folder `out`; returns it. Raises ConfigError.
+@dataclass(frozen=True)
+class Wanted:
+    """What is exported: the trial `trial_id`, or the best by "auroc" or "frechet", and on which terms.
+
+    `licence` holds the texts "weights" and "data", or None where they are not stated. `train_again`: a classifier that
+    was not kept is trained again. `anyway`: a GAN that copies training images is exported, too.
+    """
+
+    study: Path
+    best: str | None
+    trial_id: str | None
+    licence: dict
+    train_again: bool = False
+    anyway: bool = False
+
+
+def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], None]) -> Path:
+    """Write the bundle of a study's trial to the folder `out`; returns it. Raises ConfigError, DataError, TableError.
 
     Refused: a trial that is not completed or whose classifier was not kept, weights that do not give the stored
     predictions, and a GAN that the audit says copies training images (unless `anyway`).
     """
-    row = chosen_row(study, best, trial_id)
+    study = wanted.study
+    row = choose_row(study, wanted.best, wanted.trial_id)
+    announce(f"trial        {row['trial_id']} of {study}: validation AUROC {row['validation_auroc']:.3f}")
     config = row_config(row)
     dataset = load_dataset(prepared_file(study, row["data_fingerprint"]), config.image_size)
+    if wanted.train_again and not classifier_file(study, row["trial_id"]).exists():
+        announce("training the classifier again")
+        train_again(study, row)
     weights = read_classifier(study, row["trial_id"])
-    announce(f"trial {row['trial_id']} of {study}: validation AUROC {row['validation_auroc']:.3f}")
-    verdicts = checked_verdicts(study, row, anyway, announce)
+    verdicts = checked_verdicts(study, row, wanted.anyway, announce)
     out = fresh_folder(out, folder.MANIFEST, force)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tmp-bundle-") as name:
         made = Path(name) / "bundle"
         made.mkdir()
-        about = describe(study, row, config, verdicts, anyway, licence)
+        about = describe(wanted, row, config, verdicts)
         about |= write_classifier(made, study, row, config, dataset, weights, announce)
         if row["gan_key"]:
             about["generator"] = write_generator(made, study, row, config, announce)
         (made / folder.ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         (made / folder.CARD).write_text(card.model_card(about), encoding="utf-8")
         folder.write_manifest(made)
-        out.rmdir()
-        shutil.move(made, out)
+        made.replace(out)  # an empty folder gives way
     return out
 
 
@@ -89,8 +107,9 @@ def checked_verdicts(study: Path, row: dict, anyway: bool, announce: Callable) -
     return verdicts
 
 
-def describe(study: Path, row: dict, config: TrialConfig, verdicts: dict, anyway: bool, licence: dict) -> dict:
+def describe(wanted: Wanted, row: dict, config: TrialConfig, verdicts: dict) -> dict:
     """What `bundle.json` holds of the trial and its data."""
+    study = wanted.study
     metadata = read_prepared(prepared_file(study, row["data_fingerprint"]))[1]
     sizes = [metadata["image_size"]] + [config.image_size] * (config.image_size != metadata["image_size"])
     names = (
@@ -113,8 +132,8 @@ def describe(study: Path, row: dict, config: TrialConfig, verdicts: dict, anyway
         "metrics": trial_metrics(row),
         "confirmation": confirmed_metrics(study, row),
         "audit": verdicts,
-        "exported_although_it_copies": anyway and any(COPIES in verdict for verdict in verdicts.values()),
-        "licence": licence,
+        "exported_although_it_copies": wanted.anyway and any(COPIES in verdict for verdict in verdicts.values()),
+        "licence": wanted.licence,
         "exported_with": {"code_version": code_version(), "hardware": hardware(torch.device("cpu"))},
     }
 
@@ -195,7 +214,8 @@ def answer(model: LogitsAndFeatures, config: TrialConfig, side: Side) -> tuple[n
     found = []
     for images in side.images.split(128):
         with autocast(config, images.device):
-            found.append(model(torch.from_numpy(to_float(images.numpy())).contiguous(memory_format=torch.channels_last)))
+            batch = torch.from_numpy(to_float(images.numpy()))
+            found.append(model(batch.contiguous(memory_format=torch.channels_last)))
     logits, features = (torch.cat(part).float().numpy() for part in zip(*found, strict=True))
     return sigmoid(logits), features
 

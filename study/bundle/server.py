@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import numpy as np
+import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -22,7 +23,7 @@ from study.bundle.explain import overlay_png
 from study.bundle.folder import Bundle
 from study.bundle.networks import Generator, load_generator
 from study.bundle.photographs import network_input
-from study.bundle.predict import Judge, load_judge
+from study.bundle.predict import load_judge
 from study.bundle.synthetic import MAX_COUNT, MAX_SEED, Request, synthetic_images
 from study.errors import ConfigError
 
@@ -95,10 +96,8 @@ class Page:
             return []
         _, features = self.judge.classifier(pixels[None])
         places = self.examples.nearest((features @ self.judge.training.whitening)[0])
-        names = self.bundle.class_names
-        return [
-            {"image": data_uri(as_png(self.examples.images[i])), "label": names[self.examples.labels[i]]} for i in places
-        ]
+        pairs = [(self.examples.images[place], self.examples.labels[place]) for place in places]
+        return [{"image": data_uri(as_png(image)), "label": self.bundle.class_names[label]} for image, label in pairs]
 
     def grid(self, label: int, seed: int) -> bytes:
         """A PNG of 24 synthetic images of one class, the first of their seed. Raises ConfigError."""
@@ -175,8 +174,8 @@ def data_uri(png: bytes) -> str:
 
 def serve(bundle: Bundle, port: int) -> None:
     """Serve the page on loopback until Ctrl-C; port 0 takes a free one. Raises ConfigError for a port in use."""
-    import uvicorn
-
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port {port} is not within 0 to 65535")
     app = build_app(bundle)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
