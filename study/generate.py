@@ -36,18 +36,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     from study.bundle.folder import open_bundle
-    from study.bundle.generate import class_label, generate
-    from study.bundle.synthetic import Request
+    from study.bundle.using.generate import class_label, generate
+    from study.bundle.using.synthetic import Request
 
     bundle = open_bundle(options.bundle)
     names = ("count", "seed", "start", "truncation", "interpolate")
     request = Request(label=class_label(bundle, options.label), **{name: getattr(options, name) for name in names})
+    if options.audit:
+        from study.bundle.using.audit import audit_sample, write_audit
+
+        sample = audit_sample(bundle, request, options.engine, options.audit)  # refused before images are made
     out = generate(bundle, request, options.out, options.format, options.engine, options.force)
     print(f"images       {request.count} in {out}")
     if options.audit:
-        from study.bundle.audit import audit_images_of
-
-        print(f"audit        {audit_images_of(bundle, request, options.engine, options.audit, out)}")
+        print(f"audit        {write_audit(sample, out)}")
     return 0
 
 

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     from study.bundle.folder import open_bundle
-    from study.bundle.predict import predict
+    from study.bundle.using.predict import predict
 
     bundle = open_bundle(options.bundle)
     unread = predict(bundle, options.paths, options.out, options.engine, options.explain, options.force)

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
 
     bundle = open_bundle(options.bundle)
     try:
-        from study.bundle.server import serve
+        from study.bundle.using.server import serve
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed: pip install '.[serve]'") from None
     serve(bundle, options.port)

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from study.bundle.export import Wanted, export
+from study.bundle.exporting.export import Wanted, export
 
 
 def run(options: Namespace) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_utils.prepare import prepare
-from study.bundle.export import Wanted, export
+from study.bundle.exporting.export import Wanted, export
 from study.bundle.folder import Bundle, open_bundle
 from study.config import make_config
 from study.trial.execute import execute

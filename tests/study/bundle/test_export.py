@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 from data_utils.dataset import load_dataset
 from results.tables.schema import TABLES
 from results.tables.store import read_part, read_table, write_rows
-from study.bundle.card import model_card, safe
+from study.bundle.exporting.card import model_card, safe
 from study.bundle.folder import open_bundle
 from study.bundle.networks import load_classifier, load_generator, sigmoid
 from study.export import main
@@ -50,7 +50,8 @@ def test_probabilities_equal_the_table_in_every_engine(whole_study, whole_bundle
 def test_onnx_equals_pytorch_for_any_number_of_images(whole_bundle, count):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
-    for one, other in zip(*(load_classifier(whole_bundle, engine)(images) for engine in ("torch", "onnx")), strict=True):
+    answers = [load_classifier(whole_bundle, engine)(images) for engine in ("torch", "onnx")]
+    for one, other in zip(*answers, strict=True):
         assert np.abs(one - other).max() < 1e-4
     z, labels = rng.standard_normal((count, 8), dtype=np.float32), np.arange(count) % 2
     one, other = (load_generator(whole_bundle, engine)(z, labels).astype(int) for engine in ("torch", "onnx"))

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from study.bundle.synthetic import BLOCK, Request, synthetic_images
+from study.bundle.using.synthetic import BLOCK, Request, synthetic_images
 from study.generate import main
 
 
@@ -18,6 +18,7 @@ def run(bundle, out, *arguments) -> int:
 
 
 def refused(capsys, *arguments) -> str:
+    capsys.readouterr()  # progress of an earlier command
     assert run(*arguments) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and "Traceback" not in message
@@ -110,6 +111,6 @@ def test_the_audit_compares_with_the_training_images(whole_bundle, whole_study, 
     assert run(whole_bundle, out, "--count", 30, "--audit", whole_study) == 0
     assert "audit        " in capsys.readouterr().out
     verdicts = {row["verdict"] for row in json.loads((out / "audit.json").read_text())}
-    assert verdicts <= {"collapsed", "copies training images", "no copying or collapse found"} or verdicts
+    assert verdicts
     message = refused(capsys, whole_bundle, tmp_path / "few", "--count", 4, "--audit", whole_study)
-    assert "needs at least" in message
+    assert "needs at least" in message and not (tmp_path / "few").exists()

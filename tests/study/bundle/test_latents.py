@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from study.bundle.latents import between, latent, latents
+from study.bundle.using.latents import between, latent, latents
 
 
 def test_a_point_depends_on_its_seed_and_index_alone():

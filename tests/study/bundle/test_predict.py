@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_utils.parquet_file import read_table as read_prepared
 from results.tables.store import read_table
-from study.bundle.explain import GRID, occlusion_map
+from study.bundle.using.explain import GRID, occlusion_map
 from study.predict import main
 from tests.support.command import photograph
 from tests.support.studies import ROOT

@@ -6,12 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from http.client import HTTPConnection
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from study.bundle.server import MAX_UPLOAD
+from study.bundle.using.server import MAX_UPLOAD
 from study.predict import main as predict
 from study.serve import main
 from tests.support.command import photograph
@@ -25,10 +26,9 @@ RAW = {"Content-Type": "application/octet-stream"}
 def address(whole_bundle):
     """The page of the bundle, served by the command itself."""
     command = [sys.executable, "study/serve.py", str(whole_bundle.folder), "--port", "0"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    yield re.search(r"http://[^ ]+", server.stdout.readline())[0]
-    server.terminate()
-    server.wait(20)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        yield re.search(r"http://[^ ]+", server.stdout.readline())[0]
+        server.terminate()
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def jpeg(tmp_path):
 def ask(address, path, method="GET", body=None, headers=None):
     """Status, headers and content, by a plain HTTP client."""
     host = address.removeprefix("http://").rstrip("/")
-    connection = HTTPConnection(host, timeout=60)
-    connection.request(method, path, body, headers or {})
-    response = connection.getresponse()
-    return response.status, response.headers, response.read()
+    with closing(HTTPConnection(host, timeout=60)) as connection:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
 
 
 def test_the_answer_is_that_of_the_command(address, jpeg, whole_bundle, capsys):

@@ -15,11 +15,11 @@ from safetensors.numpy import load
 
 from study.bundle.command import printable
 from study.bundle.decision import TrainingFeatures
-from study.bundle.explain import save_overlay
 from study.bundle.folder import TRAINING_FEATURES, WEIGHTS, Bundle
 from study.bundle.networks import BATCH, Classifier, load_classifier, sigmoid
 from study.bundle.output import fresh_file, fresh_folder
-from study.bundle.photographs import photographs, read_all
+from study.bundle.using.explain import save_overlay
+from study.bundle.using.photographs import photographs, read_all
 from study.errors import ConfigError
 
 SCHEMA = pa.schema(

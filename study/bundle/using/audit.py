@@ -1,16 +1,18 @@
 """Generated images against the training images of a study that is at hand: do they copy, do they collapse?"""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data_utils.dataset import load_dataset, training_subset
 from data_utils.errors import DataError
 from study.bundle.folder import Bundle
 from study.bundle.networks import load_generator
-from study.bundle.synthetic import Request, synthetic_images
+from study.bundle.using.synthetic import Request, synthetic_images
 from study.config import make_config
 from study.errors import ConfigError
 from study.gan_audit.audit import audit_images
@@ -21,11 +23,20 @@ from study.trial.record import prepared_file
 REPORT = "audit.json"
 
 
-def audit_images_of(bundle: Bundle, request: Request, engine: str, study: Path, out: Path) -> str:
-    """Audit the first images of a request against the study's prepared data; writes `audit.json`, returns the verdict.
+@dataclass(frozen=True)
+class Sample:
+    """Synthetic images uint8 (N, 3, S, S), labels (N,), and what they are compared with."""
 
-    Of each class as many images are compared as the validation side holds, since distances depend on the counts.
-    Raises ConfigError where the request is too small, or the study holds other data than the bundle was trained on.
+    images: Tensor
+    labels: Tensor
+    references: list[Reference]
+
+
+def audit_sample(bundle: Bundle, request: Request, engine: str, study: Path) -> Sample:
+    """The first images of a request, of each class as many as the study's validation side holds, and its real images.
+
+    Distances depend on the counts. Raises ConfigError where the request is too small, or the study holds other data
+    than the bundle was trained on.
     """
     config = make_config(bundle.config)
     path = prepared_file(study, bundle.about["trial"]["data_fingerprint"])
@@ -33,11 +44,16 @@ def audit_images_of(bundle: Bundle, request: Request, engine: str, study: Path, 
         dataset = load_dataset(path, config.image_size)
     except DataError as error:
         raise ConfigError(str(error)) from None
+    images, labels = first_images(bundle, request, engine, dataset.side("validation").labels.numpy())
     part = training_subset(dataset, config.training_fraction, config.seed)
     extractors = build_extractors(config.feature_extractor, path.parent, torch.device("cpu"))
-    images, labels = first_images(bundle, request, engine, dataset.side("validation").labels.numpy())
     references = [Reference(part, extractor, config.training_part) for extractor in extractors]
-    metrics = audit_images(torch.from_numpy(images), torch.from_numpy(labels), references).metrics
+    return Sample(torch.from_numpy(images), torch.from_numpy(labels), references)
+
+
+def write_audit(sample: Sample, out: Path) -> str:
+    """Write `audit.json` into the folder of the images; returns the verdict on both classes together."""
+    metrics = audit_images(sample.images, sample.labels, sample.references).metrics
     (out / REPORT).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return "; ".join(sorted({row["verdict"] for row in metrics if row["label"] is None}))
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.bundle.latents import MIN_TRUNCATION, latents
 from study.bundle.networks import Generator
+from study.bundle.using.latents import MIN_TRUNCATION, latents
 from study.errors import ConfigError
 
 BLOCK = 32  # images that are made together

@@ -19,12 +19,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from data_utils.decode import BadImage, decode_bytes
-from study.bundle.explain import overlay_png
 from study.bundle.folder import Bundle
 from study.bundle.networks import Generator, load_generator
-from study.bundle.photographs import network_input
-from study.bundle.predict import load_judge
-from study.bundle.synthetic import MAX_COUNT, MAX_SEED, Request, synthetic_images
+from study.bundle.using.explain import overlay_png
+from study.bundle.using.photographs import network_input
+from study.bundle.using.predict import load_judge
+from study.bundle.using.synthetic import MAX_COUNT, MAX_SEED, Request, synthetic_images
 from study.errors import ConfigError
 
 MAX_UPLOAD = 25 * 2**20  # bytes
@@ -177,11 +177,11 @@ def serve(bundle: Bundle, port: int) -> None:
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is not within 0 to 65535")
     app = build_app(bundle)
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        raise ConfigError(f"--port {port} cannot be used ({error.strerror}); choose another, or 0 for any") from None
-    print(f"page         http://127.0.0.1:{listener.getsockname()[1]}/   (Ctrl-C ends it)", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(f"--port {port} cannot be used ({error.strerror}); choose another, or 0 for any") from None
+        print(f"page         http://127.0.0.1:{listener.getsockname()[1]}/   (Ctrl-C ends it)", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])

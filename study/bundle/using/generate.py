@@ -20,7 +20,7 @@ from tqdm import tqdm
 from study.bundle.folder import WEIGHTS, Bundle
 from study.bundle.networks import load_generator
 from study.bundle.output import fresh_folder
-from study.bundle.synthetic import BLOCK, Request, synthetic_images
+from study.bundle.using.synthetic import BLOCK, Request, synthetic_images
 from study.errors import ConfigError
 
 RECORD = "generation.json"
