@@ -4,25 +4,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ERROR_RATE = 0.1  # of each class, that the uncertain band leaves outside
+ERROR_RATE = 0.05  # of each class, that the uncertain band leaves outside
 FAR_RATE = 0.05  # of validation images that count as far
 
 
 def uncertain_band(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> tuple[float, float]:
-    """The band [low, high] of probabilities that do not settle the label.
+    """The band [low, high] of probabilities that do not settle the label; it holds the threshold.
 
     Class-conditional conformal prediction on validation (Vovk et al. 2005, section 4.5): of new images like these, at
-    most one positive in ten falls below the band and at most one negative in ten above it. A class with fewer than 9
-    images rules nothing out. The threshold always lies within the band, so that label and band agree.
+    most one positive in twenty falls below the band and at most one negative in twenty above it. Where the threshold
+    alone keeps that promise, the band is the threshold. A class with fewer than 19 images rules nothing out.
     """
     lowest_positive = _order_statistic(probabilities[labels == 1])
     highest_negative = 1 - _order_statistic(1 - probabilities[labels == 0])
-    bounds = (lowest_positive, highest_negative, threshold)
-    return float(min(bounds)), float(max(bounds))
+    return float(min(lowest_positive, threshold)), float(max(highest_negative, threshold))
 
 
 def _order_statistic(values: np.ndarray) -> float:
-    """The largest bound that one of ten new values at most falls below; 0 where there are too few values."""
+    """The largest bound that at most one new value in twenty falls below; 0 where there are too few values."""
     rank = int(np.floor(ERROR_RATE * (len(values) + 1)))
     return float(np.sort(values)[rank - 1]) if rank else 0.0
 

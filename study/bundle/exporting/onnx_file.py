@@ -78,17 +78,17 @@ def to_int8(content: bytes, images: np.ndarray, weights_sha256: str) -> bytes:
     activations are taken anew for each input.
     """
     with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, static, small = (Path(folder) / f"{n}.onnx" for n in ("plain", "prepared", "static", "small"))
+        plain, prepared, lstm, small = (Path(folder) / f"{n}.onnx" for n in ("plain", "prepared", "lstm", "small"))
         plain.write_bytes(content)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        quantize_dynamic(prepared, lstm, op_types_to_quantize=["LSTM"], weight_type=QuantType.QInt8)
         quantize_static(
-            prepared,
-            static,
+            lstm,
+            small,
             TrainingImages(images),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
-        quantize_dynamic(static, small, op_types_to_quantize=["LSTM"], weight_type=QuantType.QInt8)
         return with_hash(onnx.load(small), weights_sha256)

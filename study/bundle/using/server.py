@@ -182,6 +182,8 @@ def serve(bundle: Bundle, port: int) -> None:
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            raise ConfigError(f"--port {port} cannot be used ({error.strerror}); choose another, or 0 for any") from None
+            reason = f"--port {port} cannot be used ({error.strerror})"
+            raise ConfigError(f"{reason}; choose another, or 0 for any free one") from None
+        listener.listen()  # from here on a browser waits, and is not turned away
         print(f"page         http://127.0.0.1:{listener.getsockname()[1]}/   (Ctrl-C ends it)", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
