@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from data_utils.dataset import Side
-from models.wgan_gp import critic_loss
+from models.objectives import critic_loss
 from study.gan.step import Batch, GanTraining, draw_batch
 from study.training.memory import free_memory
 from study.training.precision import autocast

@@ -12,7 +12,7 @@ from data_utils.augment import to_float
 from data_utils.dataset import Side
 from models.batch_norm import synchronise_batch_norm
 from models.critic import Critic
-from models.wgan_gp import critic_loss, generator_loss
+from models.objectives import critic_loss, generator_loss
 from study.config import GanConfig
 from study.gan.sampling import new_generator
 from study.training.precision import autocast
