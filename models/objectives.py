@@ -74,10 +74,10 @@ def critic_loss(
     input_gradient: InputGradient | None = None,
     objective: str = "wasserstein",
     penalty: str = "interpolates",
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of the critic, and its parts as detached scalars: wasserstein, penalty, real_score, fake_score.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scalars: the critic's loss and, detached, the gap between the mean scores of real and fake, and the penalty.
 
-    `wasserstein` is the gap between the mean scores under any objective. `fake` is detached here. `epsilon`
+    The gap is the Wasserstein estimate under that objective. `fake` is detached here. `epsilon`
     (B, 1, 1, 1) in [0, 1] places the interpolates; with None, or with weight 0, the penalty is left out and reported
     as 0. `input_gradient` (images, labels) -> gradients of the scores is a faster way to the same than autograd's
     (`models.critic.Critic.input_gradient`).
@@ -88,13 +88,8 @@ def critic_loss(
     amount = torch.zeros_like(adversarial)
     if penalty_weight and epsilon is not None:
         amount = PENALTIES[penalty](gradients(critic, input_gradient), real, fake, labels, epsilon)
-    parts = {
-        "wasserstein": real_scores.mean() - fake_scores.mean(),
-        "penalty": amount,
-        "real_score": real_scores.mean(),
-        "fake_score": fake_scores.mean(),
-    }
-    return penalty_weight * amount + adversarial, {name: part.detach() for name, part in parts.items()}
+    gap = real_scores.mean() - fake_scores.mean()
+    return penalty_weight * amount + adversarial, gap.detach(), amount.detach()
 
 
 def generator_loss(

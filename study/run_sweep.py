@@ -38,7 +38,7 @@ from study.search.proposer import OBJECTIVES, Search
 from study.search.records import hold_to_records
 from study.search.space import paper_configurations
 from study.settings import StudySettings, lock_study, write_settings
-from study.storage.checkpoint import write_atomically
+from study.storage.atomic import write_atomically
 from study.storage.faults import storage_fault, way_out
 from study.storage.lock import remove_leftovers
 from study.trial.provenance import command_line, data_columns, study_columns

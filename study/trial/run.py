@@ -58,7 +58,7 @@ def run_trial(
         training_set = mix(training_set, synthetic, synthetic_labels, keep_real)
         result |= {
             **metrics,
-            "gan_key": folder.name,
+            "gan_key": folder.key,
             "gan_reused": reused,
             "saved_seconds": metrics["gan_seconds"] if reused else None,
             "num_train_synthetic": len(synthetic_labels),

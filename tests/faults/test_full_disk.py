@@ -19,10 +19,11 @@ from results.tables.store import read_history, write_rows
 from study import run_sweep
 from study.cluster.driver import Bridge
 from study.config import make_config
-from study.gan.image_quality import sample_grid
+from study.gan.sampling import sample_grid
 from study.search.proposer import Proposal
 from study.search.records import database_fault
-from study.storage.checkpoint import save_checkpoint, write_atomically
+from study.storage.atomic import write_atomically
+from study.storage.checkpoint import save_checkpoint
 from study.storage.faults import storage_fault
 from study.storage.sealed import read_json, read_tensors, write_json, write_tensors
 from study.training.workers import load_checkpoint
@@ -292,7 +293,7 @@ def test_a_study_stops_on_a_full_disk_and_goes_on_when_there_is_room(roomy_disk)
     code, printed = sweep_until_full(command, study)
     assert code == 2 and "Traceback" not in printed, printed
     said = printed.splitlines()[-1]
-    assert "the disk stopped the study" in said and "--resume" in said
+    assert "a disk error stopped the study" in said and "--resume" in said
     assert "No space left on device" in said or "disk is full" in said  # SQLite's words for it
     before = rows_on_disk(study)
     assert 1 <= len(before) < 4

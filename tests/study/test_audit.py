@@ -13,6 +13,7 @@ from results.tables.schema import TRIALS
 from results.tables.store import read_table, write_rows
 from study import audit
 from study.config import make_config
+from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
@@ -85,7 +86,7 @@ def test_pictures_are_of_synthetic_images_alone(study, capsys):
     metrics, neighbours = read_table(study, "generator_metrics"), read_table(study, "neighbours")
     folder = study / "gans" / metrics["gan_key"].iloc[0]
     config = audit.row_config(audit.gan_rows(study, False)[0])
-    generator = load_generator(config, folder, torch.device("cpu"))
+    generator = load_generator(config, GanFolder(folder), torch.device("cpu"))
     labels = load_dataset(next((study.parent / "prepared").glob("*.parquet")), 32).side("validation").labels
     images = sample_images(generator, labels, config, "audit")
     synthetic = neighbours[neighbours["kind"] == "synthetic"].reset_index(drop=True)
