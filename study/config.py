@@ -56,6 +56,7 @@ class GanConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     tf32: bool = False                                # of a GPU's float32 products
     feature_extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = "efficientnet_lite0"
+    fid: bool = True                                  # measured at the end, where Inception's weights are at hand
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
     training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
     seed: int = Field(0, ge=0)
