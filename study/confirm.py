@@ -29,6 +29,7 @@ from study.gan.quality import warm_features
 from study.gan_audit.study import audit_study
 from study.gan_audit.subgroups import read_subgroups
 from study.progress import Announcer, print_error
+from study.search.attempts import runs_again
 from study.search.confirmation import (
     MIXED,
     OTHER_SPLIT,
@@ -44,7 +45,7 @@ from study.search.proposer import Proposal
 from study.settings import hold, stored_settings
 from study.storage.faults import storage_fault, way_out
 from study.trial.provenance import study_columns
-from study.trial.record import LOST, prepared_file, row_config
+from study.trial.record import prepared_file, row_config
 from study.trial.run import check_fits
 
 DATA_COLUMNS = (
@@ -119,8 +120,8 @@ def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> 
 
 
 def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
-    """The proposals still to run; a trial that a machine's fault ended runs again."""
-    ended = trials[~trials["reason"].fillna("").str.startswith(LOST)]
+    """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
+    ended = trials[[not runs_again(reason) for reason in trials["reason"]]]
     return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
 
 

@@ -61,18 +61,19 @@ def ray_checks(address: str | None, out: Path, prepared: Path | None) -> Iterato
     """What every node of the cluster answers; ConfigError where Ray or a node does not."""
     from study.cluster import nodes  # Ray takes seconds to import: not for --help
     from study.cluster.connect import connect
+    from study.cluster.private import dashboard_url, started_here
 
     cpus, num_gpus = totals(connect(address))
-    started_here, url = nodes.started_here(), nodes.dashboard_url()
-    where = "started on this machine" if started_here else f"{len(nodes.living_nodes())} node(s) up"
+    is_ours, url = started_here(), dashboard_url()
+    where = "started on this machine" if is_ours else f"{len(nodes.living_nodes())} node(s) up"
     yield Check("Ray", True, f"{where}, {cpus} CPU(s), {num_gpus:g} GPU(s); it finds itself")
     yield Check("dashboard", True, f"answers at {url}")
     found = survey(nodes.ask_nodes, out, prepared)
     yield from node_checks(found, out, prepared)
     yield check_gpus(nodes.ask_nodes(gpus))
     demanded = token_is_demanded(url)
-    yield check_token(found.nodes, demanded, started_here)
-    yield check_ports(nodes.ask_nodes(exposed_ports, nodes.session_name()), demanded, started_here)
+    yield check_token(found.nodes, demanded, is_ours)
+    yield check_ports(nodes.ask_nodes(exposed_ports, nodes.session_name()), demanded, is_ours)
 
 
 def token_is_demanded(url: str) -> bool:

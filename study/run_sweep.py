@@ -34,8 +34,8 @@ from study.dry_run import describe_plan
 from study.errors import ConfigError
 from study.gan.quality import INCEPTION_FILE, warm_features
 from study.progress import Announcer, print_error
-from study.search.proposer import OBJECTIVES, Search
-from study.search.records import hold_to_records
+from study.search.attempts import runs_again
+from study.search.proposer import Search
 from study.search.space import paper_configurations
 from study.settings import StudySettings, lock_study, write_settings
 from study.storage.atomic import write_atomically
@@ -103,10 +103,8 @@ def search_and_report(
         announce(line)
     trials = searched(folder)
     rows = rows_by_id(trials)
-    for line in hold_to_records(folder, rows, OBJECTIVES[settings.objective]):
-        announce(line)
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
-    remaining = total - len(trials)
+    remaining = total - len(done(trials))
     interrupted, resources = False, None
     if remaining > 0:
         announce("starting Ray")
@@ -121,12 +119,13 @@ def search_and_report(
         announce(f"{what_ray_has(machines)}: {resources}")
     # Only now does the study exist: a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, record)
-    search = Search(folder, settings.base, settings.fixed, settings.objective, ended=set(rows))
-    catch_up(search, rows)
+    search = Search(folder, settings.base, settings.fixed, settings.objective, rows)
+    for line in search.mended:
+        announce(line)
     if resources:
         announce("measuring the real images' features")
         warm_features(settings.base, load_dataset(prepared.path, settings.base.image_size))
-        announce(f"study {folder}: {remaining} trials to run, {len(trials)} done")
+        announce(f"study {folder}: {remaining} trials to run, {total - remaining} done")
         columns = study_columns(settings.preset, settings.objective) | data_columns(prepared)
         make_task = TaskMaker(folder, prepared.path, columns, resources)
         interrupted = run_trials(search, make_task, resources, remaining, options.time_budget, announce)
@@ -138,8 +137,8 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     trials = searched(folder)
     board = leaderboard(trials, objective)
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
-    counts = Counter(trials["status"])
-    left = total - len(trials)
+    counts = Counter(done(trials)["status"])
+    left = total - counts.total()
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"\n{format_leaderboard(board, shown)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
@@ -229,11 +228,9 @@ def rows_by_id(trials: pd.DataFrame) -> dict[str, dict]:
     return {row["trial_id"]: {k: v for k, v in row.items() if v == v} for row in trials.to_dict("records")}
 
 
-def catch_up(search: Search, rows: dict[str, dict]) -> None:
-    """Tell Optuna of rows that were written before an interruption kept it from hearing of them."""
-    for proposal in [p for p in search.waiting if p.trial_id in rows]:
-        search.tell(proposal.number, rows[proposal.trial_id]["status"], rows[proposal.trial_id])
-        search.waiting.remove(proposal)
+def done(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of trials that are not run again: all but those lost to a machine that have an attempt left."""
+    return trials[[not runs_again(reason) for reason in trials["reason"]]]
 
 
 if __name__ == "__main__":

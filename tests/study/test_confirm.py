@@ -16,9 +16,10 @@ from results.tables.store import read_trials, write_rows
 from study import confirm
 from study.cluster import connect as ray_cluster
 from study.config import make_config, preset
+from study.search.attempts import lost_reason
 from study.settings import StudySettings
 from study.trial.provenance import data_columns
-from study.trial.record import LOST, Task
+from study.trial.record import Task
 
 BASE = preset("smoke") | {"gan_batch_size": 16, "classifier_batch_size": 16}
 
@@ -135,9 +136,10 @@ def test_done_trials_must_have_seen_the_external_images(refused, study, prepared
     confirm.check_done_trials(study, prepared.path, read_trials(study), "grouped")
 
 
-def test_only_trials_that_ended_by_themselves_are_done():
-    trials = pd.DataFrame(
-        {"trial_id": ["a", "b", "c"], "reason": [None, "GAN diverged", f"{LOST} node died"]}, dtype=object
-    )
-    proposals = [SimpleNamespace(trial_id=name) for name in "abcd"]
-    assert [p.trial_id for p in confirm.without_row(proposals, trials)] == ["c", "d"]
+def test_a_trial_lost_to_a_machine_runs_again_twice():
+    lost = [None]
+    for _ in range(3):
+        lost.append(lost_reason("node died", lost[-1]))
+    trials = pd.DataFrame({"trial_id": list("abcde"), "reason": ["GAN diverged", *lost]}, dtype=object)
+    proposals = [SimpleNamespace(trial_id=name) for name in "abcdef"]
+    assert [p.trial_id for p in confirm.without_row(proposals, trials)] == ["c", "d", "f"]
