@@ -196,6 +196,12 @@ PRESETS = {
 PRESET_NAMES = ("smoke", "search", "paper")
 DEFAULT_TRIALS = dict(zip(PRESET_NAMES, (9, 40, 40), strict=True))
 
+OBJECTIVES = {  # name -> (column, direction) of each objective
+    "pareto": (("frechet_distance", "minimize"), ("validation_auroc", "maximize")),
+    "frechet": (("frechet_distance", "minimize"),),
+    "auroc": (("validation_auroc", "maximize"),),
+}
+
 
 # Methods that every study trains beside those of its search: the fields that each sets over the preset.
 RELATIVISTIC = {"objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1.0, "penalty_interval": 2,

@@ -7,6 +7,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from data_utils.augment import to_uint8
+from results.tables.schema import COLLAPSED, COPIES, HONEST
 from study.config import GanConfig
 from study.gan.folder import GanFolder
 from study.gan.metrics import (
@@ -25,9 +26,8 @@ from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
 
 CLASSES = (0, 1)
-COLUMNS = 8  # of the two pictures
-COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
-FLOORS = {  # column with training images in the place of the synthetic ones -> column of the synthetic images
+COLUMNS = 8  # of closest.png and of interpolation.png
+FLOORS = {  # column of real training images in the place of synthetic ones -> column of synthetic ones
     "frechet_floor": "frechet_distance", "kid_floor": "kid_mean", "precision_floor": "precision",
     "recall_floor": "recall", "density_floor": "density", "coverage_floor": "coverage",
 }  # fmt: skip

@@ -16,7 +16,7 @@ from data_utils.errors import DataError
 from models.feature_extractor import FeatureExtractor
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import HISTORY, PREDICTIONS, TABLES, TRIALS
-from results.tables.store import DamagedTable, TableError, read_table, write_rows
+from results.tables.store import TableError, read_table, write_rows
 from study.config import make_config, preset
 from study.errors import ConfigError
 from study.gan.features import real_features
@@ -213,15 +213,6 @@ def test_pandas_and_duckdb_ignore_what_was_set_aside(tmp_path):
     set_aside_damaged(tmp_path)
     assert list(pd.read_parquet(tmp_path / "trials")["trial_id"]) == ["a"]
     assert duckdb.sql(f"SELECT trial_id FROM '{tmp_path}/trials/*.parquet'").fetchall() == [("a",)]
-
-
-def test_a_damaged_compacted_file_is_named_and_stays(tmp_path):
-    path = tmp_path / "history" / "compacted-0.parquet"
-    path.parent.mkdir()
-    path.write_bytes(b"PAR1")
-    with pytest.raises(DamagedTable, match=r"compacted-0\.parquet is damaged .*backup"):
-        set_aside_damaged(tmp_path)
-    assert path.exists()
 
 
 def test_every_table_of_a_study_is_checked(tmp_path):
