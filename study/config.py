@@ -39,7 +39,7 @@ class GanConfig(BaseModel):
     pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
     critic_width: Positive = 64
     image_size: ImageSize = 128                       # pixels
-    objective: Literal["wasserstein", "non_saturating", "relativistic", "hinge"] = "wasserstein"
+    gan_objective: Literal["wasserstein", "non_saturating", "relativistic", "hinge"] = "wasserstein"
     penalty: Literal["interpolates", "zero_centred", "real"] = "interpolates"  # see models/objectives.py
     penalty_weight: float = Field(10.0, ge=0)         # lambda of Gulrajani et al. 2017, eq. 3
     penalty_interval: Positive = 1                    # > 1 = lazy penalty: another algorithm, opt-in
@@ -56,7 +56,7 @@ class GanConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     tf32: bool = False                                # of a GPU's float32 products
     feature_extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = "efficientnet_lite0"
-    fid: bool = True                                  # measured at the end, where Inception's weights are at hand
+    measure_fid: bool = True                          # measured at the end, where Inception's weights are at hand
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
     training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
     seed: int = Field(0, ge=0)
@@ -84,8 +84,8 @@ class GanConfig(BaseModel):
         for name, fields in SYSTEMS.items():
             if all(getattr(self, field) == value for field, value in fields.items() if field in IDENTITY):
                 return name
-        if self.generator != "recurrent" or self.objective != "wasserstein":
-            return f"{self.generator}_{self.objective}"
+        if self.generator != "recurrent" or self.gan_objective != "wasserstein":
+            return f"{self.generator}_{self.gan_objective}"
         backbone = "" if self.backbone == "plain" else f"{self.backbone}_"
         return f"{backbone or 'wgan_gp_'}lstm" if self.lstm_depth else f"{backbone}wgan_gp"
 
@@ -204,8 +204,10 @@ OBJECTIVES = {  # name -> (column, direction) of each objective
 
 
 # Methods that every study trains beside those of its search: the fields that each sets over the preset.
-RELATIVISTIC = {"objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1.0, "penalty_interval": 2,
-                "critic_steps": 1, "generator_lr": 4e-4, "critic_lr": 4e-4, "adam_beta2": 0.99}  # fmt: skip
+RELATIVISTIC = {
+    "gan_objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1.0, "penalty_interval": 2,
+    "critic_steps": 1, "gan_batch_size": 16, "generator_lr": 4e-4, "critic_lr": 4e-4, "adam_beta2": 0.99,
+}  # fmt: skip
 SYSTEMS = {
     # one Gaussian per class over the first 150 principal components: the reference, not trained
     "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0},
@@ -214,7 +216,8 @@ SYSTEMS = {
     # the relativistic objective on the paper's networks without LSTM
     "r3gan":         {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", **RELATIVISTIC},
 }  # fmt: skip
-IDENTITY = ("generator", "objective", "gan_epochs")  # the fields that make a system what it is
+IDENTITY = ("generator", "gan_objective", "gan_epochs")  # the fields that make a system what it is
+DEFAULT_SYSTEMS = ("principal", "principal_gan")
 
 
 def preset(name: str) -> dict:

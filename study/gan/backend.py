@@ -106,7 +106,7 @@ def reference_gradient(training: GanTraining, batch: Batch) -> Tensor:
     with autocast(config, batch.real.device):
         loss, *_ = critic_loss(
             training.critic, batch.real, fake, batch.labels, weight, batch.epsilon,
-            objective=config.objective, penalty=config.penalty,
+            objective=config.gan_objective, penalty=config.penalty,
         )  # fmt: skip
     return flat(torch.autograd.grad(loss, list(training.critic.parameters()), materialize_grads=True))
 

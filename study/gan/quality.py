@@ -89,7 +89,7 @@ class GanQuality:
         weights = inception_weights(self.dataset.path.parent)
         if self.config.feature_extractor == "inception":
             return self.extractor
-        if not (self.config.fid and has_inception(weights)):
+        if not (self.config.measure_fid and has_inception(weights)):
             return None
         return build_feature_extractor("inception", weights, self.dataset.images.device)
 

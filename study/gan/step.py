@@ -104,7 +104,7 @@ class GanTraining:
         with autocast(self.config, real.device):
             parts = critic_loss(
                 self.critic, real, fake, labels, weight, epsilon, self.critic.input_gradient,
-                objective=self.config.objective, penalty=self.config.penalty,
+                objective=self.config.gan_objective, penalty=self.config.penalty,
             )  # fmt: skip
         return torch.stack(parts).float()
 
@@ -116,7 +116,7 @@ class GanTraining:
         images, total = fake.detach().requires_grad_(), 0.0
         for piece in zip(*(tensor.chunk(self.micro_batches) for tensor in (images, labels, real)), strict=True):
             with autocast(self.config, z.device):
-                loss = generator_loss(self.critic, *piece, self.config.objective) * (len(piece[0]) / len(images))
+                loss = generator_loss(self.critic, *piece, self.config.gan_objective) * (len(piece[0]) / len(images))
             loss.backward()
             total = total + loss.detach().float()
         self.generator_optimiser.zero_grad(set_to_none=True)

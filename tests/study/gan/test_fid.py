@@ -22,7 +22,7 @@ class Images(TensorDataset):
 
 @pytest.fixture
 def quality(tiny_settings, phantoms):
-    return GanQuality(make_config(tiny_settings | {"fid": True}), phantoms)
+    return GanQuality(make_config(tiny_settings | {"measure_fid": True}), phantoms)
 
 
 def torch_fidelitys(fake: torch.Tensor, real: torch.Tensor, folder) -> float:
@@ -50,7 +50,7 @@ def test_real_images_score_the_floor(quality, phantoms):
 
 def test_it_is_left_out_when_asked_or_where_there_are_no_weights(tiny_settings, phantoms, monkeypatch):
     fake = phantoms.side("validation").images
-    without = GanQuality(make_config(tiny_settings | {"fid": False}), phantoms).fid_columns(fake)
+    without = GanQuality(make_config(tiny_settings | {"measure_fid": False}), phantoms).fid_columns(fake)
     monkeypatch.setattr("study.gan.quality.has_inception", lambda weights: False)
-    nowhere = GanQuality(make_config(tiny_settings | {"fid": True}), phantoms).fid_columns(fake)
+    nowhere = GanQuality(make_config(tiny_settings | {"measure_fid": True}), phantoms).fid_columns(fake)
     assert set(without.values()) == set(nowhere.values()) == {None}

@@ -28,12 +28,14 @@ CHANGES = {
     "critic_width": 12, "penalty_weight": 1.0, "penalty_interval": 3, "critic_steps": 1, "gan_batch_size": 16,
     "gan_epochs": 2, "generator_lr": 2e-3, "critic_lr": 2e-3, "adam_beta1": 0.5, "adam_beta2": 0.99,
     "ema_decay": 0.0, "gan_flip": False, "precision": "bfloat16", "seed": 1, "generator": "principal",
-    "objective": "relativistic", "penalty": "zero_centred",
+    "gan_objective": "relativistic", "penalty": "zero_centred",
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
 PRINCIPAL_CHANGES = {"residual_width": 8}
 OF_THE_TRIAL = {"training_fraction": 0.5, "tf32": True}  # applied before the training; see test_trial
-MEASURING = {"gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "inception", "image_size": 64}
+MEASURING = {
+    "measure_fid": True, "gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "inception", "image_size": 64,
+}  # fmt: skip
 
 
 def trained_weights(config, dataset, folder) -> dict[str, torch.Tensor]:
