@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from study.config import OBJECTIVES, PRESET_NAMES
+from study.config import DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
 from study.errors import ConfigError
 
 EXIT_USER_ERROR = 2
@@ -188,6 +188,14 @@ def fractions(text: str) -> tuple[float, ...]:
     return numbers
 
 
+def systems(text: str) -> tuple[str, ...]:
+    """`principal,r3gan` -> names of systems; `none` -> no names."""
+    names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in SYSTEMS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown; there are: {', '.join(SYSTEMS)}, or none")
+    return names
+
+
 FLAGS = {
     "data": {
         "--data": {
@@ -226,6 +234,12 @@ FLAGS = {
             "choices": tuple(OBJECTIVES),
             "default": "pareto",
             "help": "what is optimised, on validation: Frechet distance, AUROC or (default) both",
+        },
+        "--systems": {
+            "type": systems,
+            "metavar": "NAME,NAME",
+            "help": f"methods trained once besides the search: {', '.join(SYSTEMS)}, or none "
+            f"(default {','.join(DEFAULT_SYSTEMS)})",
         },
         "--set": {
             "action": "append",

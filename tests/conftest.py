@@ -63,7 +63,8 @@ def tiny_settings() -> dict:
         "image_size": 32, "latent_dim": 8, "lstm_depth": 1, "lstm_width": 8, "decoder_width": 16, "critic_width": 8,
         "backbone_width": 0.25, "backbone_depth": 0.25, "critic_steps": 2, "gan_batch_size": 16, "gan_epochs": 2,
         "gan_eval_interval": 1, "generator_lr": 1e-3, "critic_lr": 1e-3, "ema_decay": 0.9, "eval_images": 16,
-        "classifier_width": 8, "classifier_lstm_width": 8, "classifier_epochs": 2, "classifier_batch_size": 16,
+        "measure_fid": False, "classifier_width": 8, "classifier_lstm_width": 8, "classifier_epochs": 2,
+        "classifier_batch_size": 16,
         "classifier_lr": 2e-3,
     }  # fmt: skip
 

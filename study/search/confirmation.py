@@ -46,7 +46,7 @@ def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[st
 
     Raises ConfigError for a name that is no completed trial with a GAN, and for a search without such a trial.
     """
-    searched = trials[(trials["status"] == "completed") & trials["phase"].isin(["paper", "search"])]
+    searched = trials[(trials["status"] == "completed") & trials["phase"].isin(["paper", "search", "system"])]
     ranked = leaderboard(searched, objective)
     order = [name for name, rank in zip(ranked["trial_id"], ranked["rank"], strict=True) if pd.notna(rank) and rank > 0]
     if unknown := sorted(set(names or []) - set(order)):
