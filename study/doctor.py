@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_utils.errors import DataError
+from data_utils.layouts import recognise
 from data_utils.parquet_file import read_table
-from data_utils.sources import recognise
 from models.feature_extractor import build_feature_extractor, default_extractor_name
 from study.cli import EXIT_USER_ERROR, make_folder, parse_doctor_arguments
 from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey

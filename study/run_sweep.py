@@ -19,7 +19,8 @@ from optuna.exceptions import StorageInternalError
 
 from data_utils.dataset import load_dataset, training_subset
 from data_utils.errors import DataError
-from data_utils.prepare import Prepared, prepare
+from data_utils.prepare import prepare
+from data_utils.prepared import Prepared
 from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from results.leaderboard import format_leaderboard, leaderboard
 from results.tables.mending import set_aside_damaged
