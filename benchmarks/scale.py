@@ -26,6 +26,7 @@ from results.tables.store import read_history, read_trials
 from study.cluster import driver as tune_driver
 from study.cluster.connect import connect
 from study.cluster.resources import Resources
+from study.cluster.worker import MEASUREMENT
 from study.config import TrialConfig, make_config, preset
 from study.search.proposer import Search
 from study.trial.record import Task
@@ -46,7 +47,7 @@ def no_training(settings: dict) -> None:
     ]  # fmt: skip
     if task.config.uses_gan:
         for entry in entries:
-            tune.report({key: entry[key] for key in tune_driver.MEASUREMENT})
+            tune.report({key: entry[key] for key in MEASUREMENT})
     task.write_history(entries)
     distance = entries[-1]["frechet_distance"]
     result = {"started_at": "", "frechet_distance": distance, "validation_auroc": merit, "gan_epoch": epochs[-1]}
@@ -77,7 +78,7 @@ def resident_bytes() -> int:
 
 def run_study(folder: Path, base: TrialConfig, num_trials: int, clock: Clock) -> None:
     """`num_trials` trials of a new study through the real driver."""
-    search = Search(folder, base, {}, "pareto", ended=set())
+    search = Search(folder, base, {}, "pareto", rows={})
 
     def make_tasks(proposal) -> list[Task]:
         return [Task(folder, folder, proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})]

@@ -26,7 +26,7 @@ import numpy as np
 from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.harness.interleaved import report
-from study.cluster.driver import StopBadGans
+from study.cluster.bridge import StopBadGans
 from study.config import TrialConfig, make_config, preset
 from study.search.proposer import Search
 from study.search.space import NUISANCE, SPACE, Choice, Range, generator_side
@@ -182,7 +182,7 @@ def drawn(draws: np.random.Generator, domain: Choice | Range, preset_value):
 
 def our_search(land: Landscape, objective: str, folder: Path, budget: float) -> Picks:
     """The real search and stopping rule on WORKERS workers, until `budget` of work is spent."""
-    search = Search(folder, land.base, {}, objective, ended={"baseline-000"})
+    search = Search(folder, land.base, {}, objective, rows={"baseline-000": {"phase": "baseline"}})
     stopping, picks = StopBadGans(Halving(land.base.gan_epochs, land.base.gan_eval_interval)), Picks()
     trained: dict[tuple, int] = {}  # epochs of each GAN so far
     clock = [(0.0, number, None) for number in range(WORKERS)]  # (time, order, the running trial's steps)

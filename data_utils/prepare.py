@@ -18,10 +18,14 @@ from data_utils.layouts import recognise
 from data_utils.parquet_file import read_table, write_table
 from data_utils.patches import Patch, Progress, decode_all, listing, sample_patches
 from data_utils.prepared import Prepared, printable
-from data_utils.split import check_class_sizes, given_split, grouped_split, random_split
+from data_utils.split import MIN_IMAGES, check_class_sizes, given_split, grouped_split, random_split
 
 FORMAT = 1  # of the prepared file; part of the fingerprint
-SPLITS: dict[str, Callable] = {"grouped": grouped_split, "random": random_split}
+SPLITS: dict[str, Callable] = {
+    "grouped": grouped_split,
+    "random": random_split,
+    "none": lambda labels, groups, seed: np.full(len(labels), "test", dtype=object),  # an external test set
+}
 PROTOCOLS = (*SPLITS, "given")
 SIDES = ("train", "validation", "test")
 MAX_ALIKE = 5  # printed
@@ -62,7 +66,7 @@ def prepare(
     patches = _without_contradictions(patches, skip_bad)
     num_skipped += num_decoded - len(patches)
     labels = np.array([patch.label for patch in patches], dtype=np.int64)
-    check_class_sizes(labels)
+    check_class_sizes(labels, 1 if split_protocol == "none" else MIN_IMAGES)
     groups, pairs, alike = _merged_groups(patches, labels)
     split = _split(split_protocol, labels, groups, split_seed, patches)
     fingerprint = _fingerprint(patches, groups, split, image_size, split_protocol)

@@ -1,6 +1,6 @@
 """Batch norm whose training statistics span all workers, on any backend of torch.distributed.
 
-torch's SyncBatchNorm refuses CPU tensors; this one needs only an all-reduce, so gloo will do.
+torch's SyncBatchNorm refuses CPU tensors; this one needs only an all-reduce, which gloo has too.
 """
 
 import torch
@@ -13,9 +13,9 @@ from torch.autograd.function import once_differentiable
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
     """Make every batch norm within `module` (torch's BatchNorm2d, timm's BatchNormAct2d) span the workers, in place.
 
-    In training mode, mean and variance are then those of the batches of all workers of the default process group
-    together, and gradients flow back through them to every worker: all workers must run forward and backward alike.
-    With one worker, without a process group, or in evaluation mode, nothing changes. Keys of the state_dict stay.
+    In training mode, mean and variance are then taken over the batches of all workers of the default process group,
+    and gradients flow back through them to every worker, so all workers must run the same forward and backward passes.
+    Nothing changes with one worker, without a process group, or in evaluation mode. The state_dict keeps its keys.
     """
     for child in module.modules():
         child.__class__ = SYNCHRONISED.get(type(child), type(child))
@@ -47,7 +47,7 @@ def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """Batch norm of x (B, C, H, W) over all workers, in float32 at least; updates the running statistics."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     pixels = wide.new_full((1,), x.numel() / norm.num_features)
-    # Two passes: the variance as a mean of squares less a squared mean would lose digits.
+    # Two passes: the mean of squares minus the squared mean would lose digits.
     total, count = AllReduceSum.apply(torch.cat([wide.sum(dim=(0, 2, 3)), pixels])).split([norm.num_features, 1])
     mean = total / count
     centred = wide - mean[:, None, None]
@@ -65,7 +65,7 @@ def update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, unbiased_varia
 
 
 class AllReduceSum(torch.autograd.Function):
-    """Sum over the workers; so is its gradient, since every worker's loss depends on every worker's summand."""
+    """Sum over the workers. Its gradient is a sum too: every worker's loss depends on every worker's summand."""
 
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:

@@ -24,17 +24,15 @@ def build_classifier(
 ) -> "Classifier":
     """A classifier: forward(images (B, 3, image_size, image_size) in [-1, 1]) -> logits (B,).
 
-    `backbone` is `small`, a CNN whose first layer has `width` channels, or the name of any convolutional network of
+    `backbone` is `small`, a CNN whose first layer has `width` channels, or the name of a convolutional network of
     timm, which has its own widths. `dropout` acts before the last layer. `pretrained` loads ImageNet weights: those
-    installed with the project for `tf_efficientnet_lite0`, else timm's from the Hugging Face hub.
+    installed with the project for `tf_efficientnet_lite0`, otherwise timm's from the Hugging Face hub.
 
     Raises ValueError for a backbone that timm does not have or that gives no feature map (B, C, h, w) at this image
-    size, for weights that cannot be had, and, with `small`, for an image_size outside `IMAGE_SIZES`.
+    size, and for weights that do not exist or cannot be fetched.
     """
-    if lstm_depth < 1:
-        raise ValueError(f"lstm_depth={lstm_depth} of the classifier must be at least 1")
     if backbone == "small" and pretrained:
-        raise ValueError("pretrained needs a timm backbone: `small` has no ImageNet weights")
+        raise ValueError("classifier_pretrained=true needs a timm backbone: `small` has no ImageNet weights")
     features = small_cnn(image_size, width) if backbone == "small" else TimmFeatureMap(backbone, pretrained)
     channels, cells = feature_map_shape(features, backbone, image_size)
     return Classifier(
@@ -68,7 +66,7 @@ class Classifier(nn.Module):
 def small_cnn(image_size: int, width: int) -> nn.Sequential:
     """Convolution, batch norm, 2x2 maximum and ReLU, down to a 4x4 map; width, 2 width, ... 8 width channels.
 
-    ReLU after the maximum gives what it gives before it, from a quarter of the pixels.
+    ReLU commutes with the maximum, and after it has only a quarter of the pixels to do.
     """
     widths = [width * min(2**i, MAX_WIDENING) for i in range(halvings(image_size, MAP_SIZE))]
     layers = []
@@ -102,13 +100,13 @@ class TimmFeatureMap(nn.Module):
 
 @torch.no_grad()
 def feature_map_shape(features: nn.Module, name: str, image_size: int) -> tuple[int, int]:
-    """Channels and number of cells of the feature map, found by a trial run."""
+    """Channels and number of cells of the feature map, found by running the network once."""
     features.eval()
     try:
         shape = features(torch.zeros(1, 3, image_size, image_size)).shape
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
-            f"classifier backbone {name} does not take images of {image_size} pixels ({error}): "
+            f"classifier_backbone={name} cannot be used at image_size={image_size} ({error}); "
             "choose a convolutional network"
         ) from error
     features.train()

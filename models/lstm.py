@@ -1,14 +1,14 @@
-"""An LSTM whose precision on a GPU is its weights'."""
+"""An LSTM that computes in the precision of its weights on a GPU."""
 
 import torch
 from torch import Tensor, nn
 
 
 class LSTM(nn.LSTM):
-    """torch's, without autocast on a GPU: there it would run in float16, also where bfloat16 is asked for.
+    """torch's LSTM, without autocast on a GPU.
 
-    torch 2.15 casts cuDNN's LSTM to float16 whatever autocast's dtype is; most of its gradients lie below the normal
-    range of that type, and nothing scales the loss. Takes (B, length, features) as `batch_first` says; no state.
+    There torch 2.15 casts cuDNN's LSTM to float16 whatever autocast's dtype is. Most of its gradients are below the
+    normal range of that type, and nothing here scales the loss. Takes a sequence only, no initial state.
     """
 
     def forward(self, sequence: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""timm's networks by name, with errors that say what to do."""
+"""timm's networks by name, with errors that name the way out."""
 
 import difflib
 
@@ -9,18 +9,18 @@ from torch import nn
 def timm_model(name: str, *, pretrained: bool, **options) -> nn.Module:
     """`timm.create_model`; `pretrained` weights come from the Hugging Face hub or its cache.
 
-    Raises ValueError for an unknown name, with those nearest to it, and for weights that cannot be had.
+    Raises ValueError for an unknown name, listing similar ones, and for weights that cannot be fetched.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        raise ValueError(f"timm has no network {name!r}; near it are: {', '.join(near) or 'none'}")
+        raise ValueError(f"timm has no network {name!r}; similar names: {', '.join(near) or 'none'}")
     if not pretrained:
         return timm.create_model(name, **options)
     try:
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"ImageNet weights of {name} cannot be had from the Hugging Face hub ({type(error).__name__}: {error}). "
+            f"no ImageNet weights of {name} from the Hugging Face hub ({type(error).__name__}: {error}). "
             "Fill the hub's cache on a machine with internet and copy it here (HF_HOME names the folder), "
             "or set pretrained to false."
         ) from error

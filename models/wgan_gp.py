@@ -1,6 +1,6 @@
 """The WGAN-GP objective (Gulrajani et al. 2017, eq. 3), class-conditional: tensors in, tensors out.
 
-`critic` is any callable (images (B, 3, S, S), labels (B,)) -> scores (B,) that treats each image by itself.
+`critic` is any callable (images (B, 3, S, S), labels (B,)) -> scores (B,) that scores each image by itself.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ def critic_loss(
     penalty_weight: float,
     epsilon: Tensor | None,
     input_gradient: InputGradient | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of the critic, and its parts as detached scalars: wasserstein, penalty, real_score, fake_score.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scalars: the critic's loss and, detached, its two parts: the Wasserstein estimate and the gradient penalty.
 
-    `fake` is detached here. `labels` are those of the real images and those that the fakes were made for.
-    `epsilon` (B, 1, 1, 1) in [0, 1] places the interpolates; with None, or with weight 0, the penalty is left out
-    and reported as 0. `input_gradient`: see `gradient_penalty`.
+    `fake` is detached here. `labels` are the classes of the real images and of the synthetic ones alike.
+    `epsilon` (B, 1, 1, 1) in [0, 1] places the interpolates. The penalty is left out, and 0, where `epsilon` is None
+    or the weight 0. `input_gradient`: see `gradient_penalty`.
     """
     fake = fake.detach()
     real_scores, fake_scores = critic(torch.cat([real, fake]), torch.cat([labels, labels])).chunk(2)
@@ -33,17 +33,11 @@ def critic_loss(
     penalty = torch.zeros_like(wasserstein)
     if penalty_weight and epsilon is not None:
         penalty = gradient_penalty(critic, real, fake, labels, epsilon, input_gradient)
-    parts = {
-        "wasserstein": wasserstein,
-        "penalty": penalty,
-        "real_score": real_scores.mean(),
-        "fake_score": fake_scores.mean(),
-    }
-    return penalty_weight * penalty - wasserstein, {name: part.detach() for name, part in parts.items()}
+    return penalty_weight * penalty - wasserstein, wasserstein.detach(), penalty.detach()
 
 
 def generator_loss(critic: ScoreFunction, fake: Tensor, labels: Tensor) -> Tensor:
-    """Minus the critic's mean score of the fakes: a scalar."""
+    """Minus the critic's mean score of the synthetic images: a scalar."""
     return -critic(fake, labels).mean()
 
 
@@ -57,7 +51,7 @@ def gradient_penalty(
 ) -> Tensor:
     """Mean of (|gradient| - 1)^2 at `epsilon * real + (1 - epsilon) * fake`: a scalar, differentiable.
 
-    `input_gradient` (images, labels) -> gradients of the critic's scores is a faster way to the same than autograd's
+    `input_gradient` (images, labels) -> gradients of the critic's scores; faster than autograd, with the same result
     (`models.critic.Critic.input_gradient`). Norm, square and mean are taken in float32 at least, also under autocast.
     """
     interpolates = (epsilon * real + (1 - epsilon) * fake).detach()

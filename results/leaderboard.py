@@ -7,6 +7,7 @@ import argparse
 import shlex
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 
 from results.tables.published import auroc_statement, comparable, paper_row
 from results.tables.schema import TRIALS
-from results.tables.store import TableError, read_trials
+from results.tables.store import TableError, check_study, read_trials
 
 OBJECTIVES = ("pareto", "frechet", "auroc")
 DISTANCE_GROUP = ["feature_extractor", "num_real", "num_fake"]  # distances are compared within one group only
@@ -84,6 +85,13 @@ def _on_front(completed: pd.DataFrame) -> np.ndarray:
     return ~dominated & ~np.isnan(distance) & ~np.isnan(auroc)
 
 
+def saved_minutes(trials: pd.DataFrame) -> tuple[float, float]:
+    """Minutes of GAN training saved (by reuse, by stopping): `saved_seconds` of pruned trials is saved by stopping."""
+    stopped = trials["status"] == "pruned"
+    by_reuse, by_stopping = (float(trials.loc[part, "saved_seconds"].sum()) / 60 for part in (~stopped, stopped))
+    return by_reuse, by_stopping
+
+
 def format_leaderboard(frame: pd.DataFrame, study_path: Path) -> str:
     """The leaderboard as plain text of 80 columns: table, what may be compared, the floor, how to run each again.
 
@@ -133,9 +141,9 @@ def _rank_cell(row: dict) -> str:
 
 def _notes(ours: pd.DataFrame) -> str:
     lines = [
-        "Row 0 is the paper's WGAN-GP with LSTM. Ranked on validation; val and test are AUROC, test was read once. "
-        "* = Pareto front of Frechet distance and validation AUROC.",
-        f"{auroc_statement()}; it names no image counts for its FID and no pairing for its SSIM.",
+        "Row 0 is the paper's WGAN-GP with LSTM. val and test are AUROC; trials are ranked by val, test is read once. "
+        "* = Pareto front of Frechet distance and val.",
+        f"{auroc_statement()}; it does not say how many images its FID uses, nor which it pairs for SSIM.",
         *_comparability(ours),
         *_distance_groups(ours),
     ]
@@ -155,11 +163,11 @@ def _distance_groups(ours: pd.DataFrame) -> list[str]:
     measured = ours[(ours["status"] == "completed") & ours["frechet_distance"].notna()]
     groups = measured.drop_duplicates([*DISTANCE_GROUP, "frechet_floor"])
     floors = [
-        f"Real against real, the floor of the Frechet distance: {row.frechet_floor:.1f} "
+        f"Frechet distance of real to real images (floor): {row.frechet_floor:.1f} "
         f"({row.feature_extractor}, {row.num_real:.0f} real, {row.num_fake:.0f} synthetic images)."
         for row in groups.dropna(subset="frechet_floor").itertuples()
     ]
-    apart = ["Distances of different extractors or image counts cannot be compared: each kind is judged by itself."]
+    apart = ["Distances of other feature extractors or image counts cannot be compared; each kind is ranked by itself."]
     return floors + apart * (len(groups.drop_duplicates(DISTANCE_GROUP)) > 1)
 
 
@@ -167,7 +175,7 @@ def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:
     ranked = ours.loc[ours["rank"].notna(), "trial_id"]
     study = shlex.quote(str(study_path))
     commands = [f"python study/reproduce.py {study} --trial {shlex.quote(trial)}" for trial in ranked]
-    return "\n".join(["Run a trial again:", *map(printable, commands)]) if commands else ""
+    return "\n".join(["To run a trial again:", *map(printable, commands)]) if commands else ""
 
 
 def wrap(text: str) -> str:
@@ -181,20 +189,28 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def exit_code(action: Callable[[], None]) -> int:
+    """0 after `action`; 2 where it cannot read or write a file, which one line of stderr tells."""
+    try:
+        action()
+    except (TableError, OSError) as error:
+        print(printable(str(error)), file=sys.stderr)
+        return 2
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Print a study's leaderboard, the paper in row 0.")
     parser.add_argument("study", type=Path, metavar="STUDY", help="the study's folder, <out>/<study>")
-    parser.add_argument("--objective", choices=OBJECTIVES, default="pareto")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="pareto", help="what the trials are ranked by")
     options = parser.parse_args(arguments)
-    try:
-        if not (options.study / "trials").is_dir():
-            raise TableError(f"{options.study}: no study here; a study's folder holds trials/")
+
+    def show() -> None:
+        check_study(options.study)
         frame = leaderboard(read_trials(options.study), options.objective)
-    except TableError as error:
-        print(printable(str(error)), file=sys.stderr)
-        return 2
-    print(format_leaderboard(frame, options.study), end="")
-    return 0
+        print(format_leaderboard(frame, options.study), end="")
+
+    return exit_code(show)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Copy what a study found to an object store, from where pandas reads it by address.
+"""Publish a study: one Parquet file a table, to a folder or to an object store.
 
-python results/publish.py STUDY s3://BUCKET/PREFIX
+python results/publish.py STUDY TARGET
 
-Below the address lie one Parquet file a table (`pandas.read_parquet("s3://BUCKET/PREFIX/trials.parquet")`), the
-leaderboard and the report, which is made anew without photographs. Nothing of `prepared/`, `gans/` and `checkpoints/`
-is copied.
+TARGET is a folder or an address such as s3://BUCKET/PREFIX, which pandas reads directly
+(`pandas.read_parquet("s3://BUCKET/PREFIX/trials.parquet")`). It receives the tables, the leaderboard and a new report
+without photographs; `prepared/`, `gans/` and `checkpoints/` are not copied, and the study itself is not changed.
 """
 
 import argparse
@@ -18,40 +18,46 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FileType
 
-from results.leaderboard import printable
+from results.leaderboard import exit_code, printable
 from results.report import write_report
 from results.tables.schema import TABLES
-from results.tables.store import TableError, read_parts, replace_file
+from results.tables.store import TableError, check_study, joined, replace_file
 
 UNFINISHED = ".unfinished-"  # begins the name of a file that is being copied; Parquet readers pass over a leading dot
 
 
-def publish(study: Path, address: str, tables_only: bool = False) -> Iterator[tuple[str, str]]:
-    """Copy the study's finished files below `address` (`s3://`, `gs://`, `abfss://`, `file://`), one after the other.
+def publish(study: Path, target: str, tables_only: bool = False) -> Iterator[tuple[str, str]]:
+    """Write the study's tables and report below `target`, a folder or an address (`s3://`, `gs://`, `abfss://`).
 
-    Yields each file's name and what was done: "copied", or "unchanged" where the store holds it already. A file is
+    Yields each file's name and what was done: "copied", or "unchanged" where the target holds it already. A file is
     there whole or not at all: it gets its name only after it was read back equal. Raises TableError for a folder
-    that is no study or whose tables are damaged, and for a store that cannot be reached or written.
+    that is no study or whose tables are damaged, and for a target that lies in the study or cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
         gather(study, Path(folder), tables_only)
         try:
-            store, root = FileSystem.from_uri(address.rstrip("/"))
+            store, root = FileSystem.from_uri(target.rstrip("/") if "://" in target else str(Path(target).resolve()))
+            check_outside(study, store, root)
             for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
                 name = path.relative_to(folder).as_posix()
                 yield name, copy(path, store, f"{root}/{name}")
         except (OSError, pa.ArrowException) as error:
-            reason = f"{address} cannot be written ({error}); is the address right, and may this machine write there?"
+            reason = f"{target} cannot be written ({error}); is the address right, and may this machine write there?"
             raise TableError(reason) from None
 
 
+def check_outside(study: Path, store: FileSystem, root: str) -> None:
+    """Raises TableError for a target inside the study, whose own tables it would hide."""
+    if store.type_name == "local" and Path(root).resolve().is_relative_to(Path(study).resolve()):
+        raise TableError(f"{root} lies in the study; choose a folder outside {study}")
+
+
 def gather(study: Path, folder: Path, tables_only: bool) -> None:
-    """Lay in `folder` what is to be published."""
-    if not (study / "trials").is_dir():
-        raise TableError(f"{study}: no study here; a study's folder holds trials/")
-    for name, schema in TABLES.items():
-        if parts := read_parts(study / name, schema):
-            replace_file(folder / f"{name}.parquet", pa.concat_tables([table for table, _ in parts]))
+    """Write to `folder` what is to be published."""
+    check_study(study)
+    for name in TABLES:
+        if table := joined(study, name):
+            replace_file(folder / f"{name}.parquet", table)
     if (study / "leaderboard.csv").exists():
         shutil.copyfile(study / "leaderboard.csv", folder / "leaderboard.csv")
     if not tables_only:
@@ -59,7 +65,7 @@ def gather(study: Path, folder: Path, tables_only: bool) -> None:
 
 
 def copy(path: Path, store: FileSystem, target: str) -> str:
-    """Copy a file into the store, unless it holds an equal one; TableError where it reads back otherwise."""
+    """Copy a file into the store unless it holds an equal one. Raises TableError where the copy differs."""
     checksum = hashlib.sha256(path.read_bytes()).digest()
     if stored_checksum(store, target) == checksum:
         return "unchanged"
@@ -83,19 +89,18 @@ def stored_checksum(store: FileSystem, target: str) -> bytes | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Copy a study's tables, leaderboard and report to an object store.")
+    parser = argparse.ArgumentParser(description="Publish a study's tables, leaderboard and report.")
     parser.add_argument("study", type=Path, metavar="STUDY", help="the study's folder, <out>/<study>")
-    parser.add_argument("address", metavar="ADDRESS", help="s3://BUCKET/PREFIX, or another that pyarrow knows")
-    without = "leave the report out, whose page and figures show synthetic images"
+    parser.add_argument("target", metavar="TARGET", help="a folder, or an address such as s3://BUCKET/PREFIX")
+    without = "leave the report out, which shows synthetic images"
     parser.add_argument("--tables-only", action="store_true", help=without)
     options = parser.parse_args(arguments)
-    try:
-        for name, done in publish(options.study, options.address, options.tables_only):
+
+    def show() -> None:
+        for name, done in publish(options.study, options.target, options.tables_only):
             print(f"{done:<10} {printable(name)}", flush=True)
-    except TableError as error:
-        print(printable(str(error)), file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(show)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The arrows of docs/design.md, held against every import statement of the four packages."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("stud
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
     {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"}, {"gan_audit"},
-    {"cluster"}, {"settings"}, {"cli", "progress", "dry_run"},
+    {"cluster"}, {"settings"}, {"cli", "dry_run"}, {"commands"},
     {"run_sweep", "confirm", "audit", "reproduce", "doctor"},
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
@@ -58,6 +59,17 @@ def broken_rules(source: str, path: Path) -> list[str]:
     return broken
 
 
+def private_names_of_ray(source: str, path: Path) -> set[str]:
+    """Modules that Ray keeps to itself, and attributes, in a file that imports Ray, that its objects keep so."""
+    modules = {module for module in imported_modules(source, path) if module.split(".")[0] == "ray"}
+    found = {module for module in modules if "._" in module or module.startswith("ray.core")}
+    for node in ast.walk(ast.parse(source)) if modules else ():
+        # `worker`, of a runtime context, is not documented.
+        if isinstance(node, ast.Attribute) and (re.match("_[a-z]", node.attr) or node.attr == "worker"):
+            found.add(node.attr)
+    return found
+
+
 def room_of(path: Path) -> str:
     return path.parts[1].removesuffix(".py")
 
@@ -74,6 +86,27 @@ def may(path: Path, other: str) -> bool:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_follow_the_arrows(path):
     assert broken_rules((ROOT / path).read_text(encoding="utf-8"), path) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_rays_private_names_are_used_in_one_file(path):
+    found = private_names_of_ray((ROOT / path).read_text(encoding="utf-8"), path)
+    assert bool(found) == (path == Path("study/cluster/private.py")), found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from ray._private import ray_constants",
+        "import ray._private.state",
+        "from ray.core.generated.gcs_pb2 import PlacementGroupTableData",
+        "from ray.train.torch.config import _TorchBackend",
+        "import ray\nray._config",
+        "import ray\nray.get_runtime_context().worker.node",
+    ],
+)
+def test_a_private_name_of_ray_is_found(source):
+    assert private_names_of_ray(source, Path("study/cluster/driver.py"))
 
 
 def test_every_package_was_walked():
@@ -144,3 +177,14 @@ def test_trials_and_audits_load_no_ray():
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", ["run_sweep", "confirm", "audit", "reproduce", "doctor"])
+def test_help_loads_nothing_slow(command):
+    code = (
+        f"import sys, contextlib, study.{command} as command\n"
+        "with contextlib.suppress(SystemExit): command.main(['--help'])\n"
+        "print({'torch', 'timm', 'sklearn', 'optuna', 'ray', 'pandas'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("usage: ") and run.stdout.endswith("\nset()\n")

@@ -1,84 +1,127 @@
-"""The study's answer in three sentences, made from its tables: do synthetic images help, how good and how honest are
-they, and what may not be concluded."""
+"""The study's answer from its tables: the verdict in one line, the numbers behind it, and what may not be concluded."""
+
+from dataclasses import dataclass
 
 import pandas as pd
 
-from results.page.parts import AUDIT, CONFIRM
+from results.page.parts import AUDIT, CONFIRM, MISSING, Table
 from results.stats.evidence import Evidence, arm_name, select
 from results.tables.published import SETTINGS, read_published
+from results.tables.schema import HONEST
 
-# A family-wise error of 5 % is shared between the two outcomes, accuracy and AUROC; the p-values that are held against
-# it are already adjusted over arms.
+# A family-wise error of 5 % is shared between the two outcomes, accuracy and AUROC; the p-values that are compared
+# with it are already adjusted over arms.
 SIGNIFICANCE = 0.05 / 2
-NOTHING_FOUND = "no copying or collapse found"  # the audit's verdict on a GAN that passes
-OUTCOMES = ("accuracy", "auroc")
+OUTCOMES = {"accuracy": "accuracy", "auroc": "AUROC"}
 HEADLINES = {
-    frozenset(): "No evidence of a difference",
+    frozenset(): "No measurable gain",
     frozenset({1}): "Synthetic images helped",
     frozenset({-1}): "Synthetic images harmed",
     frozenset({1, -1}): "Synthetic images helped in one outcome and harmed in the other",
 }
+LONGER_TRAINING = {
+    frozenset(): "no difference shown to real images repeated for as many steps",
+    frozenset({1}): "the gain is larger than that of real images repeated for as many steps",
+    frozenset({-1}): "real images repeated for as many steps do better",
+    frozenset({1, -1}): "the outcomes disagree on real images repeated for as many steps",
+}
+AGAINST_REAL, AGAINST_OVERSAMPLED = "synthetic against real", "against oversampled"  # families of COMPARISONS
 
 
-def answer(evidence: Evidence) -> list[str]:
-    """Three sentences, each with its counts and, where seeds were repeated, its 95 % interval."""
-    return [effect(evidence), image_quality(evidence), "Not to be concluded: " + "; ".join(limits(evidence)) + "."]
+@dataclass(frozen=True)
+class Answer:
+    """`facts` are (subject, text); `differences` is None where no arm was repeated over seeds."""
+
+    verdict: str
+    differences: Table | None
+    facts: list[tuple[str, str]]
+    limits: list[str]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The differences and the facts as tables of the page."""
+        frame = pd.DataFrame(self.facts, columns=["subject", "finding"])
+        columns = (("about", "subject", "s"), ("finding", "finding", "s"))
+        facts = Table("answer_facts", "Behind the answer", frame, columns)
+        return [facts] if self.differences is None else [self.differences, facts]
 
 
-def effect(evidence: Evidence) -> str:
-    """Real + synthetic against real images alone, for the arm that validation chose."""
-    choice = evidence.choice
-    against_real = _comparisons(evidence, "synthetic against real")
-    if choice is None or set(against_real) != set(OUTCOMES):
-        return _unconfirmed(evidence)
-    counts = against_real["accuracy"]
-    clauses = [
-        f"{HEADLINES[directions(against_real)]}: {arm_name(choice.arm)} (GAN {choice.gan}, the best on validation of "
-        f"{choice.num_arms} such arms) instead of real images alone changed test accuracy by "
-        f"{points(against_real['accuracy'])} and AUROC by {units(against_real['auroc'])}, "
-        f"n = {counts.num_images} images in {counts.num_groups} groups, {counts.num_seeds} seeds",
-        _claim(against_real["accuracy"]),
-        _not_longer_training(_comparisons(evidence, "against oversampled")),
+def answer(evidence: Evidence) -> Answer:
+    """Whether synthetic images help, for the arm that validation chose."""
+    against_real, oversampled = (_comparisons(evidence, family) for family in (AGAINST_REAL, AGAINST_OVERSAMPLED))
+    quality = [("image quality", image_quality(evidence)), ("audit", audit_finding(evidence))]
+    if set(against_real) != set(OUTCOMES):
+        return Answer(_unanswered(evidence), None, _searched(evidence) + quality, limits(evidence))
+    choice, counts = evidence.choice, against_real["accuracy"]
+    facts = [
+        ("arm", f"{arm_name(choice.arm)}, GAN {choice.gan}: the best of {choice.num_arms} such arms on validation"),
+        ("test images", f"{counts.num_images} images in {counts.num_groups} groups, {counts.num_seeds} seeds"),
+        ("paper's claim", _claim(counts)),
+        ("longer training", longer_training(oversampled)),
+        *quality,
     ]
-    return "; ".join(clauses) + "."
+    differences = _differences(against_real, oversampled)
+    return Answer(verdict(against_real), differences, facts, limits(evidence))
+
+
+def verdict(rows: dict) -> str:
+    """One line: the outcomes that show a difference, or accuracy where none does. `rows`: outcome -> COMPARISONS."""
+    shown = [row for row in rows.values() if direction(row)] or [rows["accuracy"]]
+    outcomes = " and ".join(f"{OUTCOMES[row.metric]} {difference(row)} ({interval(row)})" for row in shown)
+    row = shown[0]
+    seeds = f"{row.num_seeds} seed{'s' * (row.num_seeds > 1)}"
+    return f"{HEADLINES[directions(rows)]}: {outcomes}, {seeds}, {row.num_images} test images."
 
 
 def direction(row) -> int:
-    """1 or -1 where a row of COMPARISONS shows a difference, else 0: always 0 for one seed, whose luck is unknown."""
+    """1 or -1 where a row of COMPARISONS shows a difference, else 0; one seed shows none."""
     clear = row.num_seeds > 1 and row.p_adjusted < SIGNIFICANCE and (row.ci_low > 0 or row.ci_high < 0)
     return int(clear) * (1 if row.difference > 0 else -1)
 
 
 def directions(rows: dict) -> frozenset[int]:
-    """The directions that any outcome shows."""
+    """The directions that the outcomes show."""
     return frozenset(filter(None, map(direction, rows.values())))
 
 
-def points(row) -> str:
-    """An accuracy's difference in percentage points."""
-    return f"{100 * row.difference:+.1f} points ({interval(row, '+.1f', 100)}, {p_value(row)})"
+def difference(row) -> str:
+    """A difference of accuracies in percentage points, of AUROCs as it is."""
+    return f"{100 * row.difference:+.1f} points" if row.metric == "accuracy" else f"{row.difference:+.3f}"
 
 
-def units(row) -> str:
-    """An AUROC's difference."""
-    return f"{row.difference:+.3f} ({interval(row, '+.3f')}, {p_value(row)})"
-
-
-def interval(row, spec: str, scale: float = 1) -> str:
+def interval(row) -> str:
     """The bootstrap gives no interval where there are too few groups, or all replicates are alike."""
+    return "no 95 % interval" if pd.isna(row.ci_low) else f"95 % interval {_ends(row)}"
+
+
+def _ends(row) -> str:
     if pd.isna(row.ci_low):
-        return "no 95 % interval"
-    return f"95 % interval {format(scale * row.ci_low, spec)} to {format(scale * row.ci_high, spec)}"
+        return MISSING
+    scale, spec = (100, "+.1f") if row.metric == "accuracy" else (1, "+.3f")
+    return f"{format(scale * row.ci_low, spec)} to {format(scale * row.ci_high, spec)}"
 
 
 def p_value(row) -> str:
     if pd.isna(row.p_adjusted):
-        return "no p-value"
-    return "adjusted p < 0.001" if row.p_adjusted < 0.001 else f"adjusted p = {row.p_adjusted:.3f}"
+        return MISSING
+    return "< 0.001" if row.p_adjusted < 0.001 else f"{row.p_adjusted:.3f}"
+
+
+def _differences(*rows: dict) -> Table:
+    """`rows`: of each family, outcome -> row of COMPARISONS."""
+    frame = pd.DataFrame(
+        {"outcome": OUTCOMES[row.metric], "reference": arm_name(row.arm_b), "difference": difference(row),
+         "interval": _ends(row), "p": p_value(row)}
+        for family in rows for row in family.values()
+    )  # fmt: skip
+    columns = (("outcome", "outcome", "s"), ("compared with", "reference", "s"), ("difference", "difference", "s"),
+               ("95 % interval", "interval", "s"), ("adjusted p", "p", "s"))  # fmt: skip
+    caption = f"The chosen arm on test images. A difference is shown where the adjusted p is below {SIGNIFICANCE}"
+    return Table("answer", caption, frame, columns)
 
 
 def _comparisons(evidence: Evidence, family: str) -> dict:
-    """Outcome -> row of COMPARISONS for the chosen arm on the test side, full data, the study's own split."""
+    """Outcome -> row of COMPARISONS: the chosen arm on test images, all training data, the study's own split."""
     if evidence.choice is None:
         return {}
     rows = select(
@@ -98,67 +141,75 @@ def claimed_gain() -> tuple[float, float]:
 
 def _claim(row) -> str:
     low, high = claimed_gain()
-    claim = f"the paper's gain of {100 * low:.0f} to {100 * high:.0f} points"
+    claim = f"a gain of {100 * low:.0f} to {100 * high:.0f} points of accuracy"
     if pd.isna(row.ci_low):
-        return f"{claim} cannot be held against a difference without an interval"
-    where = "partly inside"
+        return f"{claim}: cannot be checked without an interval"
     if row.ci_low <= low and high <= row.ci_high:
-        where = "inside"
-    elif low > row.ci_high:
-        where = "outside, above,"
-    elif high < row.ci_low:
-        where = "outside, below,"
-    return f"{claim} lies {where} this interval"
+        return f"{claim}: inside our interval"
+    if low > row.ci_high:
+        return f"{claim}: above our interval"
+    return f"{claim}: {'below' if high < row.ci_low else 'partly inside'} our interval"
 
 
-def _not_longer_training(rows: dict) -> str:
-    if set(rows) != set(OUTCOMES):
-        return "real images repeated for as many steps were not compared"
-    meaning = {
-        frozenset(): "so a difference from longer training is not shown",
-        frozenset({1}): "so the gain is more than longer training",
-        frozenset({-1}): "so longer training on real images does better",
-        frozenset({1, -1}): "so the outcomes disagree",
-    }[directions(rows)]
-    return (
-        f"against real images repeated for as many steps accuracy differed by {points(rows['accuracy'])} "
-        f"and AUROC by {units(rows['auroc'])}, {meaning}"
-    )
+def longer_training(rows: dict) -> str:
+    """Whether a gain is more than that of training on real images for as many steps."""
+    return LONGER_TRAINING[directions(rows)] if set(rows) == set(OUTCOMES) else "not compared with repeated real images"
 
 
-def _unconfirmed(evidence: Evidence) -> str:
+def _unanswered(evidence: Evidence) -> str:
+    if evidence.best_of_search is None or evidence.baseline is None:
+        return "Not answered yet: the search needs a completed trial with and one without synthetic images."
+    return f"Not answered yet: each trial has one seed so far; `{CONFIRM}` repeats the best over seeds."
+
+
+def _searched(evidence: Evidence) -> list[tuple[str, str]]:
     best, baseline = evidence.best_of_search, evidence.baseline
     if best is None or baseline is None:
-        return "Not answered: the search has not completed both a trial with and a trial without synthetic images."
-    return (
-        f"Not answered yet: the best of the search on validation ({best.trial_id}, {best.synthetic_ratio:g} synthetic "
-        f"images a real one) reached {_scores(best)} on test, real images alone {_scores(baseline)}, "
-        f"n = {best.test_num_images:.0f} images ({best.test_num_positive:.0f} positive), but one seed, the best of a "
-        f"search, has no interval: `{CONFIRM}` repeats it over seeds."
-    )
+        return []
+    return [
+        ("best of the search", f"{best.trial_id}, synthetic ratio {best.synthetic_ratio:g}: {_scores(best)}"),
+        ("real images alone", _scores(baseline)),
+    ]
 
 
 def _scores(trial: pd.Series) -> str:
-    return f"accuracy {trial.test_accuracy:.3f} and AUROC {trial.test_auroc:.3f}"
+    return (
+        f"test accuracy {trial.test_accuracy:.3f}, AUROC {trial.test_auroc:.3f} "
+        f"({trial.test_num_images:.0f} images, {trial.test_num_positive:.0f} positive, one seed)"
+    )
 
 
 def image_quality(evidence: Evidence) -> str:
-    """How near the synthetic images are to real ones, and whether they are copies or all alike."""
+    """How far the synthetic images are from real ones, beside the distance of real images to real images."""
+    rows, best = audited(evidence), evidence.best_of_search
+    if len(rows):
+        gan = subject(evidence, rows)
+        ours = rows[rows["model"] == gan]
+        distance, first, seeds = mean_sd(ours["frechet_distance"], ".1f"), ours.iloc[0], len(ours)
+        return _distance(gan, distance, seeds, "held-out", first, ours["frechet_floor"].mean())
+    if best is None or pd.isna(best.frechet_distance):
+        return "no GAN has been measured"
+    return _distance(best.trial_id, f"{best.frechet_distance:.1f}", 1, "validation", best, best.frechet_floor)
+
+
+def _distance(gan: str, distance: str, num_seeds: int, side: str, row, floor: float) -> str:
+    return (
+        f"GAN {gan}: Frechet distance {distance} over {num_seeds} seed{'s' * (num_seeds > 1)} to {side} images; "
+        f"real to real images {floor:.1f} ({row.feature_extractor}, {row.num_real:.0f} real and "
+        f"{row.num_fake:.0f} synthetic)"
+    )
+
+
+def audit_finding(evidence: Evidence) -> str:
+    """How many of the audited GANs copy training images or have collapsed."""
     rows = audited(evidence)
     if rows.empty:
-        return _unaudited(evidence)
-    gan = subject(evidence, rows)
-    ours = rows[rows["model"] == gan]
-    first = ours.iloc[0]
-    flagged = rows[rows["verdict"] != NOTHING_FOUND]
+        return f"copies and collapse were not looked for yet: {AUDIT}"
+    flagged = rows[rows["verdict"] != HONEST]
+    if flagged.empty:
+        return f"none of {len(rows)} audited GANs copies training images or has collapsed"
     named = ", ".join(f"{row.model} seed {row.seed:.0f} {row.verdict}" for row in flagged.itertuples())
-    verdict = f"{len(flagged)} flagged ({named})" if named else "none was found to copy training images or to collapse"
-    return (
-        f"The images of GAN {gan} have a Frechet distance of {mean_sd(ours['frechet_distance'], '.1f')} over "
-        f"{len(ours)} seed{'s' * (len(ours) > 1)} to held-out real images, where real images have "
-        f"{ours['frechet_floor'].mean():.1f} ({first.feature_extractor}, {first.num_real:.0f} real and "
-        f"{first.num_fake:.0f} synthetic images); of {len(rows)} audited GANs {verdict}."
-    )
+    return f"{len(flagged)} of {len(rows)} audited GANs flagged: {named}"
 
 
 def audited(evidence: Evidence) -> pd.DataFrame:
@@ -171,22 +222,10 @@ def audited(evidence: Evidence) -> pd.DataFrame:
 
 
 def subject(evidence: Evidence, rows: pd.DataFrame) -> str:
-    """The GAN the sentence is about: the chosen one, else that of the best trial, else the first audited."""
+    """The GAN to report on: the chosen one, else that of the best trial, else the first audited."""
     wanted = [evidence.choice and evidence.choice.gan]
     wanted += [] if evidence.best_of_search is None else [evidence.best_of_search["trial_id"]]
     return next((gan for gan in wanted if gan in set(rows["model"])), rows["model"].iloc[0])
-
-
-def _unaudited(evidence: Evidence) -> str:
-    best = evidence.best_of_search
-    if best is None or pd.isna(best.frechet_distance):
-        return "No GAN has been measured."
-    return (
-        f"The images of the best trial's GAN ({best.trial_id}) have a Frechet distance of {best.frechet_distance:.1f} "
-        f"to validation images, where real images have {best.frechet_floor:.1f} ({best.feature_extractor}, "
-        f"{best.num_real:.0f} real and {best.num_fake:.0f} synthetic images, one seed); whether they are copies or all "
-        f"alike is not known before `{AUDIT}`."
-    )
 
 
 def mean_sd(values: pd.Series, spec: str) -> str:
@@ -198,30 +237,30 @@ def mean_sd(values: pd.Series, spec: str) -> str:
 def limits(evidence: Evidence) -> list[str]:
     """What the study's numbers do not allow to conclude, each with its reason."""
     trial = evidence.trials.iloc[0]
-    found = []
-    if trial["is_sample_data"]:
-        found.append("anything about wounds, as the images are rendered phantoms with made-up labels")
-    elif "infect" not in str(trial["positive_class"]).casefold():
-        found.append(
-            f"anything about infection, as the classes are {trial['positive_class']} and {trial['negative_class']}"
-        )
-    if evidence.protocol == "random":
-        found.append("how well new patients are diagnosed, as copies of a wound may lie on both sides of the split")
-    found += _leakage(evidence)
-    if evidence.choice and evidence.choice.num_seeds == 1:
-        found.append("that another training would do the same, as each arm was trained with one seed")
-    if evidence.choice is None:
-        found.append("that any trial is better than another, as the best of a search over one seed has luck in it")
-    if trial["feature_extractor"] != SETTINGS["feature_extractor"]:
-        features = trial["feature_extractor"]
-        found.append(f"that the images are better or worse than the paper's, as a distance in {features} is no FID")
-    return [*found, "that a clinician would accept these images, as none was asked"]
+    features = trial["feature_extractor"]
+    classes = f"{trial['positive_class']} and {trial['negative_class']}"
+    is_infection = "infect" in str(trial["positive_class"]).casefold()
+    found = {
+        "anything about wounds: the images are rendered phantoms with made-up labels": trial["is_sample_data"],
+        f"anything about infection: the classes are {classes}": not (trial["is_sample_data"] or is_infection),
+        "how well new patients are diagnosed: copies of a wound may lie on both sides of a random split":
+            evidence.protocol == "random",
+        **dict.fromkeys(_leakage(evidence), True),
+        "that another training would give the same result: each arm was trained with one seed":
+            evidence.choice and evidence.choice.num_seeds == 1,
+        "that one trial is better than another: the best of many trials with one seed each is partly luck":
+            evidence.choice is None,
+        f"that the images are better or worse than the paper's: a Frechet distance in {features} features is no FID":
+            features != SETTINGS["feature_extractor"],
+        "that a clinician would accept the images: none was asked": True,
+    }  # fmt: skip
+    return [text for text, applies in found.items() if applies]
 
 
 def _leakage(evidence: Evidence) -> list[str]:
     rows = select(evidence.comparisons, family="leakage", metric="auroc", side="test").itertuples()
     return [
-        f"anything from scores under a random split, which for {arm_name(row.arm_b)} changes AUROC by "
-        f"{row.difference:+.3f} ({interval(row, '+.3f')})"
+        f"anything from scores under a random split: it changes the AUROC of {arm_name(row.arm_b)} by "
+        f"{difference(row)} ({interval(row)})"
         for row in list(rows)[:1]
     ]

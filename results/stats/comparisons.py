@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from itertools import permutations
 
 import numpy as np
-import pandas as pd
 from scipy.stats import norm
 
 from results.stats.bootstrap import BootstrapDistribution
-from results.stats.scores import Scores, collect_scores, main_split
+from results.stats.scores import Scores, main_split
 from results.stats.significance import accuracy_permutation_test, delong_test, holm
 
 METRICS = {"between GANs": ["auroc"]}  # of all other families accuracy, which the paper claims, and AUROC
@@ -21,17 +20,13 @@ TESTS = {"auroc": "clustered DeLong, seeds random", "accuracy": "exact paired pe
 UNPAIRED_TEST = "two independent clustered bootstraps"
 
 
-def compare(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[dict]:
-    """Rows of COMPARISONS from the tables of one study; none where no trial is confirmed.
+def compare(scores: list[Scores]) -> list[dict]:
+    """Rows of COMPARISONS from the scores of one study's confirmed trials.
 
-    Families (a - b): "synthetic against real", "against oversampled", "classical augmentation", "few data",
-    "few data against oversampled",
-    "between GANs", all under the study's own split, and "leakage" (random - grouped split).
-    Raises TableError as `collect_scores`.
+    Families (a - b): "synthetic against real", "against oversampled", "classical augmentation", "few data", "few data
+    against oversampled" and "between GANs", all under the study's own split, and "leakage" (random - grouped split).
     """
-    if not ((trials["phase"] == "confirm") & (trials["status"] == "completed")).any():
-        return []
-    arms = [scores for scores in collect_scores(predictions, trials) if scores.condition["corruption"] == "none"]
+    arms = [arm for arm in scores if arm.condition["corruption"] == "none"]
     rows = [
         {"family": family, "metric": metric, **row}
         for family, a, b in _pairs(arms)
@@ -50,7 +45,7 @@ def _pairs(arms: list[Scores]) -> Iterator[tuple[str, Scores, Scores]]:
 
 
 def _family(a: dict, b: dict, main: str | None) -> str | None:
-    """What the difference of two arms, by their columns, is asked for; None where nobody asks."""
+    """The family of two arms, given by their columns; None for a pair that is not compared."""
     differing = {name for name in a if a[name] != b[name]}
     if differing == {"split_protocol"} and a["split_protocol"] == "random":
         return "leakage"

@@ -1,27 +1,21 @@
 """Mean, deviation over seeds and 95 % interval of every arm, condition and metric: the table ESTIMATES.
 
-Intervals are those of `bootstrap.py`. The ECE has none: resampling adds to its upward bias what sampling has put
-there already, and on simulated data no bootstrap interval came near its nominal coverage.
+Intervals are those of `bootstrap.py`. The ECE has none: resampling adds to its upward bias, and on simulated data no
+bootstrap interval came near its nominal coverage.
 """
-
 
 import numpy as np
 import pandas as pd
 
-from results.stats.scores import ImageSet, Scores, collect_scores, main_split
+from results.stats.scores import ImageSet, Scores, main_split
 
 METRICS = ["auroc", "auprc", "accuracy", "f1", "mcc", "tpr", "fpr", "sensitivity_at_95_specificity", "brier", "ece"]
 SUBGROUP_METRICS = ["auroc", "tpr", "fpr"]
 WITHOUT_INTERVAL = {"ece"}
 
 
-def estimate(predictions: pd.DataFrame, trials: pd.DataFrame, attributes: pd.DataFrame) -> list[dict]:
-    """Rows of ESTIMATES from the tables of one study.
-
-    Only completed trials of phase confirm count; where there are none, each trial of the search is an arm by itself.
-    Undefined metrics have no row. Raises TableError as `collect_scores`.
-    """
-    arms = collect_scores(predictions, trials)
+def estimate(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
+    """Rows of ESTIMATES from the scores and the table ATTRIBUTES of one study; undefined metrics have no row."""
     rows = [row for scores in arms for row in _rows(scores, METRICS, subgroup=None)]
     return rows + _subgroup_rows(arms, attributes)
 

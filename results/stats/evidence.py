@@ -1,4 +1,4 @@
-"""All tables of a study together, and what is chosen from them: always on validation, never on test."""
+"""All tables of a study, and the arms chosen from them: always on validation, never on test."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +8,9 @@ import pandas as pd
 
 from results.stats.comparisons import compare
 from results.stats.estimates import estimate
+from results.stats.scores import collect_scores, is_confirmed
 from results.tables.schema import COMPARISONS, ESTIMATES
-from results.tables.store import TableError, read_table, read_trials, write_rows
+from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
 ARM_NAMES = {
     "real_and_synthetic_": "real + synthetic, ratio ",
@@ -55,7 +56,7 @@ class Evidence:
 
     @cached_property
     def protocol(self) -> str:
-        """The split that the study itself uses: rows about leakage have the other one as well."""
+        """The study's own split protocol; rows about leakage also have the other one."""
         return (self.searched if len(self.searched) else self.trials)["split_protocol"].iloc[0]
 
     @cached_property
@@ -65,9 +66,9 @@ class Evidence:
 
     @cached_property
     def choice(self) -> Choice | None:
-        """By mean validation AUROC over seeds; None where nothing was confirmed.
+        """The best arm by mean validation AUROC over seeds; None where nothing was confirmed.
 
-        Of arms with the most seeds: one whose unlucky seeds diverged does not compete with its lucky ones.
+        Only arms with the most seeds compete: an arm whose unlucky seeds diverged is not chosen for its lucky ones.
         """
         arms = self.main[self.main["arm"].str.startswith("real_and_synthetic", na=False)]
         scores = arms.groupby(["confirms", "arm", "classifier_key"])["validation_auroc"].agg(["mean", "count"])
@@ -78,7 +79,7 @@ class Evidence:
 
     @cached_property
     def best_of_search(self) -> pd.Series | None:
-        """The trial with synthetic images whose validation AUROC is highest: one seed, chosen among many."""
+        """The searched trial with synthetic images and the highest validation AUROC (one seed)."""
         trials = self.searched[(self.searched["status"] == "completed") & (self.searched["synthetic_ratio"] > 0)]
         trials = trials.dropna(subset="validation_auroc").sort_values("trial_id")
         return trials.loc[trials["validation_auroc"].idxmax()] if len(trials) else None
@@ -91,7 +92,7 @@ class Evidence:
 
     @cached_property
     def contrasted_arms(self) -> list[str]:
-        """Real images, the chosen arm, and synthetic images alone, as far as they were confirmed."""
+        """Real images, the chosen arm and synthetic images alone, if confirmed."""
         if self.choice is None:
             return []
         arms = ["real", self.choice.arm]
@@ -100,14 +101,14 @@ class Evidence:
 
     @cached_property
     def contrasts(self) -> dict[str, pd.DataFrame]:
-        """What the curves set side by side: name -> its trials, one a seed. Real images come first."""
+        """The arms that the curves compare: name -> its trials, one per seed. Real images come first."""
         if self.choice:
             return {arm_name(arm): self.of_arm(self.main, arm) for arm in self.contrasted_arms}
         single = {"real (one seed)": self.baseline, "best of the search (one seed)": self.best_of_search}
         return {name: trial.to_frame().T for name, trial in single.items() if trial is not None}
 
     def of_arm(self, frame: pd.DataFrame, arm: str) -> pd.DataFrame:
-        """Rows of an arm that the chosen one may be held against: its GAN or none, its classifier."""
+        """Rows of an arm that are comparable with the chosen arm: the same GAN or none, the same classifier."""
         gan = frame["confirms" if "confirms" in frame else "gan"]
         same = (frame["arm"] == arm) & (frame["classifier_key"] == self.choice.classifier_key)
         return frame[same & (gan.isna() | (gan == self.choice.gan))]
@@ -134,24 +135,24 @@ def arm_name(arm: str) -> str:
 def write_evidence(study: Path) -> None:
     """Compute ESTIMATES and COMPARISONS from the study's predictions and replace both tables.
 
-    Raises TableError for a study without predictions.
+    Raises TableError for a study without predictions, and as `collect_scores`.
     """
     study = Path(study)
     predictions, trials = read_table(study, "predictions"), read_trials(study)
     if predictions.empty:
-        raise TableError(f"{study / 'predictions'} holds none; make some with: python study/confirm.py {study}")
-    estimates = estimate(predictions, trials, read_table(study, "attributes"))
-    write_rows(study / "estimates" / "estimates.parquet", estimates, ESTIMATES)
-    write_rows(study / "comparisons" / "comparisons.parquet", compare(predictions, trials), COMPARISONS)
+        raise TableError(f"{study}: no predictions yet; `python study/confirm.py {study}` makes them")
+    arms = collect_scores(predictions, trials)
+    write_rows(study / "estimates" / "estimates.parquet", estimate(arms, read_table(study, "attributes")), ESTIMATES)
+    comparisons = compare(arms) if is_confirmed(trials) else []
+    write_rows(study / "comparisons" / "comparisons.parquet", comparisons, COMPARISONS)
 
 
 def read_evidence(study: Path) -> Evidence:
     """Raises TableError where the folder is no study, has no ended trial, or holds a damaged table."""
     study = Path(study)
-    if not (study / "trials").is_dir():
-        raise TableError(f"{study}: no study here; a study's folder holds trials/")
+    check_study(study)
     names = [name for name in Evidence.__dataclass_fields__ if name != "study"]
     evidence = Evidence(study, **{name: read_table(study, name) for name in names})
     if evidence.trials.empty:
-        raise TableError(f"{study}/trials: no trial has ended yet; `python study/run_sweep.py` runs them")
+        raise TableError(f"{study}: no trial has ended yet; `python study/run_sweep.py` runs trials")
     return evidence

@@ -78,8 +78,8 @@ class Scores:
 def collect_scores(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[Scores]:
     """All arms under all conditions of the test and the external side, by confirmed trials.
 
-    A side with images of one class only is left out. Where no trial is confirmed yet, each trial of the search stands
-    for itself: the GAN's name is its trial's id.
+    A side with images of one class only is left out. Where no trial is confirmed yet, each trial of the search is an
+    arm of its own, and the GAN's name is the trial's id.
     Raises TableError where trials of one study were tested on different images, or one arm twice with one seed.
     """
     tested = predictions[predictions["side"] != "validation"].drop(columns=["study", "arm", "seed"])
@@ -92,8 +92,13 @@ def collect_scores(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[Scor
     ]
 
 
+def is_confirmed(trials: pd.DataFrame) -> bool:
+    """Whether a trial of a confirmation has completed."""
+    return bool(((trials["phase"] == "confirm") & (trials["status"] == "completed")).any())
+
+
 def main_split(arms: list[Scores]) -> str | None:
-    """The study's own split protocol: under the other one there are the leakage gap's arms only."""
+    """The study's own split protocol, that of most arms: only the leakage gap uses the other one."""
     splits = [scores.arm["split_protocol"] for scores in arms]
     return max(sorted(set(splits)), key=splits.count, default=None)
 
@@ -102,9 +107,9 @@ def _evidence(trials: pd.DataFrame) -> pd.DataFrame:
     """Of each completed trial that counts: its id, seed, threshold and the columns `ARM`."""
     columns = ["trial_id", "phase", "seed", "threshold", "confirms", *(name for name in ARM if name != "gan")]
     completed = trials.loc[trials["status"] == "completed", columns]
-    confirmed = completed["phase"] == "confirm"
-    if confirmed.any():
-        evidence = completed[confirmed].assign(gan=completed["confirms"])
+    if is_confirmed(trials):
+        confirmed = completed[completed["phase"] == "confirm"]
+        evidence = confirmed.assign(gan=confirmed["confirms"])
     else:
         evidence = completed.assign(gan=completed["trial_id"].where(completed["phase"] != "baseline", None))
     return evidence.drop(columns=["phase", "confirms"])
@@ -119,7 +124,7 @@ def _on_one_side(side: str, rows: pd.DataFrame) -> Iterator[Scores]:
     probabilities = rows["probability"].to_numpy().reshape(-1, num_images)
     for key, part in conditions.groupby([*ARM, *CONDITION], dropna=False):
         if part["seed"].duplicated().any():
-            raise TableError(f"{', '.join(part['trial_id'])}: the same arm and seed twice; move one of the rows away")
+            raise TableError(f"{', '.join(part['trial_id'])}: the same arm and seed twice; move one row out of trials/")
         values = [None if pd.isna(value) else value for value in key]
         yield Scores(
             dict(zip(ARM, values, strict=False)),
@@ -137,6 +142,6 @@ def _check_same_images(side: str, rows: pd.DataFrame, num_images: int) -> None:
         for _, condition in part.groupby(CONDITION):
             if len(condition) != num_images or set(condition["image_id"]) != ids:
                 raise TableError(
-                    f"predictions of {trial}: {len(condition)} images on side {side}, where the study's trials have "
-                    f"{num_images}; trials on other data or another split belong into another study"
+                    f"predictions of {trial}: {len(condition)} images on side {side}, other trials of the study have "
+                    f"{num_images}; put trials on other data or another split into a study of their own"
                 )

@@ -1,4 +1,7 @@
-"""The paper this study replicates (Vina et al. 2025): its figures, contradictions included, and what they allow."""
+"""The figures of the paper this study replicates, contradictions included, and which trials compare with them.
+
+Vina et al., Frontiers in Medicine 2026, doi 10.3389/fmed.2026.1742345.
+"""
 
 from pathlib import Path
 
@@ -32,7 +35,8 @@ SETTINGS = {
     "image_size": 128, "training_images": "real_and_synthetic", "feature_extractor": "inception",
     "data_layout": "DFU Part B, Infection", "split_protocol": "random", "is_sample_data": False,
 }  # fmt: skip
-# Where the paper gives an AUROC for real + synthetic training: model in published.csv -> place in the paper.
+# Where the paper gives an AUROC for real + synthetic training: model in published.csv -> place in the paper. Table 3
+# calls the paper's own row "this work (2025)".
 AUROCS = {
     "cnn_lstm_table": "Table 2",
     "cnn_lstm_text_real_and_synthetic": "text",

@@ -1,12 +1,9 @@
-"""Write a table atomically, read it back checked: a damaged file is named, never silently wrong.
+"""Tables written atomically and read back checked: a damaged file is named, never silently wrong.
 
-A table is a folder of Parquet files, its parts, each written and replaced as a whole; `compaction.py` joins them. A
-compacted file lists the parts it holds in its metadata. Of a part that several files hold, readers take the part's own
-file first, then the newest compacted file: replaced rows win, and no row counts twice whenever a compaction stopped.
+A table of a study is a folder of Parquet files, its parts, each written and replaced as a whole. A published study
+(`results/publish.py`) has one file a table instead.
 """
 
-import hashlib
-import json
 import math
 import os
 import uuid
@@ -18,10 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.tables.migrations import MIGRATIONS
 from results.tables.schema import SCHEMA_VERSION, TABLES
 
-COMPACTED = "compacted-"  # begins a compacted file's name, its number follows
 # pyarrow by itself would cut 1.5 down to 1 in an integer column without a word.
 PYTHON_TYPES = {pa.string(): str, pa.int64(): Integral, pa.float64(): Real, pa.bool_(): bool | np.bool_}
 
@@ -62,11 +57,22 @@ def replace_file(path: Path, table: pa.Table) -> None:
     _sync_folder(path.parent)
 
 
+def check_study(study: Path) -> None:
+    """Raises TableError where the folder holds neither a study nor a published one."""
+    if not ((Path(study) / "trials").is_dir() or (Path(study) / "trials.parquet").is_file()):
+        raise TableError(f"{study}: no study here; the folder of a study holds trials/ or trials.parquet")
+
+
 def read_table(study: Path, name: str) -> pd.DataFrame:
     """A table of `schema.TABLES`, all its columns; no rows where nothing was written yet. Raises TableError."""
-    schema = TABLES[name]
-    parts = read_parts(Path(study) / name, schema)
-    return pa.concat_tables([schema.empty_table(), *(table for table, _ in parts)]).to_pandas()
+    return joined(study, name).to_pandas()
+
+
+def joined(study: Path, name: str) -> pa.Table:
+    """All parts of a table as one, in the order of their names. Raises TableError."""
+    published, schema = Path(study) / f"{name}.parquet", TABLES[name]
+    parts = [published] if published.is_file() else sorted((Path(study) / name).glob("*.parquet"))
+    return pa.concat_tables([schema.empty_table(), *(read_part(path, schema) for path in parts)])
 
 
 def read_trials(study: Path) -> pd.DataFrame:
@@ -79,37 +85,24 @@ def read_history(study: Path) -> pd.DataFrame:
     return read_table(study, "history")
 
 
-def read_parts(folder: Path, schema: pa.Schema) -> list[tuple[pa.Table, dict[str, int]]]:
-    """Each file's rows that hold, in order of their parts, and the number of rows by part. Raises TableError."""
-    read, known = [], set()
-    for path in _newest_first(folder):
-        table, parts = _read_file(path, schema)
-        if replaced := known & parts.keys():
-            kept = np.repeat([name not in replaced for name in parts], list(parts.values()))
-            table = table.filter(pa.array(kept, pa.bool_()))
-            parts = {name: num_rows for name, num_rows in parts.items() if name not in replaced}
-        read.append((table, parts))
-        known |= parts.keys()
-    return read[::-1]
-
-
 def read_part(path: Path, schema: pa.Schema) -> pa.Table:
-    """One file of a table. Raises DamagedTable, and TableError for a file that another version wrote."""
-    return _read_file(path, schema)[0]
-
-
-def with_parts(table: pa.Table, parts: dict[str, int]) -> pa.Table:
-    """The table of a compacted file: `parts` are the number of rows by part, in the rows' order."""
-    listed = json.dumps(parts).encode()
-    # Page checksums do not cover the footer, where the metadata lies.
-    keys = {b"parts": listed, b"parts_sha256": hashlib.sha256(listed).hexdigest().encode()}
-    return table.replace_schema_metadata({**table.schema.metadata, **keys})
-
-
-def next_compacted(folder: Path) -> Path:
-    """Where the next compaction of a table writes to. Raises TableError."""
-    number = max(map(_compaction_number, _compacted_files(folder)), default=-1) + 1
-    return folder / f"{COMPACTED}{number}.parquet"
+    """One file of a table. Raises DamagedTable, and TableError for a file of another schema version."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_version(path, file.schema_arrow)
+            table = file.read(use_threads=False)
+        table.validate(full=True)
+    except TableError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if getattr(error, "errno", None):  # of the system; what Arrow says of a file's content has no number
+            raise TableError(f"{path} cannot be read ({error.strerror}); try again when it can") from None
+        way_out = "the study's command with --resume sets it aside and makes its content again; publish a copy again"
+        raise DamagedTable(f"{path} is damaged ({error}); {way_out}") from None
+    _check_names(path, set(table.schema.names), schema)
+    if not table.schema.equals(schema):
+        raise TableError(f"{path}: types or order of the columns differ from results/tables/schema.py")
+    return table
 
 
 def _to_table(path: Path, rows: list[dict], schema: pa.Schema) -> pa.Table:
@@ -145,60 +138,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    compacted = _compacted_files(folder)
-    parts = set(folder.glob("*.parquet")) - set(compacted)
-    return [*sorted(parts, reverse=True), *sorted(compacted, key=_compaction_number, reverse=True)]
-
-
-def _compacted_files(folder: Path) -> list[Path]:
-    return list(folder.glob(f"{COMPACTED}*.parquet"))
-
-
-def _compaction_number(path: Path) -> int:
-    number = path.stem.removeprefix(COMPACTED)
-    if not number.isdecimal():
-        raise TableError(f"{path}: its name says that it is compacted, but not as which; move it away")
-    return int(number)
-
-
-def _read_file(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]:
-    """The rows, brought to the schema's version, and the number of rows by part."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            version = _checked_version(path, file.schema_arrow)
-            table = file.read(use_threads=False)
-        table.validate(full=True)
-        parts = _listed_parts(table) if path.name.startswith(COMPACTED) else {path.name: len(table)}
-        for number in range(version, SCHEMA_VERSION):
-            table = MIGRATIONS[number](table, schema)
-    except TableError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if getattr(error, "errno", None):  # of the system; what Arrow says of a file's content has no number
-            raise TableError(f"{path} cannot be read ({error.strerror}); try again when it can") from None
-        raise DamagedTable(f"{path} is damaged ({error}); {_way_out(path)}") from None
-    _check_names(path, set(table.schema.names), schema)
-    if not table.schema.equals(schema):
-        raise TableError(f"{path}: the columns' types or their order differ from results/tables/schema.py")
-    return table, parts
-
-
-def _way_out(path: Path) -> str:
-    if path.name.startswith(COMPACTED):
-        return "copy it back from a backup, or move it away and go on without its rows"
-    return "the study's command with --resume sets it aside and makes it anew"
-
-
-def _listed_parts(table: pa.Table) -> dict[str, int]:
-    listed = table.schema.metadata.get(b"parts", b"")
-    if hashlib.sha256(listed).hexdigest().encode() != table.schema.metadata.get(b"parts_sha256"):
-        raise ValueError("its list of parts is wrong")
-    return json.loads(listed)
-
-
-def _checked_version(path: Path, schema: pa.Schema) -> int:
+def _check_version(path: Path, schema: pa.Schema) -> None:
     version = (schema.metadata or {}).get(b"schema_version", b"none").decode()
-    if version not in map(str, range(min(MIGRATIONS), SCHEMA_VERSION + 1)):
-        raise TableError(f"{path} has schema version {version}; this code reads versions up to {SCHEMA_VERSION}")
-    return int(version)
+    if version != str(SCHEMA_VERSION):
+        raise TableError(
+            f"{path} has schema version {version}, this code reads version {SCHEMA_VERSION}; read it with the code "
+            "that wrote it, or start a new study"
+        )

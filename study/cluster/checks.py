@@ -1,4 +1,4 @@
-"""What must hold before a study runs, judged from what the nodes told; no Ray here."""
+"""The checks before a study runs: each judges the facts that the nodes report. No Ray here."""
 
 import tempfile
 import textwrap
@@ -22,7 +22,7 @@ MARKS = {True: "pass", False: "FAIL", None: "skip"}
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor: `ok` is None where there was nothing to check; `fix` is the way out of a failure."""
+    """One line of the doctor: `ok` is None where there is nothing to check, `fix` says how to mend a failure."""
 
     name: str
     ok: bool | None
@@ -35,21 +35,21 @@ class Check:
 
 
 def wrap(start: str, text: str) -> str:
-    """At most 80 columns; paths and addresses stay whole, to be copied."""
+    """Lines of at most 80 columns; paths and addresses stay whole, so that they can be copied."""
     return textwrap.fill(
         text, 80, initial_indent=start, subsequent_indent=" " * 21, break_long_words=False, break_on_hyphens=False
     )
 
 
 def judged(name: str, faults: Iterable[str], found: str, fix: str) -> Check:
-    """A check that fails with the first fault there is."""
+    """A check that fails with the first of `faults`, and passes where there is none."""
     faults = list(faults)
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
     return Check(name, False, faults[0] + more, fix) if faults else Check(name, True, found)
 
 
 def failure(name: str, error: Exception) -> Check:
-    """A failed check from an error's message, which names what is wrong, then the way out."""
+    """A failed check from an error, whose message says what is wrong; and how to mend it."""
     found, _, fix = str(error).partition("; ")
     return Check(name, False, found, fix)
 
@@ -62,7 +62,7 @@ def pins() -> dict[str, str]:
 
 
 def check_versions(nodes: dict[str, NodeFacts], here: dict[str, str], pinned: dict[str, str]) -> Check:
-    """Every node has the pinned packages, and the Python and the code of this process."""
+    """Every node has the pinned packages, and the same Python and code as this process."""
     wanted = here | pinned
     faults = (
         f"{node} has {name} {facts.versions[name]}, not {version}"
@@ -75,41 +75,41 @@ def check_versions(nodes: dict[str, NodeFacts], here: dict[str, str], pinned: di
 
 
 def check_storage(nodes: dict[str, NodeFacts], folder: Path) -> Check:
-    """Every node writes to the folder, renames in it, sees what the others wrote, and keeps their locks."""
+    """Every node can write and rename in the folder, sees what the others wrote, and respects their locks."""
     writers = {facts.written: node for node, facts in nodes.items()}
     errors = [f"{node} cannot write: {facts.storage_error}" for node, facts in nodes.items() if facts.storage_error]
     unseen = [
         f"{node} does not see what {writers[name]} wrote" for node, facts in nodes.items() for name in facts.unseen
     ]
-    unlocked = [f"{node} takes a lock that another process holds" for node in nodes if not nodes[node].lock_holds]
+    unlocked = [f"{node} takes a lock that another holds" for node, facts in nodes.items() if not facts.lock_holds]
     fix = f"--out must lie on a file system that all nodes mount alike, with locks (NFS 4, not `nolock`): {folder}"
     return judged("storage", errors or unseen or unlocked, "written, renamed, seen and locked", fix)
 
 
 def check_disk(nodes: dict[str, NodeFacts]) -> Check:
-    """Room in the folder of studies, and in the temporary folder, where Ray keeps its files."""
+    """There is room in the folder of studies and in the temporary folder, where Ray keeps its files."""
     free = [(size, folder, node) for node, facts in nodes.items() for folder, size in facts.free_disk.items()]
     full = (entry for entry in free if entry[0] < MIN_FREE_DISK)
     faults = (f"{size / 2**30:.1f} GiB free in {folder} of {node}" for size, folder, node in full)
     found = f"{gibibytes(min(free)[0])} GiB free or more, in --out and the temporary folder"
-    return judged("disk", faults, found, f"make room: at least {MIN_FREE_DISK / 2**30:.0f} GiB")
+    return judged("disk", faults, found, f"free at least {MIN_FREE_DISK / 2**30:.0f} GiB")
 
 
 def check_data(nodes: dict[str, NodeFacts], prepared: Path | None, digest: str | None) -> Check:
-    """Every node reads the prepared file as this process does, to which its content has `digest`."""
+    """Every node reads the same prepared file as this process; `digest` is its SHA-256 here."""
     if prepared is None:
         return Check("same data", None, "nothing prepared yet")
     faults = (
-        f"{node} {'reads another content' if facts.prepared_digest else 'cannot read it'}: {prepared}"
+        f"{node} {'reads another content in' if facts.prepared_digest else 'cannot read'} {prepared}"
         for node, facts in nodes.items()
         if facts.prepared_digest is None or facts.prepared_digest != digest
     )
-    fix = "let --out be a folder that all nodes share, or delete the file and prepare again"
+    fix = "choose an --out that all nodes share, or delete the file and prepare the photographs again"
     return judged("same data", faults, f"fingerprint {prepared.stem}, the same bytes", fix)
 
 
 def check_clocks(nodes: dict[str, NodeFacts], asked: float, answered: float) -> Check:
-    """No node's clock lies far outside the time between question and answers, by the driver's clock."""
+    """No node's clock differs much from this machine's, which read `asked` and `answered` around the question."""
     skews = {node: max(asked - facts.clock, facts.clock - answered, 0.0) for node, facts in nodes.items()}
     faults = (f"{node} is {skew:.0f} s off" for node, skew in skews.items() if skew > MAX_SKEW_S)
     found = f"within {max(skews.values()) + answered - asked:.2f} s"
@@ -117,7 +117,7 @@ def check_clocks(nodes: dict[str, NodeFacts], asked: float, answered: float) -> 
 
 
 def check_gpus(nodes: dict[str, list[Gpu] | None]) -> Check:
-    """Every GPU can be used by torch and is nearly free."""
+    """torch can use every GPU, and other processes hold little of its memory."""
     if not any(gpus is not None for gpus in nodes.values()):
         return Check("GPUs", None, "no NVIDIA driver")
     unusable = [f"torch finds no GPU on {node}" for node, gpus in nodes.items() if gpus == []]
@@ -129,7 +129,7 @@ def check_gpus(nodes: dict[str, list[Gpu] | None]) -> Check:
     ]
     kinds = ", ".join(sorted({gpu.name for _, gpu in everything}))
     least = gibibytes(min((gpu.free for _, gpu in everything), default=0))
-    fix = "`nvidia-smi` names driver and processes: update the one (CUDA of torch's build), end the others"
+    fix = "run `nvidia-smi`: update the driver to the CUDA version of torch's build, and end the processes it lists"
     return judged("GPUs", unusable + taken, f"{len(everything)} x {kinds}, {least} GiB free or more", fix)
 
 
@@ -138,32 +138,32 @@ def gibibytes(size: int) -> str:
 
 
 def check_token(nodes: dict[str, NodeFacts], is_demanded: bool, started_here: bool) -> Check:
-    """Strangers are refused, and no other user of a node can read the token."""
+    """Ray requires a token, and no other user of a node can read it."""
     if not is_demanded and not started_here:
         fix = "`ray get-auth-token --generate`, copy it to every node, and start Ray there with RAY_AUTH_MODE=token"
-        return Check("token", False, "whoever reaches Ray's port may run code as you: it asks for no token", fix)
+        return Check("token", False, "Ray requires no token: whoever reaches its port can run code as you", fix)
     faults = (
         f"{facts.token_file} of {node} has mode {facts.token_mode:04o}"
         for node, facts in nodes.items()
         if facts.token_mode is not None and facts.token_mode & 0o077
     )
-    found = "demanded, its file is the owner's alone" if is_demanded else "not demanded by Ray on this machine"
-    return judged("token", faults, f"{found}", "chmod 600 that file on every node")
+    found = "required, and only its owner can read the file" if is_demanded else "not required by Ray on this machine"
+    return judged("token", faults, found, "chmod 600 that file on every node")
 
 
 def check_ports(nodes: dict[str, list[str]], token_is_demanded: bool, started_here: bool) -> Check:
-    """Ray of one machine listens on loopback only; Ray of a cluster behind the token."""
+    """Ray on one machine listens on loopback only; Ray on a cluster requires its token on every other port."""
     exposed = [f"{port} of {node}" for node, ports in nodes.items() for port in ports]
-    found = f"{len(exposed)} of Ray beyond loopback{', all behind the token' if exposed else ''}"
+    found = f"{len(exposed)} of Ray's ports are open beyond loopback{', all behind the token' if exposed else ''}"
     if started_here or not token_is_demanded:
-        fix = "unset what exports Ray's addresses" if started_here else "start Ray with RAY_AUTH_MODE=token"
-        return judged("ports", exposed, found, f"{fix}, or let a firewall close them")
+        fix = "unset the variables that set Ray's addresses" if started_here else "start Ray with RAY_AUTH_MODE=token"
+        return judged("ports", exposed, found, f"{fix}, or close the ports with a firewall")
     return Check("ports", True, found)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the nodes told, by node, and the seconds since 1970 between which they told their time."""
+    """The facts of each node; `asked` and `answered`, in seconds since 1970, enclose the reading of their clocks."""
 
     nodes: dict[str, NodeFacts]
     asked: float
@@ -171,9 +171,9 @@ class Survey:
 
 
 def survey(ask: Callable[..., dict], out: Path, prepared: Path | None) -> Survey:
-    """Ask each node twice by `ask(function, *arguments)`, which returns answers by node; `out` is all nodes' storage.
+    """Ask each node twice by `ask(function, *arguments)`, which returns answers by node; `out` is the shared folder.
 
-    The second question shows whether the nodes see each other's files and this process's lock.
+    The second question is whether the nodes see each other's files and this process's lock.
     """
     with tempfile.TemporaryDirectory(prefix=".nodes-", dir=out) as folder, FileLock(Path(folder, "lock")):
         first = ask(examine, Path(folder), list(pins()), prepared)
@@ -189,7 +189,7 @@ def survey(ask: Callable[..., dict], out: Path, prepared: Path | None) -> Survey
 
 
 def node_checks(found: Survey, out: Path, prepared: Path | None) -> list[Check]:
-    """What the nodes told, held against this process and pyproject.toml."""
+    """The nodes compared with this process and with pyproject.toml."""
     return [
         check_versions(found.nodes, versions([]), pins()),
         check_storage(found.nodes, out),

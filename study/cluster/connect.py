@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting Ray on this machine."""
+"""Joins a Ray cluster, or starts Ray on this machine."""
 
 import fcntl
 import logging
@@ -18,10 +18,10 @@ os.environ |= {
 }
 
 import ray
-from ray._private import ray_constants
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-from study.cluster.nodes import head_asks_this_ray
+from study.cluster.head import answers
+from study.cluster.nodes import head_asks_this_ray, living_nodes
+from study.cluster.private import session_folder, stay_on_loopback, use_token_if_there_is_one
 from study.cluster.resources import Machine, autoscaled_machines, named_machines
 from study.errors import ConfigError
 
@@ -35,8 +35,8 @@ WORKER_START_S = {"machine": 300, "cluster": 24 * 3600}
 def connect(address: str | None) -> list[Machine]:
     """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its machines.
 
-    Of a cluster that scales from zero, those that it can grow to. ConfigError when nobody answers, or
-    when the dashboard does not, or answers for another Ray: then Ray never frees the workers of a stopped trial.
+    For a cluster that scales from zero these are the machines it can grow to. ConfigError where no Ray answers, and
+    where its dashboard does not, or answers for another Ray: then Ray never frees the workers of a stopped trial.
     """
     growing_to, machines = autoscaled_machines(), named_machines()
     address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
@@ -45,7 +45,7 @@ def connect(address: str | None) -> list[Machine]:
         refuse_silent_address(address)
         if on_loopback_alone(address):
             use_loopback()
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as `ray start` does; joining does not
+        use_token_if_there_is_one()
     else:
         pin_local_address()
     try:
@@ -69,28 +69,28 @@ def connect(address: str | None) -> list[Machine]:
     if not head_asks_this_ray():
         ray.shutdown()
         raise ConfigError(
-            "a process on the head that asks for Ray is told of another one than this, and stopped trials would hold "
-            "their CPUs for ever; stop the other Rays on the head"
+            "another Ray on the head answers in place of this one, and stopped trials would hold their CPUs for ever; "
+            "stop the other Rays on the head"
         )
     if growing_to:
         return growing_to
     if machines:
         wait_for_machines(machines)
-    return [machine_of(node) for node in ray.nodes() if node["Alive"]]
+    return [machine_of(node) for node in living_nodes()]
 
 
 def machine_of(node: dict) -> Machine:
-    """Of an entry of `ray.nodes()`."""
+    """From an entry of `ray.nodes()`."""
     return Machine(int(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0)))
 
 
 def wait_for_machines(number: int, timeout: float = 300.0) -> None:
-    """Wait for the machines of a cluster, which join after `ray up` has returned; those that do not are left out."""
+    """Wait for a cluster's machines, which join after `ray up` has returned; those that do not join are left out."""
     deadline = time.monotonic() + timeout
-    while (joined := sum(node["Alive"] for node in ray.nodes())) < number and time.monotonic() < deadline:
+    while (joined := len(living_nodes())) < number and time.monotonic() < deadline:
         time.sleep(1)
     if joined < number:
-        print(f"{joined} of {number} machines have joined; the others take no part", flush=True)
+        print(f"{joined} of {number} machines have joined; the study runs without the others", flush=True)
 
 
 def pin_local_address() -> None:
@@ -109,9 +109,9 @@ def pin_local_address() -> None:
 
 
 def use_loopback() -> None:
-    """Let this process and those it starts take 127.0.0.1 for this machine's address."""
+    """Make this process and those it starts use 127.0.0.1 as this machine's address."""
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read it when it imported Ray
+    stay_on_loopback()
 
 
 def on_loopback_alone(address: str) -> bool:
@@ -120,29 +120,25 @@ def on_loopback_alone(address: str) -> bool:
     Ray would put that one in the place of loopback, and try for ten minutes.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host not in (LOOPBACK, "localhost"):
-        return False
-    try:
-        socket.create_connection((ray.util.get_node_ip_address(), int(port)), 2).close()
-        return False
-    except OSError:
-        return True
+    return host in (LOOPBACK, "localhost") and not answers(f"{ray.util.get_node_ip_address()}:{port}")
 
 
 def local_options() -> dict:
-    """Of a Ray that only this user may use, though others of the machine can reach loopback: a token nobody else can
-    read, and a folder of its own, as Ray's default one lets all others exchange its sockets.
+    """Options of a Ray that only this user can use, although other users of the machine can reach loopback.
+
+    It has a token that nobody else can read, and a folder of its own: in Ray's default folder others could replace its
+    sockets.
     """
     hide_token()
     # In /tmp, since the path of a socket has at most 107 characters.
     private = new_private_folder(Path(os.environ.get("RAY_TMPDIR", "/tmp")))
-    return {"include_dashboard": True, "_temp_dir": str(private / "r")}  # Ray opens its own folder to all
+    return {"include_dashboard": True} | session_folder(private / "r")  # Ray opens its own folder to all
 
 
 def new_private_folder(place: Path) -> Path:
-    """A folder of mode 700 for as long as this process lives; those of processes that have ended are removed.
+    """A folder of mode 700 for this process; those of processes that have ended are removed.
 
-    So that the logs of the last Ray can be read until the next one starts.
+    So the logs of the last Ray can be read until the next one starts.
     """
     for lock in place.glob("ray-*/lock"):
         with suppress(OSError):  # another command may be removing it
@@ -158,7 +154,7 @@ def new_private_folder(place: Path) -> Path:
 
 
 def hide_token() -> None:
-    """Keep Ray's token for its owner; Ray itself writes it for all to read."""
+    """Make Ray's token readable by its owner alone; Ray itself would let everybody read it."""
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -168,16 +164,10 @@ def hide_token() -> None:
             file.write(secrets.token_hex(32))
 
 
-def refuse_silent_address(address: str, timeout: float = 10.0) -> None:
+def refuse_silent_address(address: str) -> None:
     """ConfigError unless something accepts connections at host:port; Ray itself would try for minutes."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
-    if not separator:
-        return  # "auto": Ray knows its own address
-    try:
-        socket.create_connection((host, int(port)), timeout).close()
-    except (OSError, ValueError) as error:
-        reason = f"no Ray cluster answers at {address} ({error}); is it up? `ray status` tells"
-        raise ConfigError(reason) from None
+    if ":" in address and not answers(address, timeout=10.0):  # the address may also be "auto"
+        raise ConfigError(f"no Ray cluster answers at {address}; is it up? `ray status` on its head tells")
 
 
 def dashboard_answers(context, timeout: float = 60.0) -> bool:
@@ -185,10 +175,7 @@ def dashboard_answers(context, timeout: float = 60.0) -> bool:
     url = context.address_info.get("webui_url")
     deadline = time.monotonic() + timeout
     while url and time.monotonic() < deadline:
-        try:
-            host, _, port = url.rpartition(":")
-            socket.create_connection((host.removeprefix("http://"), int(port)), 2).close()
+        if answers(url):
             return True
-        except OSError:
-            time.sleep(0.5)
+        time.sleep(0.5)
     return False

@@ -1,7 +1,8 @@
-"""What a node of the cluster finds out about itself, in a Ray task of its own: so little is imported here."""
+"""The facts that a node reports about itself, in a Ray task of its own: so little is imported here."""
 
 import hashlib
 import importlib.metadata
+import ipaddress
 import os
 import platform
 import shutil
@@ -10,12 +11,14 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 from filelock import FileLock, Timeout
 
-from study.cluster.listening import listeners, processes_naming
 from study.trial.provenance import code_version
 
 LIST_GPUS = """
@@ -37,9 +40,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """A node's own account; sizes in bytes, `clock` in seconds since 1970.
+    """What a node reports; sizes in bytes, `clock` in seconds since 1970.
 
-    `unseen` and `lock_holds` are known after the second look only.
+    `unseen`, `lock_holds` and `clock` are known after the second look only.
     """
 
     versions: dict[str, str]  # of Python, the code and the packages; "missing" where a package is not installed
@@ -55,7 +58,7 @@ class NodeFacts:
 
 
 def examine(probe: Path, packages: list[str], prepared: Path | None) -> NodeFacts:
-    """The first look: leave a file in the folder `probe`, which the driver has made, and tell of this node."""
+    """The first look: leave a file in the folder `probe`, which the launcher has made, and report on this node."""
     name = uuid.uuid4().hex
     try:
         leave_file(probe / name)
@@ -76,14 +79,14 @@ def examine(probe: Path, packages: list[str], prepared: Path | None) -> NodeFact
 
 
 def look_again(probe: Path, written: list[str]) -> tuple[tuple[str, ...], bool, float]:
-    """The second look, while the driver holds a lock in `probe`: files of other nodes unseen or old, whether the lock
-    holds here, and the time."""
+    """The second look, while the launcher holds a lock in `probe`: the other nodes' files that are not seen here, or
+    old; whether the lock holds here; and the time."""
     unseen = tuple(name for name in written if not is_seen(probe / name))
     return unseen, lock_holds(probe / "lock"), time.time()
 
 
 def leave_file(path: Path) -> None:
-    """Write, then replace by a rename, as tables and checkpoints do."""
+    """Write a file and replace it by a rename, as tables and checkpoints are written."""
     path.write_text("old", encoding="utf-8")
     temporary = path.with_suffix(".new")
     temporary.write_text("new", encoding="utf-8")
@@ -98,7 +101,7 @@ def is_seen(path: Path) -> bool:
 
 
 def lock_holds(path: Path) -> bool:
-    """Whether a lock that another process holds is refused here."""
+    """Whether this node respects a lock that another process holds."""
     try:
         with FileLock(path, timeout=0):
             return False
@@ -109,7 +112,7 @@ def lock_holds(path: Path) -> bool:
 
 
 def versions(packages: list[str]) -> dict[str, str]:
-    """What is installed, by package, besides Python's version and the code's."""
+    """The versions of Python, of the code, and of each package."""
     found = {"Python": platform.python_version(), "code": code_version()}
     for name in packages:
         try:
@@ -129,8 +132,10 @@ def file_digest(path: Path) -> str | None:
 
 
 def gpus() -> list[Gpu] | None:
-    """This node's GPUs, asked in another process: Ray hides them from tasks that reserve none. None where NVIDIA's
-    driver is not installed; fewer than there are where torch cannot use them."""
+    """This node's GPUs, as far as torch can use them; None where NVIDIA's driver is not installed.
+
+    Another process is asked: Ray hides GPUs from tasks that reserve none.
+    """
     if not shutil.which("nvidia-smi"):
         return None
     seeing_all = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
@@ -139,9 +144,44 @@ def gpus() -> list[Gpu] | None:
     return [Gpu(name, int(free), int(total)) for name, free, total in rows]
 
 
+class Listener(NamedTuple):
+    """A TCP socket that a process listens on."""
+
+    command: str
+    address: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        address = ipaddress.ip_address(self.address)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def listeners(processes: Iterable[psutil.Process]) -> set[Listener]:
+    """All TCP sockets that these processes and their descendants listen on; those of other users are unseen."""
+    found = set()
+    for root in processes:
+        for process in family(root):
+            try:
+                command, sockets = " ".join(process.cmdline()), process.net_connections("tcp")
+            except psutil.Error:  # it has ended, or is another user's
+                continue
+            found |= {Listener(command, *one.laddr) for one in sockets if one.status == psutil.CONN_LISTEN}
+    return found
+
+
+def family(root: psutil.Process) -> list[psutil.Process]:
+    """A process and all below it; none where it has ended."""
+    try:
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
 def exposed_ports(session: str) -> list[str]:
     """The sockets that Ray's processes listen on beyond loopback, such as `raylet 0.0.0.0:8076`, sorted."""
-    found = listeners(os.getppid(), *processes_naming(session))  # a task's parent is the raylet
+    of_session = (one for one in psutil.process_iter(["cmdline"]) if session in " ".join(one.info["cmdline"] or ()))
+    found = listeners([psutil.Process(os.getppid()), *of_session])  # a task's parent is the raylet
     return sorted({f"{short(one.command)} {one.address}:{one.port}" for one in found if not one.is_loopback})
 
 

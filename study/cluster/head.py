@@ -1,4 +1,6 @@
-"""A command whose Ray has ended under it ends too, soon and with a line; Ray itself waits a minute and leaves a trace.
+"""Watches Ray's head: a command whose Ray has ended ends too, soon and with a line.
+
+Ray itself would wait a minute and leave a trace.
 
 A signal to a whole process group (`timeout`, a batch system) ends a local Ray together with its driver.
 """
@@ -13,13 +15,13 @@ from collections.abc import Callable
 SILENCE_S = {"at work": 30, "interrupted": 2}  # a network may hesitate
 EXIT_LOST, EXIT_INTERRUPTED = 1, 130
 FAREWELL = (
-    "error: Ray has ended under this command; trials that had ended are kept, others have their checkpoints: "
-    "give it again, run_sweep.py with --resume"
+    "error: Ray has stopped; trials that had ended are kept, the others have their checkpoints: give the command "
+    "again (run_sweep.py with --resume)"
 )
 
 
 def leave_with_head(address: str, interrupts: list[int], is_joined: Callable[[], bool]) -> None:
-    """From now on, end this process soon after Ray's head at host:port does not answer any more.
+    """From now on, end this process soon after Ray's head at host:port stops answering.
 
     Nothing is lost by that: all that a resumption needs is on disk. `interrupts` is not empty once the user wants the
     command to end; `is_joined` tells whether the process still belongs to that Ray, or has left it by itself.
@@ -41,11 +43,11 @@ def watch(address: str, interrupts: list[int], is_joined: Callable[[], bool]) ->
     os._exit(EXIT_INTERRUPTED if interrupts else EXIT_LOST)
 
 
-def answers(address: str) -> bool:
-    """Whether something accepts connections at host:port."""
-    host, _, port = address.rpartition(":")
+def answers(address: str, timeout: float = 2.0) -> bool:
+    """Whether something accepts connections at host:port, within `timeout` seconds."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")  # of ray://host:port, too
     try:
-        socket.create_connection((host.strip("[]"), int(port)), 2).close()
-    except OSError:
+        socket.create_connection((host.strip("[]"), int(port)), timeout).close()
+    except (OSError, ValueError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""A question to every node of the Ray cluster that this process has joined."""
+"""Runs a function on every node of the cluster that this process has joined, or on one with a GPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ ANSWER_S = 60.0  # a hung network file system never answers
 def ask_nodes(function: Callable, *arguments: Any) -> dict[str, Any]:
     """What `function(*arguments)` returns on each living node, by the node's address.
 
-    ConfigError names the nodes that do not answer, or where the function fails.
+    ConfigError names the nodes that do not answer, or on which the function fails.
     """
     ask = ray.remote(num_cpus=0, max_retries=0)(function)
     asked = {}
@@ -30,7 +30,7 @@ def ask_nodes(function: Callable, *arguments: Any) -> dict[str, Any]:
         try:
             answers[name] = ray.get(reference, timeout=0)
         except RayError as error:
-            silent.append(f"{name} ({(str(error).strip() or type(error).__name__).splitlines()[-1]})")
+            silent.append(f"{name} ({last_line(error)})")
     if silent:
         raise ConfigError(
             f"no answer within {ANSWER_S:.0f} s from {', '.join(silent)}; see `ray status`, and give every node the "
@@ -47,11 +47,14 @@ def ask_a_gpu(function: Callable, *arguments: Any) -> Any:
     try:
         return ray.get(ray.remote(num_cpus=0, num_gpus=1)(function).remote(*arguments))
     except RayError as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise ConfigError(
-            f"{function.__name__} failed on a GPU: {reason}; `python study/doctor.py` says what is wrong, and "
-            "--gpus-per-trial 1 does without measuring"
+            f"{function.__name__} failed on a GPU: {last_line(error)}; `python study/doctor.py` says what is wrong, "
+            "and with --gpus-per-trial 1 nothing is measured"
         ) from None
+
+
+def last_line(error: RayError) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def living_nodes() -> list[dict]:
@@ -59,25 +62,15 @@ def living_nodes() -> list[dict]:
 
 
 def session_name() -> str:
-    """What Ray calls itself in the command lines of its processes."""
+    """The name of this Ray in the command lines of its processes."""
     return ray.get_runtime_context().get_session_name()
-
-
-def dashboard_url() -> str:
-    """Host and port of the dashboard."""
-    return ray.get_runtime_context().worker.node.webui_url.removeprefix("http://")
-
-
-def started_here() -> bool:
-    """Whether this process has started Ray, rather than joined one."""
-    return ray.get_runtime_context().worker.node.is_head()
 
 
 def head_asks_this_ray() -> bool:
     """Whether Ray's State API, asked on the head without an address, speaks of this cluster.
 
-    Ray Train's cleaner asks so before it frees the workers of a stopped trial; with several Rays on the head it may
-    be told of another one.
+    Ray Train's cleaner asks it before it frees the workers of a stopped trial; where several Rays run on the head, the
+    answer may be about another one.
     """
     told = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(nodes_of_state_api).remote()
     try:

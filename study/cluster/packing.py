@@ -1,4 +1,4 @@
-"""How many trials share a GPU: as many as the memory of the largest GAN of the space lets in. No Ray here."""
+"""How many trials share a GPU: as many of the largest GAN of the search space as fit into its memory. No Ray here."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ MOST = 4                 # more would only take turns
 def share_of_a_gpu(
     on_a_gpu: Callable[[Callable, TrialConfig], tuple[int, int]], base: TrialConfig, fixed: dict, cpus_per_gpu: int
 ) -> float:
-    """The part of a GPU that a trial of one worker gets.
+    """The fraction of a GPU for each trial of one worker.
 
     `on_a_gpu(measure, config)` returns `measure(config)` as computed where there is a GPU; `fixed` is `--set`.
     """
@@ -41,9 +41,9 @@ def largest_configs(base: TrialConfig, fixed: dict) -> list[TrialConfig]:
 
 
 def measure_memory(config: TrialConfig) -> tuple[int, int]:
-    """Bytes of this GPU, and the most that torch held of it while the config's GAN was trained for a round.
+    """Bytes of this GPU, and the most that torch held of it while it trained the config's GAN for a round.
 
-    Where that did not fit, all of the GPU: a trial then has it alone, and makes its batches of pieces.
+    Where that did not fit, all of the GPU: a trial then has it to itself, and takes its batches in pieces.
     """
     device = torch.device("cuda")
     free_memory()

@@ -1,23 +1,19 @@
-"""The process group of a trial's workers: on the address of their node alone, and none for a single worker.
+"""The process group of a trial's workers, on the addresses of their nodes alone; a single worker has none.
 
 Ray's own set-up opens torch's rendezvous store on every interface of the machine, for a single worker too, and whoever
 reaches the store can join the group.
 """
 
-import fcntl
-import ipaddress
 import os
 import socket
-import struct
 from dataclasses import dataclass
 from datetime import timedelta
 
+import psutil
 import ray
 import torch.distributed as dist
+from ray.train.backend import Backend
 from ray.train.torch import TorchConfig
-from ray.train.torch.config import _TorchBackend
-
-SIOCGIFADDR = 0x8915  # Linux's; several machines that are not Linux make no cluster
 
 
 @dataclass
@@ -29,8 +25,14 @@ class OwnAddressConfig(TorchConfig):
         return OwnAddress
 
 
-class OwnAddress(_TorchBackend):
-    """Joins the workers over a store on the first one's address. One worker needs no group."""
+class OwnAddress(Backend):
+    """Joins the workers over a store on the first one's address. One worker needs no group.
+
+    Nothing is done when the workers end. Ray's own backend destroys the group then, also under workers that still train
+    after another one's death; each would take itself for the trial's only worker.
+    """
+
+    share_cuda_visible_devices = True  # of a node's workers, as NCCL needs it
 
     def on_start(self, worker_group, backend_config: OwnAddressConfig) -> None:
         if len(worker_group) == 1:
@@ -38,13 +40,6 @@ class OwnAddress(_TorchBackend):
         address, port = worker_group.execute_single(0, free_port)
         how = (len(worker_group), address, port, backend_config.backend, backend_config.timeout_s)
         ray.get([worker_group.execute_single_async(rank, join, rank, *how) for rank in range(len(worker_group))])
-
-    def on_shutdown(self, worker_group, backend_config: OwnAddressConfig) -> None:
-        """Nothing: the workers are about to be ended.
-
-        Ray's own destroys the group under those that still train after another one's death; they would then take
-        themselves for a trial's only worker.
-        """
 
 
 def free_port() -> tuple[str, int]:
@@ -78,19 +73,8 @@ def interface_of(address: str) -> str:
     Left alone, gloo takes the one that the host's name leads to: on Debian and Ubuntu loopback, where no other host
     can be reached.
     """
-    if ipaddress.ip_address(address).is_loopback:
-        return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        return next(name for _, name in socket.if_nameindex() if ipv4_address(probe, name) == address)
-
-
-def ipv4_address(probe: socket.socket, interface: str) -> str | None:
-    """The interface's first IPv4 address, by netdevice(7)."""
-    request = struct.pack("256s", interface.encode())
-    try:
-        return socket.inet_ntoa(fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24])
-    except OSError:  # it has none
-        return None
+    interfaces = psutil.net_if_addrs().items()
+    return next(name for name, addresses in interfaces if address in {one.address for one in addresses})
 
 
 def listen(address: str, port: int) -> socket.socket:

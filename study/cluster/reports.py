@@ -1,4 +1,4 @@
-"""What Ray Train's workers report, passed on to Tune by the one thread that may.
+"""Passes the reports of Ray Train's workers on to Tune, from one thread.
 
 Ray's own `TuneReportCallback` lets two threads of a trial's process report: the one that runs the trial, and the main
 one, which takes the workers' reports out of a queue between its waits for the first. Where the last report of a worker
@@ -18,7 +18,7 @@ END = None
 
 
 def new_reports() -> Queue:
-    """A queue of reports; like all that a trial's process starts, it ends with it."""
+    """A queue of reports, which ends with the trial's process."""
     return Queue(actor_options={"num_cpus": 0})
 
 
@@ -33,9 +33,9 @@ class Forward(UserCallback):
 
 
 def report_until_end(run: Callable[[], dict], reports: Queue) -> dict:
-    """Call `run` in a thread and report to Tune what comes into `reports` meanwhile; returns or raises as `run` does.
+    """Call `run` in a thread and tell Tune what comes into `reports` meanwhile; returns or raises as `run` does.
 
-    To be called by the function that Tune runs.
+    For the function that Tune runs.
     """
     ended: Future[dict] = Future()
 

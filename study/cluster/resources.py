@@ -1,4 +1,4 @@
-"""How the machines' CPUs and GPUs are divided among trials."""
+"""The machines of a cluster, and how their CPUs and GPUs are divided among trials."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +10,20 @@ from study.errors import ConfigError
 
 
 class Machine(NamedTuple):
-    """What trials may use of one node."""
+    """The CPUs and GPUs of one node that trials may use."""
 
     cpus: int
     gpus: float
 
     def workers(self, cpus_each: int, gpus_each: float) -> int:
-        """How many workers that need so much each fit on it."""
+        """How many workers with these CPUs and GPUs each fit on it."""
         by_cpus = self.cpus // cpus_each
         return min(by_cpus, int(self.gpus / gpus_each + 1e-9)) if gpus_each else by_cpus  # ten times 0.1 GPU fill one
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial gets, and how many trials run at once."""
+    """What each trial gets, and how many trials run at once."""
 
     num_workers: int
     cpus_per_worker: int
@@ -41,7 +41,7 @@ class Resources:
 
 
 def totals(machines: list[Machine]) -> Machine:
-    """What they have together."""
+    """The CPUs and GPUs of all machines together."""
     return Machine(sum(machine.cpus for machine in machines), sum(machine.gpus for machine in machines))
 
 
@@ -51,10 +51,10 @@ def what_ray_has(machines: list[Machine]) -> str:
 
 
 def share_out(machines: list[Machine], trials: int, num_workers: int, gpus_per_trial: float | None) -> Resources:
-    """Divide the machines' CPUs and GPUs among trials; ConfigError says at once what is missing.
+    """Divide the machines' CPUs and GPUs among trials; ConfigError names what is missing.
 
-    With GPUs a trial gets one a worker unless told otherwise; without, as many trials run at once as there are CPUs.
-    A worker lies on one machine, and gets as many CPUs as let all trials at once find their place.
+    With GPUs each worker gets one, unless `gpus_per_trial` says otherwise; without, as many trials run at once as there
+    are CPUs. A worker runs on one machine, with as many CPUs as leave room for all trials that run at once.
     """
     gpus = totals(machines).gpus
     if gpus_per_trial is None:
@@ -95,7 +95,7 @@ BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml").expanduser()
 
 
 def autoscaled_machines() -> list[Machine] | None:
-    """All workers that the autoscaler may start.
+    """The machines that the autoscaler may start.
 
     None where this is not the head of such a cluster, or where its machines are named instead of rented.
     """

@@ -1,4 +1,4 @@
-"""Proposals of a search or a confirmation -> the tasks that workers get."""
+"""From a proposal of a search or a confirmation to the tasks that workers get."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ from study.trial.record import Task
 
 @dataclass(frozen=True)
 class TaskMaker:
-    """Makes the tasks of one study. `columns` go into every row, what the proposal says of itself comes on top.
+    """Makes the tasks of one study. Every row gets `columns`, and then the columns of its proposal.
 
-    A proposal whose columns name another `split_protocol` gets the same images under that split, and no more tests
-    than that split's own.
+    A proposal whose columns name another `split_protocol` gets the same images under that split, and no test sets but
+    that split's own.
     """
 
     study: Path
     prepared: Path
     columns: dict
     resources: Resources
-    more_tests: bool = False  # worse photographs, for trials of the whole training set
+    more_tests: bool = False  # corrupted test images, for trials of the whole training set
     external: Path | None = None
 
     def __call__(self, proposal: Proposal) -> list[Task]:

@@ -1,4 +1,4 @@
-"""The feature maps of a frozen backbone, computed once for all epochs."""
+"""Feature maps of a frozen backbone, computed once for all epochs."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ FEATURE_BATCH = 128
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """Feature maps (N, cells, C) of a set of images as they are and mirrored, the only augmentation there can be."""
+    """Feature maps (N, cells, C) of images as they are and mirrored; a frozen backbone allows no other augmentation."""
 
     plain: Tensor
     mirrored: Tensor
@@ -27,7 +27,7 @@ class FrozenFeatures:
 
 
 def frozen_features(config: TrialConfig, model: Classifier, images: Tensor) -> FrozenFeatures | None:
-    """Those of uint8 images (N, 3, S, S); None where the backbone is trained."""
+    """Feature maps of uint8 images (N, 3, S, S); None where the backbone is trained."""
     if not config.classifier_frozen:
         return None
     return FrozenFeatures(sequences(config, model, images), sequences(config, model, images.flip(-1)))

@@ -1,4 +1,4 @@
-"""What a classifier is trained and tested on: real, repeated and synthetic images; worse photographs; another set."""
+"""Training sets (real, repeated and synthetic images) and test sets (corrupted and external images) of a classifier."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ from torch import Tensor
 from data_utils.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_utils.dataset import Dataset, Side, even_places
 
-SYNTHETIC_GROUP = "synthetic"  # in the place of a group and an image id
+SYNTHETIC_GROUP = "synthetic"  # group and image id of synthetic images
 
 
 def oversample(dataset: Dataset, oversampling: float) -> Dataset:
-    """The data set with real training images repeated: `oversampling` for each, in the proportions of the classes."""
+    """The data set with training images repeated: `oversampling` copies an image, in the proportions of the classes."""
     train = dataset.side("train")
     chosen = even_places(train.labels, round(oversampling * len(train.labels)))
     place = chosen.cpu().numpy()
@@ -22,7 +22,7 @@ def oversample(dataset: Dataset, oversampling: float) -> Dataset:
 
 
 def mix(dataset: Dataset, images: Tensor, labels: Tensor, keep_real: bool) -> Dataset:
-    """The data set with synthetic images (M, 3, S, S) on its train side, beside the real ones or instead of them."""
+    """The data set with synthetic images (M, 3, S, S) on its train side, together with the real ones or alone."""
     name = np.full(len(labels), SYNTHETIC_GROUP)
     kept = dataset if keep_real else dataset.keep(dataset.split != "train")
     return _add(kept, images, labels, name, name)
@@ -49,7 +49,7 @@ class Condition:
 
 
 def corrupted_tests(test: Side) -> Iterator[tuple[Condition, Side]]:
-    """The test side under every corruption at every strength, made one at a time."""
+    """The test side under every corruption at every strength, one at a time."""
     for corruption in CORRUPTIONS:
         for strength in STRENGTHS:
             images = corrupt(test.images, corruption, strength, seed=0)  # the same for every trial
@@ -57,12 +57,12 @@ def corrupted_tests(test: Side) -> Iterator[tuple[Condition, Side]]:
 
 
 def external_test(dataset: Dataset) -> Iterator[tuple[Condition, Side]]:
-    """All images of a data set that no training has seen, whatever its own split."""
+    """All images of a data set that no training has seen; its own split is ignored."""
     yield Condition("external"), Side(dataset.images, dataset.labels, dataset.groups, dataset.image_ids)
 
 
 def predictions(condition: Condition, side: Side, probabilities: np.ndarray) -> list[dict]:
-    """One dict an image, with the columns of `results.tables.schema.PREDICTIONS` that tell of image and condition."""
+    """One dict an image: the columns of `results.tables.schema.PREDICTIONS` that describe image and condition."""
     images = zip(side.image_ids, side.groups, side.labels.tolist(), probabilities.tolist(), strict=True)
     return [
         {**vars(condition), "image_id": image_id, "group": group, "label": label, "probability": probability}

@@ -1,8 +1,8 @@
-"""From probabilities to a decision: the threshold is chosen on validation, then the metrics of a split."""
+"""The threshold that turns probabilities into decisions; chosen on validation."""
 
 import numpy as np
 
-from results.stats.metrics import as_binary, binary_metrics
+from results.stats.metrics import as_binary
 
 
 def choose_threshold(labels, probabilities) -> float:
@@ -10,11 +10,10 @@ def choose_threshold(labels, probabilities) -> float:
 
     Candidates are the midpoints between neighbouring distinct probabilities. Among equal J the lowest wins: it misses
     the fewest infections. Where all probabilities are equal there is nothing to choose, and 0.5 is returned.
-    `labels` (N,) of 0 and 1, `probabilities` (N,) in [0, 1]. Raises ValueError unless both classes are present.
+    `labels` (N,) of 0 and 1, both present; `probabilities` (N,) in [0, 1].
     """
     labels, probabilities = as_binary(labels, probabilities)
-    if len(np.unique(labels)) < 2:
-        raise ValueError("a threshold needs images of both classes in the validation split; check the labels or splits")
+    assert len(np.unique(labels)) == 2, "every split has images of both classes"
     distinct, position = np.unique(probabilities, return_inverse=True)
     if len(distinct) == 1:
         return 0.5
@@ -26,13 +25,3 @@ def choose_threshold(labels, probabilities) -> float:
     j = found * (labels == 0).sum() - (called - found) * (labels == 1).sum()
     best = int(j.argmax())
     return float((distinct[best] + distinct[best + 1]) / 2)
-
-
-def diagnosis_metrics(labels, probabilities, threshold: float, prefix: str) -> dict[str, float | int | None]:
-    """`results.stats.metrics.binary_metrics` of one split as TRIALS' columns; `prefix` is "validation" or "test".
-
-    Raises ValueError for inputs that are no labels or no probabilities.
-    """
-    assert prefix in ("validation", "test"), prefix
-    metrics = binary_metrics(labels, probabilities, threshold)
-    return {f"{prefix}_{name}": value for name, value in metrics.items()}

@@ -1,6 +1,6 @@
-"""CNN-LSTM training on real and synthetic images; epoch and threshold chosen on validation, test read once.
+"""Training of the CNN-LSTM classifier; epoch and threshold are chosen on validation, the test side is read once.
 
-A plain PyTorch loop: it knows a `report` callable and a folder, and runs with no Ray at all.
+A plain PyTorch loop: it takes a `report` callable and a folder, and needs no Ray.
 """
 
 import math
@@ -17,10 +17,11 @@ from data_utils.dataset import Dataset, Side
 from models.batch_norm import synchronise_batch_norm
 from models.classifier import Classifier, build_classifier
 from models.generator import parameter_count
+from results.stats.metrics import binary_metrics
 from study.config import TrialConfig
 from study.diagnosis.frozen import FrozenFeatures, frozen_features
 from study.diagnosis.sets import Condition, predictions
-from study.diagnosis.threshold import choose_threshold, diagnosis_metrics
+from study.diagnosis.threshold import choose_threshold
 from study.errors import Diverged
 from study.storage.checkpoint import save_checkpoint
 from study.training.precision import autocast
@@ -47,13 +48,13 @@ def train_classifier(
 ) -> dict:
     """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
 
-    Under "predictions" the result holds one dict an image of validation, test and `more_tests`, which are seen once,
-    at the end, and decide nothing.
+    Under "predictions" the result holds one dict for each image of validation, test and `more_tests`. The latter are
+    read once, at the end, and influence nothing.
 
-    The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept; the
-    threshold is then chosen on validation, and the test side is read once. A checkpoint in `resume_from` is
-    continued. `report` gets one dict an epoch, those before a resumption included.
-    `micro_batches` above 1 takes each batch in so many pieces, over which batch norm is then taken.
+    The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept. Then the
+    threshold is chosen on validation, and the test side is read once. A checkpoint in `resume_from` is continued.
+    `report` gets one dict an epoch; a continued training reports earlier epochs again.
+    With `micro_batches` above 1 each batch is taken in that many pieces, and batch norm sees one piece at a time.
     Raises Diverged for a loss that is not finite.
     """
     device = dataset.images.device
@@ -79,10 +80,10 @@ def train_classifier(
             raise Diverged(f"classifier diverged: training loss is {training_loss:g} in epoch {epoch}")
         logits = predict(config, model, validation.images, known)
         validation_loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float()).item()
-        if not math.isfinite(validation_loss):  # the epoch's last step broke the weights
+        if not math.isfinite(validation_loss):  # the epoch's last step has broken the weights
             raise Diverged(f"classifier diverged: validation loss is {validation_loss:g} in epoch {epoch}")
-        scores = diagnosis_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), 0.5, "validation")
-        rank = (scores["validation_auroc"], -validation_loss)
+        auroc = binary_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), threshold=0.5)["auroc"]
+        rank = (auroc, -validation_loss)
         if rank > tuple(best["rank"]):
             weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
             best = {"rank": rank, "epoch": epoch, "weights": weights}
@@ -93,7 +94,7 @@ def train_classifier(
                 "seconds": (history[-1]["seconds"] if history else 0.0) + time.perf_counter() - started,
                 "training_loss": training_loss,
                 "validation_loss": validation_loss,
-                "validation_auroc": scores["validation_auroc"],
+                "validation_auroc": auroc,
             }
         )
         if is_first_worker():
@@ -111,7 +112,7 @@ def train_classifier(
 
 
 def new_classifier(config: TrialConfig) -> Classifier:
-    """The classifier of a config, with fresh weights."""
+    """The classifier of a config, with new weights."""
     return build_classifier(
         config.classifier_backbone,
         image_size=config.image_size,
@@ -132,7 +133,7 @@ def run_epoch(
     frozen: FrozenFeatures | None = None,
     micro_batches: int = 1,
 ) -> float:
-    """One pass over the training images, or over their feature maps; returns the mean loss."""
+    """One pass over the training images, or over their `frozen` feature maps; returns the mean loss."""
     device = train.images.device
     batch_size = min(config.classifier_batch_size, len(train.labels) // num_workers() * num_workers())
     draws = make_generator(device, config.seed, "classifier", epoch)
@@ -176,7 +177,7 @@ def training_logits(
     if frozen:
         with autocast(config, rows.device):
             return model.classify(frozen.augmented(rows, parameters))
-    images = apply_augmentation(train.images[rows], parameters)  # in float32: bfloat16 would round where pixels go
+    images = apply_augmentation(train.images[rows], parameters)  # in float32: bfloat16 would round coordinates
     with autocast(config, rows.device):
         return model(images.contiguous(memory_format=torch.channels_last))
 
@@ -189,7 +190,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrialConfig, pro
 
 @torch.no_grad()
 def predict(config: TrialConfig, model: Classifier, images: Tensor, known: FrozenFeatures | None = None) -> Tensor:
-    """Logits float32 (N,) of uint8 images (N, 3, S, S), without augmentation; from their feature maps where known."""
+    """Logits float32 (N,) of uint8 images (N, 3, S, S) without augmentation, from their `known` feature maps if any."""
     model.eval()
     with autocast(config, images.device):
         if known:
@@ -212,7 +213,8 @@ def diagnose(config: TrialConfig, model: nn.Module, dataset: Dataset, more_tests
     threshold = choose_threshold(to_numpy(sides["validation"].labels), found["validation"])
     metrics = {"threshold": threshold}
     for name, side in sides.items():
-        metrics |= diagnosis_metrics(to_numpy(side.labels), found[name], threshold, name)
+        of_side = binary_metrics(to_numpy(side.labels), found[name], threshold)
+        metrics |= {f"{name}_{metric}": value for metric, value in of_side.items()}
     for condition, side in more_tests:
         probabilities(condition, side)
     return metrics | {"predictions": rows}

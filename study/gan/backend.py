@@ -1,8 +1,8 @@
-"""How a training step runs: eager, its objective compiled, or whole in a CUDA graph. On a GPU the fastest is chosen.
+"""How a training step runs: eagerly, with a compiled objective, or as a CUDA graph. On a GPU the fastest is chosen.
 
-The small launches of the critic's step leave a GPU waiting for its host. A compiled objective fuses them, a CUDA
-graph replays them all at once; neither changes what is computed, and each must give eager autograd's gradients on the
-run's own first batch before it is used: a compiled gradient penalty has been seen to lose its gradient silently.
+The critic's step launches many small kernels, and a GPU waits for its host between them. A compiled objective fuses
+them, a CUDA graph replays them all at once. Neither changes what is computed. Before a backend is used it must give
+eager autograd's gradient on the training's first batch: a compiled gradient penalty has silently lost its gradient.
 """
 
 import copy
@@ -22,9 +22,9 @@ from study.training.precision import autocast
 from study.training.seeds import make_generator
 from study.training.workers import num_workers
 
-TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}  # of the gradient, relative: rounding apart, nothing may differ
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}  # relative, of the gradient: rounding only
 TIMED_STEPS = 10
-WARM_UP = 3  # calls before a capture, in which libraries choose their kernels
+WARM_UP = 3  # calls before a capture, during which libraries choose their kernels
 logger = logging.getLogger(__name__)
 
 
@@ -47,16 +47,16 @@ BACKENDS: dict[str, Callable[[GanTraining], None]] = {
 
 
 def use_backend(training: GanTraining, name: str) -> None:
-    """Let the steps of `training` run so from now on."""
+    """Run the steps of `training` on this backend from now on."""
     BACKENDS[name](training)
     training.backend = name
 
 
 def choose_backend(training: GanTraining, train: Side, stored: str | None = None) -> str:
-    """Name of the fastest backend that is right; `training` is left as it is.
+    """Name of the fastest backend with the right gradient; `training` stays as it is.
 
-    A training that goes on keeps the backend `stored` with it, where that is still right: it may go on elsewhere. On
-    a CPU, and with several workers, whose gradients are exchanged within a step, the backend is `eager`.
+    A continued training keeps its `stored` backend if that is still right on this machine. On a CPU, and with several
+    workers, which exchange gradients within a step, the backend is `eager`.
     """
     device = train.images.device
     if device.type == "cpu" or num_workers() > 1:
@@ -68,15 +68,15 @@ def choose_backend(training: GanTraining, train: Side, stored: str | None = None
 
 
 def fastest(training: GanTraining, batch: Batch, candidates: tuple[str, ...], preferred: str | None = None) -> str:
-    """Name of the fastest of the candidates whose gradient is eager autograd's, or the preferred one if it is right.
+    """Name of the fastest candidate with eager autograd's gradient, or of the preferred one if it has that gradient.
 
-    The log names the others' faults.
+    The log says why a candidate is not used.
     """
     expected, seconds = reference_gradient(training, batch), {}
     for name in candidates:
         try:
             seconds[name] = checked_seconds(training, batch, name, expected)
-        except Exception as failure:  # whatever a compiler or a driver may raise: eager always works
+        except Exception as failure:  # compilers and drivers may raise anything; eager always works
             if name == "eager":
                 raise
             logger.warning("step backend %s is not used: %s", name, failure)
@@ -86,12 +86,12 @@ def fastest(training: GanTraining, batch: Batch, candidates: tuple[str, ...], pr
 
 
 def checked_seconds(training: GanTraining, batch: Batch, name: str, expected: Tensor) -> float:
-    """Seconds of a step by a backend, tried on a copy; ArithmeticError where its gradient is not the expected one."""
+    """Seconds a step takes on a copy with this backend. Raises ArithmeticError for another gradient than expected."""
     trial = copy.deepcopy(training)
-    trial.generator.to(batch.real.device)  # lays an LSTM's weights in one piece again, as cuDNN wants them
+    trial.generator.to(batch.real.device)  # puts an LSTM's weights into one block again, as cuDNN wants them
     use_backend(trial, name)
     with warnings.catch_warnings():
-        # A copied optimiser has forgotten that it need not say so.
+        # A copied optimiser warns again.
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
         error = check_gradient(trial, batch, expected)
         if not error < TOLERANCE[training.config.precision]:  # also true for NaN
@@ -100,16 +100,16 @@ def checked_seconds(training: GanTraining, batch: Batch, name: str, expected: Te
 
 
 def reference_gradient(training: GanTraining, batch: Batch) -> Tensor:
-    """The gradient of the critic's loss by plain autograd, flat."""
+    """The gradient of the critic's loss by plain autograd, as one vector."""
     config, (fake,) = training.config, copy.deepcopy(training).synthesise([batch])
     weight = config.penalty_weight * config.penalty_interval
     with autocast(config, batch.real.device):
-        loss, _ = critic_loss(training.critic, batch.real, fake, batch.labels, weight, batch.epsilon)
+        loss, *_ = critic_loss(training.critic, batch.real, fake, batch.labels, weight, batch.epsilon)
     return flat(torch.autograd.grad(loss, list(training.critic.parameters()), materialize_grads=True))
 
 
 def check_gradient(trial: GanTraining, batch: Batch, expected: Tensor) -> float:
-    """How far the gradient of a step lies from the expected one, relative to it. The step is done."""
+    """Relative error of the gradient of one step, which is carried out."""
     (fake,) = trial.synthesise([batch])
     trial.critic_step(batch.real, fake, batch.labels, batch.epsilon)
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trial.critic.parameters()]
@@ -117,7 +117,7 @@ def check_gradient(trial: GanTraining, batch: Batch, expected: Tensor) -> float:
 
 
 def time_steps(trial: GanTraining, batch: Batch) -> float:
-    """Seconds of a critic step and its share of the generator's."""
+    """Seconds of a critic step, with its share of a generator step."""
     (fake,) = trial.synthesise([batch])
     trial.generator_step(batch.labels, batch.z)
     wait = torch.cuda.synchronize if batch.real.is_cuda else lambda: None
@@ -146,10 +146,10 @@ def changing_tensors(training: GanTraining) -> list[Tensor]:
 
 
 class Graphed:
-    """`step(*inputs)` captured as a CUDA graph at its first call for inputs of these shapes, replayed from then on.
+    """`step(*inputs)` as a CUDA graph, captured at the first call with inputs of these shapes and replayed afterwards.
 
-    Capturing needs calls that change weights and optimisers (`changing`): they are put back, in place, since the
-    graph has their addresses. A state that the optimiser made only now goes back to zero, from which it starts.
+    Capturing runs the step, which changes weights and optimiser states (`changing`). They are restored in place, since
+    the graph keeps their addresses; optimiser states that did not exist before start at zero again.
     """
 
     def __init__(self, step: Callable[..., Tensor], changing: Callable[[], list[Tensor]]):
@@ -167,7 +167,7 @@ class Graphed:
         return output.clone()
 
     @torch.no_grad()
-    def put_back(self, before: dict[int, Tensor]) -> None:
+    def restore(self, before: dict[int, Tensor]) -> None:
         for tensor in self.changing():
             if id(tensor) in before:
                 tensor.copy_(before[id(tensor)])
@@ -186,5 +186,5 @@ class Graphed:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             output = self.step(*static)
-        self.put_back(before)
+        self.restore(before)
         return graph, static, output

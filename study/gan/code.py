@@ -1,4 +1,4 @@
-"""Which code decides a GAN: a GAN that other code has trained is not reused."""
+"""The code that decides a GAN's weights: a GAN trained by other code is not reused."""
 
 import ast
 import hashlib
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("data_utils", "models", "study")
 START = ROOT / "study/gan/train.py"
-# What is imported there and changes no GAN: settings are in the GAN's key themselves, files are read back checked.
+# Imported there, but without effect on a GAN: its key contains the settings, and files are checked when read back.
 WITHOUT_EFFECT = ("study/config.py", "study/errors.py", "study/storage/", "data_utils/errors.py")
 
 

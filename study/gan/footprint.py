@@ -1,4 +1,4 @@
-"""Memory that a GAN's training takes, counted on shapes alone: nothing is computed, and any machine can tell."""
+"""Memory that a GAN's training takes, counted from shapes: nothing is computed, so any machine can do it."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ from study.config import GanConfig
 from study.gan.step import Batch, GanTraining, build_training
 
 META = torch.device("meta")
-COPIES = 4  # of each trained weight: itself, its gradient, Adam's two averages
+COPIES = 4  # of each trained weight: the weight, its gradient, Adam's two averages
 
 
 def gan_bytes(config: GanConfig) -> int:
-    """Bytes of weights, optimisers and what the larger of the two steps keeps for its backward pass, in float32.
+    """Bytes in float32: weights, optimisers, and the tensors that the larger step keeps for its backward pass.
 
-    A library's working space and the allocator's gaps come on top; bfloat16 keeps about half.
+    Libraries' working memory and the allocator's gaps are not counted. In bfloat16 the kept tensors take about half.
     """
     training = build_training(config.model_copy(update={"precision": "float32", "pretrained": False}), META)
     batch = shapes_of_a_batch(config)
@@ -51,12 +51,12 @@ def shapes_of_a_batch(config: GanConfig) -> Batch:
 
 
 def kept_bytes(run: Callable[[], object]) -> int:
-    """Bytes of all tensors that `run` keeps for backward passes, parameters left out, each storage once."""
+    """Bytes of all tensors that `run` keeps for backward passes, without parameters; each storage counts once."""
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         if not isinstance(tensor, torch.nn.Parameter):
-            kept[tensor.untyped_storage()._cdata] = tensor  # held, so that no storage's address is used twice
+            kept[tensor.untyped_storage()._cdata] = tensor  # holding it keeps its address from being used again
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

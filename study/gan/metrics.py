@@ -1,4 +1,4 @@
-"""How far one set of images lies from another: features in, numbers out; None where there are too few images."""
+"""Distances between two sets of images: features in, numbers out; None where there are too few images."""
 
 import math
 
@@ -13,15 +13,14 @@ PRC_NEIGHBOURS = 3  # Kynkaanniemi et al. (2019), section 3
 COVERAGE_NEIGHBOURS = 5  # Naeem et al. (2020), section 3.3
 
 
-def frechet_distance(fake: Tensor, real: Tensor) -> float:
+def frechet_distance(fake: Tensor, real: Tensor) -> float | None:
     """Frechet distance of two Gaussians fitted to features (N, D) and (M, D); Heusel et al. (2017), equation 6.
 
     With A, B the centred features, the trace of sqrt(cov(A) cov(B)) is the sum of the singular values of A B^T over
     sqrt((N-1)(M-1)): exact, and for fewer images than features faster than eigenvalues of D x D matrices.
-    Raises ValueError for fewer than two images on a side.
     """
     if min(len(fake), len(real)) < 2:
-        raise ValueError(f"a Frechet distance needs two images on each side, not {len(fake)} and {len(real)}")
+        return None
     fake, real = fake.double().cpu(), real.double().cpu()
     if min(len(fake), len(real)) > fake.shape[1]:
         statistics = fid_features_to_statistics(fake), fid_features_to_statistics(real)
@@ -52,10 +51,10 @@ def inception_score(logits: Tensor | None) -> float | None:
 
 
 def precision_recall(fake: Tensor, real: Tensor) -> dict[str, float | None]:
-    """precision, recall and f_score of features (N, D) and (M, D), with balls that reach 3 neighbours.
+    """precision, recall and f_score of features (N, D) and (M, D); Kynkaanniemi et al. (2019), equation 2.
 
-    Precision is the share of synthetic images among the real ones, recall that of real images among the synthetic
-    ones; Kynkaanniemi et al. (2019), equation 2.
+    Precision is the share of synthetic images that lie within a ball around a real image, recall the share of real
+    images within a ball around a synthetic one. Each ball reaches to its centre's third neighbour.
     """
     if min(len(fake), len(real)) <= PRC_NEIGHBOURS:
         return dict.fromkeys(["precision", "recall", "f_score"])
@@ -63,11 +62,11 @@ def precision_recall(fake: Tensor, real: Tensor) -> dict[str, float | None]:
 
 
 def density_coverage(fake: Tensor, real: Tensor) -> dict[str, float | None]:
-    """density and coverage of features (N, D) and (M, D), with balls around real images that reach 5 neighbours.
+    """density and coverage of features (N, D) and (M, D); Naeem et al. (2020), section 3.
 
-    Density is the number of balls that a synthetic image lies in, over 5: about 1 for a perfect generator, more for
-    one that stays where real images are dense. Coverage is the share of balls that hold a synthetic image.
-    Naeem et al. (2020), section 3, with closed balls, as in `precision_recall`.
+    Balls around real images reach to the fifth neighbour. Density is the number of balls that a synthetic image lies
+    in, over 5: about 1 for a perfect generator, more for one that stays where real images are dense. Coverage is the
+    share of balls that hold a synthetic image. Balls are closed, as in `precision_recall`.
     """
     if len(real) <= COVERAGE_NEIGHBOURS or len(fake) == 0:
         return dict.fromkeys(["density", "coverage"])
@@ -79,3 +78,8 @@ def density_coverage(fake: Tensor, real: Tensor) -> dict[str, float | None]:
         "density": inside.double().sum(1).mean().item() / COVERAGE_NEIGHBOURS,
         "coverage": inside.any(0).double().mean().item(),
     }
+
+
+def distance_ratio(fake: Tensor, real: Tensor) -> float | None:
+    """Median distance of synthetic images (N,) to their nearest training image, over that of real images (M,)."""
+    return (fake.median() / real.median()).item() if real.median() > 0 else None

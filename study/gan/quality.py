@@ -1,17 +1,29 @@
-"""What a GAN's synthetic images are measured against: one data set, one extractor, real features computed once."""
+"""How good a GAN's images are, against the real images of its data set."""
 
+import math
 import time
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_fscore_support
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor, build_feature_extractor
 from study.config import GanConfig
-from study.gan.image_quality import ImageFeatures, frechet_distance, image_features, quality_metrics, real_features
+from study.gan.features import ImageFeatures, image_features, side_features
+from study.gan.metrics import distance_ratio, frechet_distance, inception_score, kernel_distance, precision_recall
 
 INCEPTION_FILE = "inception-weights.pth"
+# An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
+MAX_PSNR = 10 * math.log10(255**2 * 12)  # 58.9 dB
 
 
 def inception_weights(prepared_folder: Path) -> Path | None:
@@ -23,8 +35,8 @@ def inception_weights(prepared_folder: Path) -> Path | None:
 class GanQuality:
     """Measures synthetic images against the validation and training images of a data set.
 
-    Everything is loaded at the first measurement; real features are cached beside the prepared data. `seconds` is
-    the time spent measuring so far, the first loading left out.
+    Network and real images' features are loaded at the first measurement. `seconds` is the time spent on measuring so
+    far, without this loading.
     """
 
     def __init__(self, config: GanConfig, dataset: Dataset):
@@ -42,23 +54,17 @@ class GanQuality:
 
     @cached_property
     def validation(self) -> ImageFeatures:
-        return self._real("validation")
+        return side_features(self.dataset, "validation", self.extractor)
 
     @cached_property
     def train(self) -> ImageFeatures:
-        return self._real("train")
+        return side_features(self.dataset, "train", self.extractor, self.config.training_part)
 
-    def _real(self, side: str) -> ImageFeatures:
-        part = self.config.training_part if side == "train" else ""
-        content = f"{self.dataset.fingerprint}-{self.config.image_size}-{self.extractor.key}-{side}{part}"
-        name = f"features-{content}.safetensors"
-        return real_features(self.dataset.side(side).images, self.extractor, self.dataset.path.parent / name)
-
-    def features(self, images: torch.Tensor) -> ImageFeatures:
+    def features(self, images: Tensor) -> ImageFeatures:
         """Features of synthetic images uint8 (N, 3, S, S)."""
         return image_features(images, self.extractor)
 
-    def frechet_distance(self, fake: torch.Tensor) -> float:
+    def frechet_distance(self, fake: Tensor) -> float:
         """The Frechet distance of synthetic images uint8 (N, 3, S, S) to the validation images."""
         self.validation  # noqa: B018  loaded before the clock starts
         started = time.perf_counter()
@@ -66,11 +72,13 @@ class GanQuality:
         self.seconds += time.perf_counter() - started
         return distance
 
-    def final_metrics(self, fake: torch.Tensor) -> dict:
+    def final_metrics(self, fake: Tensor) -> dict:
         """All image-quality columns of a finished GAN."""
         reals = self.validation, self.train
         started = time.perf_counter()
-        metrics = quality_metrics(self.features(fake), *reals, extractor_name=self.extractor.name)
+        # numpy's threads follow torch's: on busy cores two BLAS threads took 40 times the CPU time of one for the KID
+        with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+            metrics = quality_metrics(self.features(fake), *reals, extractor_name=self.extractor.name)
         self.seconds += time.perf_counter() - started
         return metrics
 
@@ -79,3 +87,98 @@ def warm_features(config: GanConfig, dataset: Dataset) -> None:
     """Compute the real images' features once, before several trials would do so at the same time."""
     quality = GanQuality(config, dataset)
     _ = quality.validation, quality.train
+
+
+def quality_metrics(
+    fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, *, extractor_name: str, seed: int = 0
+) -> dict[str, float | int | None]:
+    """The image-quality columns; None where there are too few images, never NaN.
+
+    "Real" means the validation images, unless training images are named.
+
+    - `frechet_distance` and `frechet_floor` depend on the counts `num_fake` and `num_real`: compare only equal ones.
+      `frechet_floor` is what a perfect generator would score: `num_fake` training images, a seeded choice, against
+      validation. `fid` is `frechet_distance` where the extractor is Inception.
+    - KID (Binkowski et al. 2018): 100 subsets of half the smaller count, at most 1000; unbiased at any count.
+    - Inception score (Salimans et al. 2016) in one split, since ten would hold too few images each. The count bounds
+      it: `inception_score_real`, the score of the validation images, shows what can be reached.
+    - `manifold_precision`, `manifold_recall`: `study.gan.metrics.precision_recall`; `manifold_f1`: their F1.
+    - `real_or_fake_*`: see `_real_or_fake`.
+    - `ssim_nearest`, `psnr_nearest` (dB): mean over synthetic images, each against its nearest training image in
+      feature space, since a GAN's images have no paired truth. High values mean copied training images. `*_real` is
+      the same for the validation images, which cannot be copies.
+    - `nearest_train_ratio`: median feature distance of synthetic images to their nearest training image, over that of
+      validation images; well under 1 means copying.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    distance = frechet_distance(fake.features, validation.features)
+    prc = precision_recall(fake.features, validation.features)
+    fake_nearest, real_nearest = (_nearest(images, train) for images in (fake, validation))
+    return {
+        "frechet_distance": distance,
+        "fid": distance if extractor_name == "inception" else None,
+        "frechet_floor": _frechet_floor(len(fake), validation, train, generator),
+        **kernel_distance(fake.features, validation.features, seed),
+        "inception_score": inception_score(fake.logits),
+        "inception_score_real": inception_score(validation.logits),
+        "manifold_precision": prc["precision"],
+        "manifold_recall": prc["recall"],
+        "manifold_f1": prc["f_score"],
+        **_real_or_fake(fake, validation, train, generator),
+        **_likeness(fake, train, fake_nearest.indices, ""),
+        **_likeness(validation, train, real_nearest.indices, "_real"),
+        "nearest_train_ratio": distance_ratio(fake_nearest.values, real_nearest.values),
+        "num_real": len(validation),
+        "num_fake": len(fake),
+    }
+
+
+def _nearest(images: ImageFeatures, train: ImageFeatures):
+    """`values` (N,) and `indices` (N,): distance to, and place of, the nearest training image in feature space."""
+    return torch.cdist(images.features.double(), train.features.double()).min(dim=1)
+
+
+def _frechet_floor(count: int, validation: ImageFeatures, train: ImageFeatures, generator) -> float | None:
+    if len(train) < count:
+        return None
+    chosen = torch.randperm(len(train), generator=generator)[:count]
+    return frechet_distance(train.features[chosen], validation.features)
+
+
+def _real_or_fake(fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, generator) -> dict:
+    """Precision (images called real that are real), recall (real images found) and F1 of a discriminator.
+
+    A logistic regression on standardised features learns to tell training images from half of the synthetic ones. It
+    is tested on validation images and the other half. Both sides weigh the same in fit and test, so that guessing has
+    a precision of 0.5 at any counts. High values mean that synthetic images are recognised.
+    """
+    seen, held_out = fake.features[torch.randperm(len(fake), generator=generator)].tensor_split(2)
+    discriminator = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
+    discriminator.fit(*_labelled(train.features, seen))
+    features, is_real = _labelled(validation.features, held_out)
+    weights = compute_sample_weight("balanced", is_real)
+    scores = precision_recall_fscore_support(
+        is_real, discriminator.predict(features), average="binary", sample_weight=weights, zero_division=np.nan
+    )
+    names = ("real_or_fake_precision", "real_or_fake_recall", "real_or_fake_f1")
+    return {name: None if np.isnan(score) else float(score) for name, score in zip(names, scores[:3], strict=True)}
+
+
+def _labelled(real: Tensor, fake: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    return torch.cat([real, fake]).numpy(), np.repeat([1, 0], [len(real), len(fake)])
+
+
+def _likeness(images: ImageFeatures, train: ImageFeatures, nearest: Tensor, suffix: str) -> dict[str, float]:
+    """Mean SSIM and PSNR of images to the training images `nearest` (N,)."""
+    # Heavy to import, and not needed by trials that reuse a GAN.
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+    ssim, psnr = [], []  # in small batches, which stay in the cache: twice as fast
+    for batch, index in zip(images.images.split(8), nearest.split(8), strict=True):
+        pair = batch.float(), train.images[index].float()
+        ssim.append(structural_similarity_index_measure(*pair, data_range=255.0, reduction="none").view(-1))
+        psnr.append(peak_signal_noise_ratio(*pair, data_range=255.0, reduction="none", dim=(1, 2, 3)))
+    return {
+        f"ssim_nearest{suffix}": torch.cat(ssim).mean().item(),
+        f"psnr_nearest{suffix}": torch.cat(psnr).clamp(max=MAX_PSNR).mean().item(),
+    }

@@ -1,46 +1,45 @@
 """Synthetic images from a generator, and how a trained generator is stored."""
 
+import io
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.utils import make_grid
 
 from data_utils.augment import to_uint8
 from models.generator import build_generator
 from models.inference import for_inference
 from study.config import GanConfig
+from study.gan.folder import GanFolder
+from study.storage.atomic import write_atomically
 from study.storage.sealed import read_tensors, write_tensors
 from study.training.seeds import make_generator
 
 SAMPLING_BATCH = 64
-GRID_ROWS, GRID_COLUMNS = 2, 8  # of the sample grid: one row a class
+GENERATOR_FIELDS = {
+    "backbone", "image_size", "latent_dim", "lstm_depth", "lstm_width", "decoder_width", "backbone_width",
+    "backbone_depth", "pretrained",
+}  # fmt: skip
+GRID_ROWS, GRID_COLUMNS = 2, 8  # of `samples.png`: one row a class
 
 
 def new_generator(config: GanConfig) -> nn.Module:
-    """The generator of a config, with fresh weights."""
-    return build_generator(
-        config.backbone,
-        image_size=config.image_size,
-        latent_dim=config.latent_dim,
-        lstm_depth=config.lstm_depth,
-        lstm_width=config.lstm_width,
-        decoder_width=config.decoder_width,
-        backbone_width=config.backbone_width,
-        backbone_depth=config.backbone_depth,
-        pretrained=config.pretrained,
-    )
+    """The generator of a config, with new weights."""
+    return build_generator(**config.model_dump(include=GENERATOR_FIELDS))
 
 
-def save_generator(generator: nn.Module, folder: Path) -> None:
-    """Write the weights as `generator.safetensors`."""
+def save_generator(generator: nn.Module, folder: GanFolder) -> None:
+    """Store the weights of a trained generator."""
     weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
-    write_tensors(folder / "generator.safetensors", weights, "EMA generator")
+    write_tensors(folder.generator, weights, "EMA generator")
 
 
-def load_generator(config: GanConfig, folder: Path, device: torch.device) -> nn.Module:
-    """The trained EMA generator of a GAN's folder, ready to sample. Raises `study.storage.sealed.Damaged`."""
+def load_generator(config: GanConfig, folder: GanFolder, device: torch.device) -> nn.Module:
+    """The trained EMA generator of a GAN, ready to sample. Raises FileNotFoundError and `study.errors.Damaged`."""
     generator = new_generator(config.model_copy(update={"pretrained": False}))
-    generator.load_state_dict(read_tensors(folder / "generator.safetensors")[0])
+    generator.load_state_dict(read_tensors(folder.generator)[0])
     return generator.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
@@ -55,6 +54,14 @@ def sample_images(generator: nn.Module, labels: Tensor, config: GanConfig, purpo
 
 
 def grid_images(generator: nn.Module, config: GanConfig, device: torch.device) -> Tensor:
-    """The images of the sample grid: fixed noise, a row of the negative class above a row of the positive."""
+    """The images of `samples.png`: fixed noise, a row of the negative class above a row of the positive class."""
     labels = torch.arange(GRID_ROWS, device=device).repeat_interleave(GRID_COLUMNS)
     return sample_images(generator, labels, config, "grid")
+
+
+def sample_grid(images: Tensor, path: Path, columns: int) -> None:
+    """Write synthetic images uint8 (N, 3, H, W) as one PNG, row by row."""
+    grid = make_grid(images.cpu(), nrow=columns, padding=2)  # 3 x H x W
+    png = io.BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).contiguous().numpy()).save(png, format="PNG")
+    write_atomically(path, png.getvalue())

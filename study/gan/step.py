@@ -1,4 +1,4 @@
-"""One epoch of WGAN-GP training (Gulrajani et al. 2017, algorithm 1), and all that it changes."""
+"""One epoch of WGAN-GP training (Gulrajani et al. 2017, algorithm 1), and the networks and optimisers it changes."""
 
 import copy
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ STORED = ("generator", "critic", "ema", "generator_optimiser", "critic_optimiser
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of the critic sees: this worker's share."""
+    """This worker's share of what one step of the critic sees."""
 
     real: Tensor  # float32 (B, 3, S, S) in [-1, 1]
     labels: Tensor  # int64 (B,)
@@ -34,7 +34,7 @@ class Batch:
 
 @dataclass
 class GanTraining:
-    """The networks and optimisers of a run, and how they are stored."""
+    """The networks and optimisers of a training, and how they are stored."""
 
     config: GanConfig
     generator: nn.Module
@@ -42,7 +42,7 @@ class GanTraining:
     ema: nn.Module
     generator_optimiser: torch.optim.Optimizer
     critic_optimiser: torch.optim.Optimizer
-    micro_batches: int = 1  # > 1: the critic sees a batch in so many pieces, for less memory and the same gradients
+    micro_batches: int = 1  # > 1: the critic sees a batch in that many pieces; less memory, same gradients
     backend: str = "eager"  # see study.gan.backend
 
     def run_epoch(self, train: Side, epoch: int) -> dict[str, float]:
@@ -70,13 +70,13 @@ class GanTraining:
 
     @torch.no_grad()
     def synthesise(self, batches: list[Batch]) -> list[Tensor]:
-        """Synthetic images, as precise as the real ones, of batches between which the generator stays as it is."""
+        """Synthetic images for each batch, in the real images' dtype; the generator must not change in between."""
         z, labels = torch.cat([b.z for b in batches]), torch.cat([b.labels for b in batches])
         with autocast(self.config, z.device):
             return [fake.to(batches[0].real.dtype) for fake in self.generator.forward_batches(z, labels, len(batches))]
 
     def critic_step(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
-        """One update of the critic; returns (critic loss, wasserstein, penalty). Without epsilon no penalty."""
+        """One update of the critic; returns (critic loss, wasserstein, penalty). The penalty needs `epsilon`."""
         self.critic_optimiser.zero_grad(set_to_none=True)
         pieces = [tensor.chunk(self.micro_batches) for tensor in (real, fake, labels)]
         epsilons = epsilon.chunk(self.micro_batches) if epsilon is not None else [None] * len(pieces[0])
@@ -91,16 +91,16 @@ class GanTraining:
         return total
 
     def critic_objective(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
-        """(critic loss, wasserstein, penalty) as one float32 tensor (3,); the first can be differentiated."""
-        # A lazy penalty is scaled up so that its mean weight stays (Karras et al. 2020, appendix B).
+        """Float32 tensor (3,): critic loss, wasserstein, penalty; only the loss has a gradient."""
+        # A lazy penalty is scaled up to keep its mean weight (Karras et al. 2020, appendix B).
         weight = self.config.penalty_weight * self.config.penalty_interval
         with autocast(self.config, real.device):
-            loss, parts = critic_loss(self.critic, real, fake, labels, weight, epsilon, self.critic.input_gradient)
-        return torch.stack([loss, parts["wasserstein"], parts["penalty"]]).float()
+            parts = critic_loss(self.critic, real, fake, labels, weight, epsilon, self.critic.input_gradient)
+        return torch.stack(parts).float()
 
     def generator_step(self, labels: Tensor, z: Tensor) -> Tensor:
         """One update of the generator; returns the loss."""
-        self.critic.requires_grad_(False)  # its weight gradients would be thrown away
+        self.critic.requires_grad_(False)  # its weights' gradients are not needed
         with autocast(self.config, z.device):
             fake = self.generator(z, labels)
         images, total = fake.detach().requires_grad_(), 0.0
@@ -118,9 +118,9 @@ class GanTraining:
 
     @torch.no_grad()
     def update_ema(self, step: int) -> None:
-        """Weights move towards the generator's, batch norm's running statistics are copied.
+        """Move the averaged weights towards the generator's, and copy batch norm's running statistics.
 
-        The decay rises to `ema_decay` with the step (1, 2, ...), so that the first weights are soon forgotten.
+        The decay rises to `ema_decay` with `step` (1, 2, ...), so that the initial weights are soon forgotten.
         """
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
@@ -128,7 +128,7 @@ class GanTraining:
             mean.copy_(value)
 
     def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
-        """All that a continuation needs; random numbers are derived from the epoch (see `study.training.seeds`)."""
+        """Everything needed to continue; random numbers are derived from the epoch (see `study.training.seeds`)."""
         progress = {"epoch": epoch, "history": history, "seconds": seconds, "step_backend": self.backend}
         return progress | {name: getattr(self, name).state_dict() for name in STORED}
 
@@ -137,13 +137,13 @@ class GanTraining:
         for name in STORED:
             getattr(self, name).load_state_dict(state[name])
         for optimiser in (self.generator_optimiser, self.critic_optimiser):
-            for group in optimiser.param_groups:  # it may have been stored by another kind of device
+            for group in optimiser.param_groups:  # another kind of device may have stored it
                 group["capturable"] = optimiser.defaults["capturable"]
         return list(state["history"])
 
 
 def rounds(first: int, end: int, critic_steps: int) -> Iterator[range]:
-    """The critic's steps first ... end - 1, cut after each one that a generator step follows."""
+    """The critic's steps first ... end - 1, divided where a generator step follows."""
     while first < end:
         stop = min(first - first % critic_steps + critic_steps, end)
         yield range(first, stop)
@@ -151,7 +151,7 @@ def rounds(first: int, end: int, critic_steps: int) -> Iterator[range]:
 
 
 def draw_batch(config: GanConfig, train: Side, order: Tensor, step: int, draws: torch.Generator) -> Batch:
-    """This worker's share of an epoch's batch number `step`."""
+    """This worker's share of batch number `step` of an epoch."""
     device, batch_size = train.images.device, config.gan_batch_size
     rows = order[step * batch_size : (step + 1) * batch_size]
     z = torch.randn(batch_size, config.latent_dim, generator=draws, device=device)
@@ -165,7 +165,7 @@ def draw_batch(config: GanConfig, train: Side, order: Tensor, step: int, draws: 
 
 
 def build_training(config: GanConfig, device: torch.device) -> GanTraining:
-    """Networks and optimisers at their start, the same on every worker."""
+    """New networks and optimisers, the same on every worker."""
     torch.manual_seed(derive_seed(config.seed, "gan", "initial weights"))
     generator = synchronise_batch_norm(new_generator(config)).to(device, memory_format=torch.channels_last)
     critic = Critic(config.image_size, config.critic_width).to(device, memory_format=torch.channels_last)
@@ -173,7 +173,7 @@ def build_training(config: GanConfig, device: torch.device) -> GanTraining:
         torch.optim.Adam,
         betas=(config.adam_beta1, config.adam_beta2),
         fused=True,
-        capturable=device.type == "cuda",  # its step count on the GPU, where a CUDA graph can change it
+        capturable=device.type == "cuda",  # keeps the step count on the GPU, as a CUDA graph needs it
     )
     return GanTraining(
         config=config,

@@ -1,4 +1,4 @@
-"""A GAN is trained once for each generator-side config, data set and code, and then reused, also by two at once."""
+"""A study's trained GANs. Each is trained once for its settings, data set and code, also if several trials need it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,6 +11,7 @@ from data_utils.dataset import Dataset
 from study.config import GanConfig
 from study.errors import Damaged
 from study.gan.code import gan_code_version
+from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.storage.checkpoint import delete_checkpoints
 from study.storage.sealed import read_json, read_tensors, warn_and_set_aside, write_json
@@ -18,9 +19,9 @@ from study.training.memory import within_memory
 from study.training.workers import from_first_worker, is_first_worker
 
 
-def gan_folder(config: GanConfig, dataset: Dataset, store: Path) -> Path:
-    """Where the GAN of these settings and this data set lives."""
-    return store / config.gan_key(dataset.fingerprint, gan_code_version())
+def gan_folder(config: GanConfig, dataset: Dataset, store: Path) -> GanFolder:
+    """The folder of the GAN of these settings, this data set and the present code."""
+    return GanFolder(store / config.gan_key(dataset.fingerprint, gan_code_version()))
 
 
 def obtain_gan(
@@ -29,42 +30,42 @@ def obtain_gan(
     report: Callable[[dict], None],
     store: Path,
     trial: str,
-) -> tuple[Path, dict, bool]:
-    """The folder of a trained GAN, its result columns, and whether another trial than `trial` had trained it.
+) -> tuple[GanFolder, dict, bool]:
+    """The folder of a trained GAN, its result columns, and whether another trial than `trial` has trained it.
 
-    A trial that finds another one training the same GAN waits for it, and goes on from its last checkpoint where
-    that trial was stopped. A reused GAN's reports are repeated, so that every trial has the whole history.
+    While another trial trains the same GAN, this one waits; if that trial is stopped, this one continues from the last
+    checkpoint. The reports of a reused GAN are repeated, so that every trial has the whole history.
     """
     folder = gan_folder(config, dataset, store)
     with ExitStack() as stack:
         if is_first_worker():
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder / "lock"))
+            folder.path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder.lock))
         finished = from_first_worker(lambda: read_result(folder))
         if finished:
             for entry in finished["history"]:
                 report(entry)
-            # A trial whose worker dies after it has trained its GAN finds its own.
-            return folder, finished["metrics"], finished.get("trial") != trial
-        history = []
+            # A trial whose worker died after training the GAN finds its own GAN.
+            return folder, finished["metrics"], finished["trial"] != trial
+        history: dict[int, dict] = {}  # by epoch: after an out-of-memory error, epochs are reported again
 
         def report_and_keep(entry: dict) -> None:
-            history.append(entry | {"gan_key": folder.name})
-            report(history[-1])
+            history[entry["epoch"]] = entry | {"gan_key": folder.key}
+            report(history[entry["epoch"]])
 
         train = partial(train_gan, config, dataset, report_and_keep, folder)
-        metrics = within_memory(folder, train)
+        metrics = within_memory(folder.path, train)
         if is_first_worker():
-            write_json(folder / "result.json", {"metrics": metrics, "history": history, "trial": trial})
-            delete_checkpoints(folder)
+            write_json(folder.result, {"metrics": metrics, "history": list(history.values()), "trial": trial})
+            delete_checkpoints(folder.path)
         return folder, metrics, False
 
 
-def read_result(folder: Path) -> dict | None:
-    """What a finished GAN's folder says of it, or None while it is not finished, or where it is damaged."""
+def read_result(folder: GanFolder) -> dict | None:
+    """The result of a finished GAN; None where it is not finished or damaged, in which case a trial trains it again."""
     try:
-        result = read_json(folder / "result.json")
-        read_tensors(folder / "generator.safetensors")
+        result = read_json(folder.result)
+        read_tensors(folder.generator)
         return result
     except FileNotFoundError:
         return None

@@ -1,11 +1,10 @@
 """WGAN-GP training (Gulrajani et al. 2017, algorithm 1), class-conditional, with an EMA generator.
 
-A plain PyTorch loop: it knows a `report` callable and a folder, and runs with no Ray at all.
+A plain PyTorch loop: it takes a `report` callable and a folder, and needs no Ray.
 """
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from torch import nn
 
@@ -14,42 +13,41 @@ from models.generator import parameter_count
 from study.config import GanConfig
 from study.errors import Diverged
 from study.gan.backend import choose_backend, use_backend
-from study.gan.image_quality import sample_grid
+from study.gan.folder import GanFolder
 from study.gan.quality import GanQuality
-from study.gan.sampling import GRID_COLUMNS, grid_images, sample_images, save_generator
+from study.gan.sampling import GRID_COLUMNS, grid_images, sample_grid, sample_images, save_generator
 from study.gan.step import build_training
 from study.storage.checkpoint import save_checkpoint
 from study.training.preemption import any_notice
 from study.training.workers import from_first_worker, is_first_worker, load_checkpoint
 
 EXPLODED_LOSS = 1e8
-INDISTINCT_SCORES = 1e-7  # a critic that tells nothing apart
+INDISTINCT_SCORES = 1e-7  # mean difference between the scores of real and synthetic images
 
 
 def train_gan(
     config: GanConfig,
     dataset: Dataset,
     report: Callable[[dict], None],
-    resume_from: Path,
+    folder: GanFolder,
     micro_batches: int = 1,
 ) -> dict:
     """Train generator and critic; returns the GAN's result columns.
 
-    `resume_from` is the GAN's folder: a checkpoint in it is continued, bit for bit on the same kind of processor (not
-    on a GPU, whose libraries may add in another order each time); at the end it holds the EMA generator
-    (`generator.safetensors`) and a grid of synthetic images (`samples.png`). `report` gets one dict at each measurement
-    of the Frechet distance on validation, those before a resumption included.
+    A checkpoint in `folder` is continued: bit for bit on the same kind of processor, but not on a GPU, whose libraries
+    may add in another order each time. At the end the folder holds the EMA generator and `samples.png`. `report` gets
+    one dict at each measurement of the Frechet distance on validation; a continued training reports earlier ones again.
 
-    With `micro_batches` above 1 the critic sees each batch in so many pieces, which takes less memory.
+    With `micro_batches` above 1 the critic sees each batch in that many pieces, which takes less memory.
 
-    Raises Diverged when a loss is not finite, or the critic explodes or no longer tells the two sides apart.
+    Raises Diverged when a loss is not finite, or when the critic explodes or scores real and synthetic images alike.
     """
     device, train = dataset.images.device, dataset.side("train")
     quality = GanQuality(config, dataset)
     fake_labels = evenly_drawn(dataset.side("validation").labels, config.eval_images)
     training = build_training(config, device)
     training.micro_batches = micro_batches
-    state = load_checkpoint(resume_from, device)
+    state = load_checkpoint(folder.path, device)
     history, epoch = (training.load(state), state["epoch"]) if state else ([], 0)
     use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
     for entry in history:
@@ -65,7 +63,7 @@ def train_gan(
             check_health(losses, epoch)
             if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
                 so_far = seconds + time.perf_counter() - started
-                save_checkpoint(resume_from, epoch, training.state(epoch, history, so_far))
+                save_checkpoint(folder.path, epoch, training.state(epoch, history, so_far))
         interval = time.perf_counter() - started
         seconds += interval
 
@@ -86,12 +84,12 @@ def train_gan(
             }
         )
         if is_first_worker():
-            save_checkpoint(resume_from, epoch, training.state(epoch, history, seconds))
+            save_checkpoint(folder.path, epoch, training.state(epoch, history, seconds))
         report(history[-1])
 
     if is_first_worker():
-        save_generator(training.ema, resume_from)
-        sample_grid(grid_images(training.ema, config, device), resume_from / "samples.png", GRID_COLUMNS)
+        save_generator(training.ema, folder)
+        sample_grid(grid_images(training.ema, config, device), folder.samples, GRID_COLUMNS)
     final_images = sample_images(training.ema, fake_labels, config, "evaluation")
     return {
         **from_first_worker(lambda: quality.final_metrics(final_images)),
@@ -110,7 +108,7 @@ def train_gan(
 
 
 def check_health(losses: dict[str, float], epoch: int) -> None:
-    """Raise Diverged for an epoch's losses from which a GAN does not recover."""
+    """Raise Diverged for losses of an epoch from which a GAN does not recover."""
     if not abs(losses["critic_loss"]) < EXPLODED_LOSS:  # also true for NaN
         raise Diverged(f"GAN diverged: critic loss is {losses['critic_loss']:g} in epoch {epoch}")
     if abs(losses["wasserstein"]) < INDISTINCT_SCORES:

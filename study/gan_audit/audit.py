@@ -1,24 +1,25 @@
-"""The audit of one generator: how far its images are from held-out ones, and whether it copies or has collapsed."""
+"""The audit of one generator: distances of its images to held-out images, copies, and collapse."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from data_utils.augment import to_uint8
+from results.tables.schema import COLLAPSED, COPIES, HONEST
 from study.config import GanConfig
-from study.gan.image_quality import sample_grid
+from study.gan.folder import GanFolder
 from study.gan.metrics import (
     density_coverage,
+    distance_ratio,
     frechet_distance,
     inception_score,
     kernel_distance,
     precision_recall,
 )
-from study.gan.sampling import load_generator, sample_images
-from study.gan_audit.copying import copy_rate, distance_ratio, is_copy, more_copies
+from study.gan.sampling import load_generator, sample_grid, sample_images
+from study.gan_audit.copying import copy_rate, is_copy, more_copies
 from study.gan_audit.diversity import diversity_ratio, has_collapsed, separation_ratio
 from study.gan_audit.reference import Reference, Sample
 from study.training.precision import autocast
@@ -26,21 +27,20 @@ from study.training.seeds import derive_seed, make_generator
 
 CLASSES = (0, 1)
 COLUMNS = 8  # of closest.png and of interpolation.png
-COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
 FLOORS = {  # column of real training images in the place of synthetic ones -> column of synthetic ones
     "frechet_floor": "frechet_distance", "kid_floor": "kid_mean", "precision_floor": "precision",
     "recall_floor": "recall", "density_floor": "density", "coverage_floor": "coverage",
 }  # fmt: skip
 RATIOS = ("diversity_ratio", "diversity_ratio_pixels", "separation_ratio", "separation_ratio_pixels")
-SEED = derive_seed(0, "audit")  # not the GAN's, so that all GANs have the same floors
+SEED = derive_seed(0, "audit")  # independent of the GAN's seed, so that all GANs have the same floors
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Rows of GENERATOR_METRICS and NEIGHBOURS but for the columns that name the GAN.
+    """Rows of GENERATOR_METRICS and NEIGHBOURS, without the columns that name the GAN.
 
-    `order` (N,) sorts the synthetic images by distance to the nearest training image, in the first extractor's
-    features; the column `number` of NEIGHBOURS is an image's place in it.
+    `order` (N,) sorts the synthetic images by distance to the nearest training image in the features of the first
+    extractor. The column `number` of NEIGHBOURS is an image's place in this order.
     """
 
     metrics: list[dict]
@@ -49,28 +49,29 @@ class Audit:
 
 
 def audit_gan(
-    config: GanConfig, folder: Path, references: list[Reference], device: torch.device
+    config: GanConfig, folder: GanFolder, references: list[Reference], device: torch.device
 ) -> tuple[Audit, Tensor]:
     """Audit the trained GAN in `folder`; returns the audit and the synthetic images uint8 (N, 3, S, S).
 
-    Of each class there are as many as held-out images. Two pictures of synthetic images are left in the folder:
-    `closest.png`, the 8 nearest to a training image, nearest first; `interpolation.png`, see `interpolate`.
+    Each class has as many synthetic images as held-out ones. Two pictures are written into the folder: `closest.png`
+    with the 8 images nearest to a training image, nearest first, and `interpolation.png` (see `interpolate`).
     """
     generator = load_generator(config, folder, device)
     labels = references[0].held_out.labels.to(device)
     images = sample_images(generator, labels, config, "audit").cpu()
     audit = audit_images(images, labels, references)
-    sample_grid(images[audit.order[:COLUMNS]], folder / "closest.png", COLUMNS)
-    sample_grid(interpolate(generator, config, device), folder / "interpolation.png", COLUMNS)
+    sample_grid(images[audit.order[:COLUMNS]], folder.closest, COLUMNS)
+    sample_grid(interpolate(generator, config, device), folder.interpolation, COLUMNS)
     return audit, images
 
 
 def audit_images(images: Tensor, labels: Tensor, references: list[Reference]) -> Audit:
-    """Audit synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,) against the same data in each extractor's
-    features. Of each class they should be as many as the held-out images: distances depend on the counts.
+    """Audit synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,), in the features of each extractor.
+
+    Each class should have as many images as held-out ones, since distances depend on the counts.
     """
     metrics, neighbours, order = [], [], None
-    with threadpool_limits(torch.get_num_threads(), user_api="blas"):  # see study.gan.image_quality
+    with threadpool_limits(torch.get_num_threads(), user_api="blas"):  # see study.gan.quality
         for reference in references:
             synthetic = reference.sample(images, labels)
             if order is None:
@@ -82,7 +83,7 @@ def audit_images(images: Tensor, labels: Tensor, references: list[Reference]) ->
 
 @torch.no_grad()
 def interpolate(generator: nn.Module, config: GanConfig, device: torch.device) -> Tensor:
-    """Synthetic images uint8 (16, 3, S, S): for each class 8 along one path between two fixed latent points.
+    """Synthetic images uint8 (16, 3, S, S): 8 of each class along one path between two fixed latent points.
 
     The path is spherical (Shoemake 1985; White 2016, section 2.1), since normal latent points lie near a sphere.
     """
@@ -109,7 +110,7 @@ def _metric_rows(synthetic: Sample, reference: Reference) -> list[dict]:
         if (synthetic.labels == label).any() and (held_out.labels == label).any()
     }
     overall = _metrics(synthetic, held_out, reference.train.features[floor])
-    # Between classes there is always a distance: diversity is that within a class, and so is collapse.
+    # Classes always differ from each other, so diversity and collapse are measured within each class.
     for name in ("diversity", "diversity_real", *RATIOS):
         values = [row[name] for row in by_class.values()]
         overall[name] = sum(values) / len(values) if values and None not in values else None
@@ -122,7 +123,7 @@ def _metric_rows(synthetic: Sample, reference: Reference) -> list[dict]:
 
 
 def _floor_choice(labels: Tensor, train_labels: Tensor) -> Tensor:
-    """Places of training images, of each class as many as in `labels`, or none of a class that has fewer."""
+    """Places of training images: as many of each class as in `labels`, or none of a class that has fewer."""
     draws, chosen = torch.Generator().manual_seed(SEED), []
     for label in CLASSES:
         places, count = (train_labels == label).nonzero()[:, 0], int((labels == label).sum())
@@ -146,8 +147,8 @@ def _metrics(synthetic: Sample, held_out: Sample, floor: Tensor) -> dict:
         **{column: floors[name] for column, name in FLOORS.items()},
         "inception_score": inception_score(synthetic.logits),
         "inception_score_real": inception_score(held_out.logits),
-        "nearest_train_ratio": distance_ratio(synthetic.in_features, held_out.in_features),
-        "nearest_train_ratio_pixels": distance_ratio(synthetic.in_pixels, held_out.in_pixels),
+        "nearest_train_ratio": distance_ratio(synthetic.in_features.distance, held_out.in_features.distance),
+        "nearest_train_ratio_pixels": distance_ratio(synthetic.in_pixels.distance, held_out.in_pixels.distance),
         "copy_rate": copy_rate(synthetic.in_features, held_out.in_features),
         "copy_rate_pixels": copy_rate(synthetic.in_pixels, held_out.in_pixels),
         "copied_share": copies[0].double().mean().item(),
@@ -165,7 +166,7 @@ def _metrics(synthetic: Sample, held_out: Sample, floor: Tensor) -> dict:
 def _distances(fake: Tensor, real: Tensor) -> dict[str, float | None]:
     prc = precision_recall(fake, real)
     return {
-        "frechet_distance": frechet_distance(fake, real) if min(len(fake), len(real)) > 1 else None,
+        "frechet_distance": frechet_distance(fake, real),
         **kernel_distance(fake, real, SEED % 2**32),
         "precision": prc["precision"],
         "recall": prc["recall"],

@@ -1,9 +1,9 @@
-"""Does a generator copy its training images? Nearest training images, mirrored ones included, against held-out ones'.
+"""Does a generator copy training images? Its images' nearest training images, mirrored or not, tell.
 
-An image is called a copy where it lies at most half as far from its nearest training image as from any training image
-of another group, in features or in pixels: Lowe's ratio (2004, section 7.1) in the place of a distance. A distance
-alone misleads: smooth or blurred images lie near to everything in pixels, and slight noise carries a copy far away in
-features; the ratio suffers less from either.
+An image is called a copy if its nearest training image is at most half as far away as any training image of another
+group, in features or in pixels. This is the ratio of Lowe (2004, section 7.1). A distance alone misleads: smooth or
+blurred images are near to everything in pixels, and slight noise moves a copy far away in features. The ratio suffers
+less from either.
 """
 
 import math
@@ -13,15 +13,16 @@ import torch
 from scipy.stats import fisher_exact
 from torch import Tensor
 
-# Of 321 held-out photographs, as they are, blurred or noisy, and of four GANs' images, none was below; of copies with
-# noise of 8 grey levels, 87 % were.
+# None of 321 held-out photographs (unchanged, blurred or noisy) and none of four GANs' images was below; 87 % of copies
+# with noise of 8 grey levels were.
 COPY_RATIO = 0.5
 SIGNIFICANCE = 0.001  # one-sided; a table has some hundred verdicts
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """Of N images: `distance` to and `index` of the nearest training image, `ratio` to that of another group."""
+    """For N images: `distance` and `index` of the nearest training image, and `ratio` of this distance to that of the
+    nearest training image of another group."""
 
     distance: Tensor
     index: Tensor
@@ -32,13 +33,13 @@ class Nearest:
 
 
 def feature_distances(features: Tensor, train: Tensor, mirrored: Tensor) -> Tensor:
-    """(N, T) distances of features (N, D) to training images, the lesser of (T, D) and of their mirror images'."""
+    """Distances (N, T) of features (N, D) to those of training images (T, D), mirrored or not: the smaller one."""
     features = features.double()
     return torch.minimum(torch.cdist(features, train.double()), torch.cdist(features, mirrored.double()))
 
 
 def pixel_distances(images: Tensor, train: Tensor, batch_size: int = 256) -> Tensor:
-    """(N, T) root mean square differences of uint8 images (N, 3, S, S) to (T, 3, S, S), mirrored or not."""
+    """Root mean square differences (N, T) of uint8 images (N, 3, S, S) to (T, 3, S, S), mirrored or not."""
     ways = [as_vectors(way) for way in (images, images.flip(-1))]
     batches = (as_vectors(batch) for batch in train.split(batch_size))
     return torch.cat([torch.minimum(*(torch.cdist(way, batch) for way in ways)) for batch in batches], dim=1)
@@ -50,7 +51,7 @@ def as_vectors(images: Tensor) -> Tensor:
 
 
 def nearest(distances: Tensor, groups: Tensor) -> Nearest:
-    """The nearest of T training images from distances (N, T) and the training images' groups (T,)."""
+    """The nearest training images, from distances (N, T) and the training images' groups (T,)."""
     distance, index = distances.min(dim=1)
     same_group = groups == groups[index][:, None]
     other = distances.masked_fill(same_group, torch.inf).min(dim=1).values
@@ -58,26 +59,20 @@ def nearest(distances: Tensor, groups: Tensor) -> Nearest:
 
 
 def is_copy(in_features: Nearest, in_pixels: Nearest) -> Tensor:
-    """(N,) flags."""
+    """Flags (N,) of the images that are called copies."""
     return torch.minimum(in_features.ratio, in_pixels.ratio) <= COPY_RATIO
 
 
 def more_copies(synthetic: Tensor, held_out: Tensor) -> bool:
-    """Whether copies are more frequent among synthetic images (N,) than among held-out ones (M,): Fisher's exact test.
+    """Whether copies are more frequent among synthetic images (N,) than among held-out images (M,), by Fisher's test.
 
-    Held-out images count the look-alikes that the split, or a wrong group, leaves on both sides. Under seven images on
-    each side nothing is significant.
+    Look-alikes that the split, or a wrong group, leaves on both of its sides count as copies among the held-out images
+    too. With fewer than seven images on each side nothing is significant.
     """
     table = [[int(flags.sum()), int((~flags).sum())] for flags in (synthetic, held_out)]
     return fisher_exact(table, alternative="greater").pvalue < SIGNIFICANCE
 
 
 def copy_rate(synthetic: Nearest, held_out: Nearest) -> float:
-    """Share of synthetic images nearer to training than the held-out images' 1st percentile: 0.01 by chance."""
+    """Share of synthetic images that are nearer to training images than 99 % of the held-out images: 0.01 by chance."""
     return (synthetic.distance < held_out.distance.quantile(0.01)).double().mean().item()
-
-
-def distance_ratio(synthetic: Nearest, held_out: Nearest) -> float | None:
-    """Median distance to the nearest training image over that of held-out images."""
-    median = held_out.distance.median()
-    return (synthetic.distance.median() / median).item() if median > 0 else None

@@ -1,20 +1,20 @@
-"""How different a generator's images are from each other, and whether it has collapsed to one image or a few."""
+"""How different a generator's images are from each other, and whether it has collapsed to one or a few images."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# Parts of the real images' values. Blurred and noisy photographs and seven of eight GANs stayed well above; one
-# image with noise had 0.05 (pixels) and 0.2 (features) of their mean distance. The eighth GAN, whose images visibly
-# repeat a few motifs, had 0.2 of their separation.
+# Relative to real images. Blurred and noisy photographs and seven of eight GANs stayed well above. One image with noise
+# had 0.05 (pixels) and 0.2 (features) of the real images' mean distance. The eighth GAN, whose images visibly repeat a
+# few motifs, had 0.2 of their separation.
 LEAST_DIVERSITY = 0.5
 LEAST_SEPARATION = 0.25
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean distance between two images, and median distance of an image to its nearest one of another group."""
+    """Mean distance between two images, and median distance of an image to the nearest image of another group."""
 
     mean: float
     nearest: float
@@ -37,9 +37,9 @@ def diversity_ratio(synthetic: Spread | None, real: Spread | None) -> float | No
 
 
 def separation_ratio(synthetic: Spread | None, real: Spread | None) -> float | None:
-    """Distance to the nearest sibling, as a part of the mean distance, over that of the real images.
+    """Distance to the nearest sibling, relative to the mean distance, over the same for real images.
 
-    As a part of the mean, so that a generator of smooth images is not accused.
+    Without the mean distance, a generator of smooth images would look collapsed.
     """
     if not (synthetic and real and synthetic.mean > 0 and real.nearest > 0):
         return None
@@ -49,8 +49,8 @@ def separation_ratio(synthetic: Spread | None, real: Spread | None) -> float | N
 def has_collapsed(synthetic: dict[str, Spread | None], real: dict[str, Spread | None]) -> bool:
     """Whether images of one class have collapsed, from their spread in "features" and in "pixels".
 
-    To one image: the mean distance is under half of the real images' both in features, where all noise looks alike,
-    and in pixels, where smooth images do. To a few: the typical nearest sibling is as near as `LEAST_SEPARATION` says.
+    To one image: the mean distance is below `LEAST_DIVERSITY` in features, where all noise looks alike, and also in
+    pixels, where smooth images look alike. To a few images: the separation is below `LEAST_SEPARATION` in either.
     """
     spaces = [(synthetic[name], real[name]) for name in ("features", "pixels")]
     if any(ours is None or theirs is None for ours, theirs in spaces):

@@ -1,4 +1,4 @@
-"""The real images that generators are audited against, in the features of one extractor."""
+"""The real images that a generator's images are compared with, in the features of one extractor."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor
-from study.gan.image_quality import ImageFeatures, image_features, real_features
+from study.gan.features import ImageFeatures, image_features, side_features
 from study.gan_audit.copying import Nearest, as_vectors, feature_distances, nearest, pixel_distances
 from study.gan_audit.diversity import Spread, spread
 
 
 @dataclass(frozen=True)
 class Sample:
-    """N images with labels, groups, features, and their nearest training images in features and in pixels."""
+    """N images with labels, groups and features, and their nearest training images by features and by pixels."""
 
     images: Tensor
     labels: Tensor
@@ -40,30 +40,23 @@ class Sample:
 
 
 class Reference:
-    """Held-out and training images of a data set, mirrored training images too; all on the CPU.
+    """Held-out images, training images and mirrored training images of a data set, all on the CPU.
 
-    Held-out images are the validation side's; the test side is not read. Features are cached beside the prepared
-    data; `part` names the part of the training set, where `dataset` holds only a part.
+    Held-out images are those of the validation side; the test side is not read. `part`: see `side_features`.
     """
 
     def __init__(self, dataset: Dataset, extractor: FeatureExtractor, part: str = ""):
-        self.extractor, self.part, self.dataset = extractor, part, dataset
-        train = dataset.side("train")
+        self.extractor, self.dataset, train = extractor, dataset, dataset.side("train")
         self.train_images, self.train_labels, self.train_ids = train.images.cpu(), train.labels.cpu(), train.image_ids
         self.train_groups = _codes(train.groups)
-        self.train = self._cached(self.train_images, "train")
-        self.mirrored = self._cached(self.train_images.flip(-1), "train-mirrored")
-
-    def _cached(self, images: Tensor, side: str) -> ImageFeatures:
-        part = self.part if side != "validation" else ""  # of which there is one for all parts
-        content = f"{self.dataset.fingerprint}-{images.shape[-1]}-{self.extractor.key}-{side}{part}"
-        return real_features(images, self.extractor, self.dataset.path.parent / f"features-{content}.safetensors")
+        self.train = side_features(dataset, "train", extractor, part)
+        self.mirrored = side_features(dataset, "train", extractor, part, mirrored=True)
 
     @cached_property
     def held_out(self) -> Sample:
         """The validation images."""
         side = self.dataset.side("validation")
-        features = self._cached(side.images.cpu(), "validation")
+        features = side_features(self.dataset, "validation", self.extractor)
         return self._sample(features, side.labels.cpu(), _codes(side.groups))
 
     @property

@@ -16,7 +16,8 @@ from models.feature_extractor import (
 )
 from results.tables.schema import ATTRIBUTES, GENERATOR_METRICS, NEIGHBOURS
 from results.tables.store import read_table, read_trials, write_rows
-from study.errors import ConfigError
+from study.errors import ConfigError, refuse_no_study
+from study.gan.folder import GanFolder
 from study.gan.quality import inception_weights
 from study.gan.store import read_result
 from study.gan_audit.audit import audit_gan
@@ -46,8 +47,7 @@ def audit_study(study: Path, announce: Callable[[str], None] = print, everything
 
 def gan_rows(study: Path, everything: bool) -> list[dict]:
     """A completed trial's row for each finished GAN, those of one data set together."""
-    if not (study / "trials").is_dir():
-        raise ConfigError(f"{study} is not a study: it has no folder `trials`")
+    refuse_no_study(study)
     trials = read_trials(study)
     chosen = trials[(trials["status"] == "completed") & trials["gan_key"].notna()]
     if not everything:
@@ -55,7 +55,7 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
         confirmed = (chosen["phase"] == "confirm") & (chosen["split_protocol"] == own_split)
         chosen = chosen[confirmed & (chosen["training_fraction"] == 1)]
     chosen = chosen.sort_values("trial_id").drop_duplicates("gan_key")
-    rows = [row for row in chosen.to_dict("records") if read_result(study / "gans" / row["gan_key"])]
+    rows = [row for row in chosen.to_dict("records") if read_result(GanFolder(study / "gans" / row["gan_key"]))]
     if not rows:
         raise ConfigError(
             f"{study} has no finished GAN of a completed trial"
@@ -99,7 +99,7 @@ def build_extractors(own: str, prepared_folder: Path, device: torch.device) -> l
 def audit_row(study: Path, row: dict, references: list[Reference], device: torch.device) -> str:
     """Audit a row's GAN and write its tables; returns the verdict."""
     config, gan_key = row_config(row), row["gan_key"]
-    audit, images = audit_gan(config, study / "gans" / gan_key, references, device)
+    audit, images = audit_gan(config, GanFolder(study / "gans" / gan_key), references, device)
     named = {"study": study.absolute().name, "gan_key": gan_key}
     gan = {"trial_id": row["trial_id"], "confirms": row["confirms"] if pd.notna(row["confirms"]) else None}
     gan |= {name: getattr(config, name) for name in ("backbone", "lstm_depth", "seed")}

@@ -1,4 +1,4 @@
-"""Which subgroup an image belongs to: estimated from its skin, or read from a user's file; rows of ATTRIBUTES."""
+"""Subgroups of images, estimated from the skin or read from a user's file, as rows of ATTRIBUTES."""
 
 import csv
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ COLUMNS = ["image_id", "attribute"]
 
 
 def real_skin_tones(study: str, dataset: Dataset) -> list[dict]:
-    """A row for each real image of all sides; `value` is the angle in degrees, null where `attribute` is "unknown"."""
+    """A row for each real image; `value` is the skin's ITA in degrees, null where `attribute` is "unknown"."""
     known = zip(dataset.split, dataset.image_ids, _tones(dataset.images), strict=True)
     named = {"study": study, "source": "ITA estimate", "kind": "real", "gan_key": None}
     return [{**named, "side": side, "image_id": image_id, **tone} for side, image_id, tone in known]
 
 
 def synthetic_skin_tones(study: str, gan_key: str, images: Tensor) -> list[dict]:
-    """A row for each of a GAN's images uint8 (N, 3, S, S)."""
+    """A row for each image uint8 (N, 3, S, S) of a GAN."""
     named = {"study": study, "source": "ITA estimate", "kind": "synthetic", "gan_key": gan_key}
     return [{**named, "side": None, "image_id": None, **tone} for tone in _tones(images)]
 
@@ -37,7 +37,7 @@ def read_subgroups(path: Path, dataset: Dataset, study: str) -> list[dict]:
     """Rows of a user's CSV file with the columns `image_id,attribute`; an image may have several attributes.
 
     Raises ConfigError for a file that cannot be read, lacks a column, has an empty cell, names a pair twice, or names
-    images that the data set does not hold.
+    images that are not in the data set.
     """
     pairs = _read_pairs(path)
     sides = dict(zip(dataset.image_ids, dataset.split, strict=True))
@@ -65,10 +65,10 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
                 if not all(pair):
                     raise ConfigError(f"{path}, line {reader.line_num}: {COLUMNS[pair.index('')]} is empty")
                 if pair in pairs:
-                    raise ConfigError(f"{path}, line {reader.line_num}: the same as line {pairs[pair]}; leave one out")
+                    raise ConfigError(f"{path}, line {reader.line_num}: repeats line {pairs[pair]}; remove one")
                 pairs[pair] = reader.line_num
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as a CSV file: {error}") from None
     if not pairs:
-        raise ConfigError(f"{path} holds no line below its heading")
+        raise ConfigError(f"{path} has no line below its heading; give one line for each image and attribute")
     return list(pairs)

@@ -1,4 +1,4 @@
-"""What a confirmation runs: GANs of a search again, over new seeds and over arms, as proposals. No Ray here."""
+"""What a confirmation runs: a search's GANs again, with new seeds and in several arms. No Ray here."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,13 +12,13 @@ from study.search.proposer import Proposal
 
 NO_AUGMENTATION = {"rotation": 0.0, "zoom": 0.0, "contrast": 0.0, "classifier_flip": False}
 MIXED = {"training_images": "real_and_synthetic", "oversampling": 0.0}
-OTHER_SPLIT = {"grouped": "random", "random": "grouped"}
+OTHER_SPLIT = {"grouped": "random", "random": "grouped", "given": "random"}
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How much is confirmed: seeds of every arm, synthetic ratios beside the trial's own, parts of the groups, and
-    whether the arms of the other split are among it."""
+    """How much is confirmed: seeds of every arm, synthetic ratios besides the trial's own, fractions of the training
+    groups, and whether some arms also run under the other split."""
 
     num_seeds: int = 5
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -28,7 +28,7 @@ class Protocol:
 
 @dataclass
 class Confirmation:
-    """Proposes a fixed list of chains of trials; the counterpart of `study.search.proposer.Search`."""
+    """Proposes a fixed list of chains of trials; a `study.search.proposer.Proposer`, as the search is."""
 
     folder: Path
     base: TrialConfig
@@ -38,13 +38,13 @@ class Confirmation:
         return self.waiting.pop(0)
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
-        """Nothing: the row says it all."""
+        """Nothing to do: a confirmation does not depend on its results."""
 
 
 def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[str] | None) -> list[str]:
-    """Ids of the trials of a search to confirm: the `top` by validation, then the paper's configurations.
+    """Ids of the trials to confirm: the `top` by validation, then the paper's configurations; or exactly `names`.
 
-    Or exactly `names`. Raises ConfigError for a name that is no completed trial with a GAN, and where there is none.
+    Raises ConfigError for a name that is no completed trial with a GAN, and for a search without such a trial.
     """
     searched = trials[(trials["status"] == "completed") & trials["phase"].isin(["paper", "search"])]
     ranked = leaderboard(searched, objective)
@@ -59,12 +59,12 @@ def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[st
 
 
 def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol, split: str) -> list[Proposal]:
-    """All trials of a confirmation, those that train a GAN first: so trials that run at once train different ones.
+    """All trials of a confirmation, those that train a GAN first, so that trials at the same time train different ones.
 
     `sources`: id of the confirmed trial -> its config; the first one also gets the few-data curve and the arms under
-    the other split than `split`. Of a source its GAN and its ratio are confirmed; the classifier's settings are those
-    of `base` for all, so that GANs are compared with each other, and share the arms without one. Seeds are new ones:
-    a trial was chosen for its luck with the old.
+    the other split than `split`. A source's GAN and ratio are confirmed; the classifier's fields are those of `base`
+    throughout, so that GANs are compared with each other and share the arms without a GAN. Seeds are new: a trial was
+    chosen for its luck with the old one.
     """
     training, others = {}, {}
     for number, (source, config) in enumerate(sources.items()):
@@ -80,7 +80,7 @@ def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol,
 
 
 def distinct_gans(sources: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
-    """The sources without those whose GAN an earlier one has: the search tries a GAN with several ratios."""
+    """The first source of each GAN: the search tries a GAN with several ratios."""
     first: dict[tuple, str] = {}
     for name, config in sources.items():
         first.setdefault(tuple(getattr(config, field) for field in GanConfig.model_fields), name)
@@ -88,10 +88,10 @@ def distinct_gans(sources: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
 
 
 def chains(proposals: list[Proposal]) -> list[Proposal]:
-    """Trials that share a GAN, and those of a seed that need none, one after the other behind the first of them.
+    """Trials that share a GAN become followers of the first of them, and so do a seed's trials without a GAN.
 
-    So a GAN's trials do not wait for each other, and Ray's start, longer than a small classifier's training, is paid
-    once for all of them.
+    So a GAN's trials do not wait for each other, and they pay once for Ray's start, which takes longer than the
+    training of a small classifier.
     """
     alike: dict[tuple, list[Proposal]] = {}
     for proposal in proposals:
@@ -103,7 +103,9 @@ def chains(proposals: list[Proposal]) -> list[Proposal]:
 
 def _sort_in(proposal: Proposal, ratio: float, training: dict, others: dict) -> None:
     trains = proposal.config.arm == f"real_and_synthetic_{ratio:g}"
-    (training if trains else others).setdefault(proposal.trial_id, proposal)
+    found = (training if trains else others).setdefault(proposal.trial_id, proposal)
+    if found.config != proposal.config:
+        raise ConfigError(f"two trials would be named {proposal.trial_id}; let --ratios and --fractions differ by more")
 
 
 def _arms(source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str) -> list[Proposal]:
@@ -135,13 +137,13 @@ def _few_data_and_leakage(
 
 
 def _without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
-    """Real images only; the unused GAN's settings are the study's own, so that equal arms are equal configs."""
+    """Real images only; the unused GAN's fields are those of `base`, so that equal arms have equal configs."""
     generator_side = {name: getattr(base, name) for name in GanConfig.model_fields}
     return config.model_copy(update=generator_side | {"seed": config.seed, "synthetic_ratio": 0.0})
 
 
 def _proposal(source: str | None, config: TrialConfig, split: str) -> Proposal:
-    part = f"-{config.training_fraction:.0%}".rstrip("%") + "pct" if config.training_fraction < 1 else ""
+    part = f"-{100 * config.training_fraction:.12g}pct" if config.training_fraction < 1 else ""
     name = f"confirm-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
     columns = {"confirms": source, "split_protocol": split}
     return Proposal(name, "confirm", None, config, columns=columns)

@@ -1,4 +1,4 @@
-"""Optuna as this study uses it: what to try next, what came of it, and where it was interrupted. No Ray here."""
+"""The search: which trial to run next, by Optuna and a balanced design. No Ray here."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,21 +9,24 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config import TrialConfig, make_config
-from study.search.records import end_of, open_optuna, record_proposal, trial_id
-from study.search.space import SCIENTIFIC, generator_side, paper_configurations, searched
+from study.config import OBJECTIVES, TrialConfig, make_config
+from study.search.attempts import runs_again
+from study.search.records import (
+    end_of,
+    optuna_trial,
+    read_proposals,
+    trial_id,
+    write_optuna,
+    write_proposal,
+)
+from study.search.space import SCIENTIFIC, distributions, generator_side, paper_configurations
 from study.training.seeds import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is the caller's to print
-OBJECTIVES = {  # name -> (column, direction) of each objective
-    "pareto": (("frechet_distance", "minimize"), ("validation_auroc", "maximize")),
-    "frechet": (("frechet_distance", "minimize"),),
-    "auroc": (("validation_auroc", "maximize"),),
-}
-# Trials that a GAN which was not stopped gets: each synthetic ratio once. In simulated studies four uses found a
-# better trial for the same work than two (benchmarks/search_quality.py).
+# Trials that use a GAN which was trained to its end: one with each synthetic ratio. In simulated studies four uses
+# found a better trial for the same work than two (benchmarks/search_quality.py).
 USES_OF_A_GAN = len(SCIENTIFIC["synthetic_ratio"].values)
-NEW_GAN_EVERY = 3  # trials of the search: known GANs are used in between, and a short study sees new ones, too
+NEW_GAN_EVERY = 3  # trials of the search; those in between use known GANs again
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Proposal:
 
 
 class Proposer(Protocol):
-    """What a driver needs of a search, or of any other list of trials of one study."""
+    """What the driver needs: a search, or any other list of a study's trials."""
 
     folder: Path
     base: TrialConfig
@@ -53,38 +56,40 @@ class Proposer(Protocol):
 
 
 class Search:
-    """Proposes trials and hears their results; everything is kept in `<study>/optuna.db` and `<study>/proposals/`.
+    """Proposes trials and hears their results; `study.search.records` says what it keeps on disk.
 
     Order: the real-only baseline; trials that an interruption left unfinished; the paper's configurations; then each
     finished GAN with every other synthetic ratio before a new GAN, whose scientific parameters are the least
     used values so far. Nuisance parameters come from TPE.
     """
 
-    def __init__(self, folder: Path, base: TrialConfig, fixed: dict, objective: str, ended: set[str]):
-        """`base`: the preset with `fixed` applied; `fixed`: `--set`; `ended`: ids of trials that have a row."""
+    def __init__(self, folder: Path, base: TrialConfig, fixed: dict, objective: str, rows: dict[str, dict]):
+        """`base`: the preset with `fixed` applied; `fixed`: `--set`; `rows`: the study's rows so far by trial id, each
+        without its empty columns. `mended` then holds a line for each damaged proposal.
+        """
         self.folder, self.base, self.fixed = folder, base, fixed
-        self.objectives = OBJECTIVES[objective]
+        self.objectives, self.space = OBJECTIVES[objective], distributions(base, fixed)
         self.paper = paper_configurations(base, fixed)
-        self.study = open_optuna(folder, self.objectives, derive_seed(base.seed, "tpe") % 2**32)
-        while self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self.study.ask()  # killed while it was proposing
+        records, self.mended = read_proposals(folder, rows, self.paper, self.space)
+        trials = [optuna_trial(record, record and rows.get(trial_id(record)), self.objectives) for record in records]
+        # A sampler seeded as at the first start would draw the same values again.
+        seed = derive_seed(base.seed, "tpe", *([len(records)] if records else []))
+        self.study = write_optuna(folder, self.objectives, seed % 2**32, trials)
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
         baseline = Proposal("baseline-000", "baseline", None, real)
-        self.waiting = [] if baseline.trial_id in ended else [baseline]
-        self.waiting += [self._proposal(optuna.trial.Trial(self.study, trial._trial_id)) for trial in self.unfinished()]
+        row = rows.get(baseline.trial_id)
+        self.waiting = [baseline] if row is None or runs_again(row.get("reason")) else []
+        self.waiting += [self._proposal(records[trial.number]) for trial in self.unfinished()]
 
     def unfinished(self) -> list[FrozenTrial]:
-        """Trials that were proposed and not told of."""
+        """Trials that were proposed and have not ended."""
         return self.study.get_trials(states=(TrialState.RUNNING,))
-
-    def num_proposed(self) -> int:
-        return len(self.study.get_trials(deepcopy=False))
 
     def ask(self) -> Proposal:
         """The next trial to run."""
         if self.waiting:
             return self.waiting.pop(0)
-        number = self.num_proposed()
+        number = len(self.study.get_trials(deepcopy=False))
         if number < len(self.paper):
             values, attributes = self.paper[number], {"phase": "paper", "stoppable": False}
         elif (number - len(self.paper)) % NEW_GAN_EVERY and (values := self._reuse_values()):
@@ -92,7 +97,8 @@ class Search:
         else:
             values, attributes = self._new_gan_values(), {"phase": "search", "stoppable": True}
         self.study.enqueue_trial(values, user_attrs=attributes)
-        return self._proposal(self.study.ask())
+        parameters = self.study.ask(self.space).params
+        return self._proposal(write_proposal(self.folder, number, attributes, parameters, self.space))
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns. A second telling changes nothing."""
@@ -102,7 +108,7 @@ class Search:
         self.study.tell(number, values, state)
 
     def _reuse_values(self) -> dict | None:
-        """The least used finished GAN with uses left, at its least used synthetic ratio; None when there is none."""
+        """The least used finished GAN, with its least used synthetic ratio; None where no GAN has a use left."""
         if "synthetic_ratio" in self.fixed:
             return None
         trials = self.study.get_trials(deepcopy=False)
@@ -111,7 +117,7 @@ class Search:
         if not (left := [params for params in finished if uses[_gan_of(params)] < USES_OF_A_GAN]):
             return None
         chosen = min(left, key=lambda params: uses[_gan_of(params)])
-        used = {t.params["synthetic_ratio"] for t in trials if _gan_of(t.params) == _gan_of(chosen)}
+        used = {t.params.get("synthetic_ratio") for t in trials if _gan_of(t.params) == _gan_of(chosen)}
         ratio = self._least_used("synthetic_ratio", trials, without=used)
         return {**generator_side(chosen), "synthetic_ratio": ratio}
 
@@ -120,19 +126,16 @@ class Search:
         return {name: self._least_used(name, trials) for name in SCIENTIFIC if name not in self.fixed}
 
     def _least_used(self, name: str, trials: list[FrozenTrial], without: frozenset | set = frozenset()):
-        """The value of a scientific parameter that the fewest trials have; ties are drawn by lot."""
+        """The value of a scientific parameter that the fewest trials have; the lot decides between equals."""
         counts = Counter(trial.params[name] for trial in trials if name in trial.params)
         lots = np.random.default_rng(derive_seed(self.base.seed, "design", name, len(trials)))
         values = [value for value in SCIENTIFIC[name].values if value not in without]
         return min(lots.permutation(np.array(values, dtype=object)), key=lambda value: counts[value])
 
-    def _proposal(self, trial: optuna.Trial) -> Proposal:
-        for name, domain in searched(self.fixed).items():
-            domain.suggest(trial, name, getattr(self.base, name))  # what was suggested before stays as it was
-        record_proposal(self.folder, trial)
-        attributes = trial.user_attrs
-        name, config = trial_id(trial.number, attributes), make_config(self.base.model_dump() | trial.params)
-        return Proposal(name, attributes["phase"], trial.number, config, attributes["stoppable"])
+    def _proposal(self, record: dict) -> Proposal:
+        phase, stoppable = record["attributes"]["phase"], record["attributes"]["stoppable"]
+        config = make_config(self.base.model_dump() | record["parameters"])
+        return Proposal(trial_id(record), phase, record["number"], config, stoppable)
 
 
 def _gan_of(parameters: dict) -> tuple:

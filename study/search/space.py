@@ -1,13 +1,13 @@
-"""What is searched: the space as data, and the paper's own configurations, which are tried first.
+"""The search space as data, and the paper's own configurations, which are tried first.
 
 Scientific parameters answer the study's question and get equal shares (see `proposer.py`); nuisance parameters are
-only tuned so that the comparison is fair (roles as in Google's tuning playbook). Everything on the generator's side
-is discrete, so that trials often agree in it and share one GAN.
+tuned only to make the comparison fair (the terms are those of Google's tuning playbook). All parameters of the
+generator are discrete, so that trials often agree in them and share one GAN.
 """
 
 from dataclasses import dataclass
 
-import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from study.config import GanConfig, TrialConfig
 
@@ -19,9 +19,8 @@ class Choice:
     values: tuple
     relative: bool = False
 
-    def suggest(self, trial: optuna.Trial, name: str, preset_value):
-        values = [v * preset_value for v in self.values] if self.relative else self.values
-        return trial.suggest_categorical(name, values)
+    def distribution(self, preset_value) -> CategoricalDistribution:
+        return CategoricalDistribution([v * preset_value for v in self.values] if self.relative else self.values)
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class Range:
     high: float
     relative: bool = False
 
-    def suggest(self, trial: optuna.Trial, name: str, preset_value):
+    def distribution(self, preset_value) -> FloatDistribution:
         scale = preset_value if self.relative else 1.0
-        return trial.suggest_float(name, self.low * scale, self.high * scale, log=self.relative)
+        return FloatDistribution(self.low * scale, self.high * scale, log=self.relative)
 
 
 SCIENTIFIC = {
@@ -62,12 +61,17 @@ PAPER_COMMON = {"penalty_weight": 10.0, "synthetic_ratio": 1.0}
 
 
 def searched(fixed: dict) -> dict:
-    """The part of the space that `--set` leaves free."""
+    """The parameters that `--set` leaves free."""
     return {name: domain for name, domain in SPACE.items() if name not in fixed}
 
 
+def distributions(base: TrialConfig, fixed: dict) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of each parameter that `--set` leaves free, around the values of `base`."""
+    return {name: domain.distribution(getattr(base, name)) for name, domain in searched(fixed).items()}
+
+
 def generator_side(parameters: dict) -> dict:
-    """Those parameters that decide the GAN."""
+    """The parameters that decide the GAN."""
     return {name: value for name, value in parameters.items() if name in GanConfig.model_fields}
 
 

@@ -7,8 +7,11 @@ uses its best GANs again would else raise the bar for new ones with each use.
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+
+from results.tables.store import read_history
 
 ENOUGH_FINISHED = 4  # GANs, before which the grace is a guess
 REMEMBERED = 100     # of the finished GANs, the latest from which the grace is taken
@@ -28,9 +31,9 @@ class Halving:
         self.grace = self.find_grace()
 
     def is_worse(self, gan: str, epoch: int, distance: float) -> bool:
-        """Hear a measurement; whether the GAN then belongs to the worse half of those that got as far.
+        """Record a measurement; returns whether the GAN is now in the worse half of those that got as far.
 
-        Never so for a GAN that was trained to its end before, of which a measurement is repeated.
+        Never true for a GAN that was trained to its end before, whose measurements are repeated.
         """
         curve = self.curves.setdefault(gan, {})
         finished_before = self.last_epoch in curve
@@ -68,12 +71,22 @@ class Halving:
         return grace
 
     def _measured(self, epoch: float) -> int:
-        """The next epoch that is measured."""
+        """The first measured epoch from this one on."""
         return max(1, math.ceil(epoch / self.interval)) * self.interval
 
 
+def measured_curves(study: Path) -> dict[str, dict[int, float]]:
+    """Frechet distance by epoch of each GAN that the study has measured so far."""
+    history = read_history(study).dropna(subset=["gan_key", "frechet_distance"])
+    rows = zip(history["gan_key"], history["epoch"], history["frechet_distance"], strict=True)
+    curves: dict[str, dict[int, float]] = {}
+    for gan, epoch, distance in rows:
+        curves.setdefault(gan, {})[int(epoch)] = distance
+    return curves
+
+
 def order_kept(early: np.ndarray, late: np.ndarray) -> float:
-    """How much of the pairs' differences at `late` lies in pairs that have the same order at `early`, from 0 to 1.
+    """The part, from 0 to 1, of the pairs' differences at `late` that lies in pairs with the same order at `early`.
 
     Both (n,), distances of the same GANs.
     """

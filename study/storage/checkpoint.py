@@ -1,38 +1,19 @@
-"""Checkpoints that are either whole or not there.
+"""Checkpoints of a training.
 
-A file is written under a temporary name, flushed to disk and renamed; its name ends in the SHA-256 of its content,
-so that a flipped bit is found before anything is loaded. The last two are kept: the previous good one is used when
-the newest is damaged. Tensors are read with `weights_only=True`.
+A checkpoint's file name ends in the SHA-256 of its content, so that a flipped bit is found before anything is loaded.
+Two are kept: where the newest is damaged, the training goes on from the one before.
 """
 
 import hashlib
 import io
-import os
-import warnings
 from pathlib import Path
 
 import torch
 
+from study.storage.atomic import write_atomically
+from study.storage.sealed import warn_and_set_aside
+
 KEEP = 2
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader or a crash sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def save_checkpoint(folder: Path, epoch: int, state: dict) -> None:
@@ -51,12 +32,11 @@ def read_checkpoint(path: Path, device: torch.device | str) -> dict:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest undamaged checkpoint of `folder`, or None; a damaged one is named in a warning and set aside."""
+    """The newest undamaged checkpoint of `folder`, or None. Damaged ones are set aside with a warning."""
     for path in _newest_first(folder):
         if _digest(path.read_bytes()) == path.stem.rpartition("-")[2]:
             return path
-        path.rename(path.with_suffix(".damaged"))
-        warnings.warn(f"checkpoint {path} is damaged (its checksum differs) and was set aside", stacklevel=2)
+        warn_and_set_aside(path, "the training goes on from the checkpoint before it, or starts again")
     return None
 
 

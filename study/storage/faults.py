@@ -1,6 +1,6 @@
-"""A full or failing disk, or a damaged file, ends a study and not a trial: every further trial would meet it.
+"""A full or failing disk, or a damaged file, stops the whole study: every further trial would fail on it too.
 
-Such an error is told by its words, for it may come from a worker on another machine, through Ray, as text.
+Such errors are recognised by their text, since Ray passes on errors of workers on other machines as text.
 """
 
 import errno
@@ -15,7 +15,7 @@ WORDS = (
 
 
 def storage_fault(error: BaseException | None) -> str | None:
-    """The line of an error, or of what caused it, that tells of the disk or of a damaged file; None where none does."""
+    """The line of an error or of its causes that names a disk error or a damaged file; None where there is none."""
     while error is not None:
         for line in str(error).splitlines():
             if any(word in line for word in WORDS):
@@ -25,7 +25,8 @@ def storage_fault(error: BaseException | None) -> str | None:
 
 
 def way_out(fault: str) -> StorageFault:
+    """The error that tells the user of a storage fault and how to continue."""
     return StorageFault(
-        f"the disk stopped the study: {fault}; what had ended is kept: make room or mend the disk, and give the same "
-        "command with --resume"
+        f"a disk error stopped the study: {fault}; finished trials are kept: free space or repair the disk, then run "
+        "the same command with --resume"
     )

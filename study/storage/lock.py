@@ -1,8 +1,8 @@
-"""One command at a time works on a study, on whichever machine.
+"""Only one command at a time works on a study, whichever machine it runs on.
 
-The lock is the kernel's (flock), which a killed command gives back by itself. A shared folder may keep flock to each
-machine; so the holder also leaves its name and touches it every few seconds, and a command on another machine waits
-for such a sign of life before it takes over what a lost machine left behind.
+The lock is the kernel's (flock), which releases it when the command is killed. On some shared folders flock acts on one
+machine only. The holder therefore also writes `driver.json` and touches it every few seconds; a command on another
+machine waits for such a touch before it takes over the lock of a machine that was lost.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from study.errors import ConfigError
-from study.storage.checkpoint import write_atomically
+from study.storage.atomic import write_atomically
 
 HEARTBEAT_S = 3.0
 WRITE_S = 60.0  # longer than any file takes to write
@@ -26,7 +26,7 @@ WRITE_S = 60.0  # longer than any file takes to write
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold the lock of a study's folder; ConfigError naming the holder when another command does."""
+    """Hold the lock of a study's folder. Raises ConfigError, naming the holder, while another command holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock, holder = FileLock(folder / "driver.lock", timeout=0), folder / "driver.json"
     try:
@@ -53,11 +53,11 @@ def hold(folder: Path) -> Iterator[None]:
 
 def refusal(folder: Path, holder: dict) -> str:
     who = "process {pid} on {host} since {since}".format(**holder) if holder else "a command that has just started"
-    return f"another command is at work on {folder}: {who}; wait, or choose another study"
+    return f"another command is at work on {folder}: {who}; wait until it has ended, or choose another study"
 
 
 def read_holder(holder: Path) -> dict:
-    """Host, process and time of who holds the study, or {} where nobody has said so."""
+    """Host, process and start time of the command that holds the study; {} where the file is missing or damaged."""
     with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
         stored = json.loads(holder.read_text(encoding="utf-8"))
         return {name: stored[name] for name in ("host", "pid", "since")}
@@ -65,32 +65,32 @@ def read_holder(holder: Path) -> dict:
 
 
 def is_held_elsewhere(holder: Path) -> bool:
-    """Whether the holder that is named there is on another machine and gives a sign of life.
+    """Whether the named holder runs on another machine and is alive, that is, touches its file.
 
-    Times are compared with each other only, never with this machine's clock.
+    The file's times are compared with each other and not with this machine's clock, which may differ.
     """
     if read_holder(holder).get("host", socket.gethostname()) == socket.gethostname():
-        return False  # then the kernel's lock has decided
+        return False  # the kernel's lock has decided already
     before = last_beat(holder)
     time.sleep(3 * HEARTBEAT_S)
     return last_beat(holder) not in (before, None)
 
 
 def last_beat(holder: Path) -> int | None:
-    with suppress(FileNotFoundError), open(holder, "rb") as file:  # opening asks the server, a bare stat may not
+    with suppress(FileNotFoundError), open(holder, "rb") as file:  # unlike stat, opening asks the file server
         return os.fstat(file.fileno()).st_mtime_ns
     return None
 
 
 def beat(holder: Path, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
-        with suppress(OSError):  # a sign less; the next one may come through
+        with suppress(OSError):  # the next touch may succeed
             os.utime(holder)
 
 
 def remove_leftovers(folder: Path, before: float) -> None:
-    """Remove what killed writers left in a study: temporary files last written before the time `before`."""
-    places = [folder, *(place for place in folder.glob("*/") if place.name != "ray")]  # Ray's files are its own
+    """Remove temporary files that killed commands left in a study, if they were last written before `before`."""
+    places = [folder, *(place for place in folder.glob("*/") if place.name != "ray")]  # Ray looks after its own files
     for place in places:
         for path in place.glob(".tmp-*") if place == folder else place.rglob(".tmp-*"):
             with suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""JSON and tensors on disk that carry the SHA-256 of their content: damage is found before anything is used.
+"""JSON and tensor files that carry the SHA-256 of their content, so that damage is found before anything is used.
 
-A damaged file is named in a warning and renamed to `*.damaged`, so that it is looked at by people only.
+A damaged file is named in a warning and renamed to `*.damaged`; no command reads it again.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from study.errors import Damaged
-from study.storage.checkpoint import write_atomically
+from study.storage.atomic import write_atomically
 
 
 def set_aside(path: Path, what_now: str) -> str:
-    """Rename a damaged file to `*.damaged`; returns the line that says so, ending in `what_now`."""
+    """Rename a damaged file to `*.damaged`; returns the message for the user, which ends in `what_now`."""
     path.replace(path.with_name(f"{path.name}.damaged"))
     return f"{path} is damaged and was set aside as {path.name}.damaged; {what_now}"
 
@@ -27,7 +27,7 @@ def warn_and_set_aside(path: Path, what_now: str) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write `content` (JSON values) and its checksum in one step."""
+    """Write `content` (JSON values) with its checksum."""
     assert "sha256" not in content
     write_atomically(path, json.dumps(content | {"sha256": _of_json(content)}, indent=1).encode())
 
@@ -44,12 +44,12 @@ def read_json(path: Path) -> dict:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], content: str) -> None:
-    """Write tensors, what they are, and a checksum of both as a safetensors file in one step."""
+    """Write tensors, the text `content` that says what they are, and a checksum of both as a safetensors file."""
     write_atomically(path, save(tensors, {"content": content, "sha256": _of_tensors(tensors, content)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """Tensors, on the CPU, and what they are, as `write_tensors` wrote them. Raises FileNotFoundError and Damaged."""
+    """The tensors, on the CPU, and the text that `write_tensors` stored. Raises FileNotFoundError and Damaged."""
     try:
         with safe_open(path, "pt") as file:
             metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in sorted(file.keys())}
@@ -66,7 +66,7 @@ def _of_json(content: dict) -> str:
 
 
 def _of_tensors(tensors: dict[str, torch.Tensor], content: str) -> str:
-    """Over names, types, shapes and values; all of them, since damage to a name is damage too."""
+    """Of names, types, shapes and values: damage to a name is damage too."""
     sha256 = hashlib.sha256(content.encode())
     for name, tensor in sorted(tensors.items()):
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

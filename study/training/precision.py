@@ -1,4 +1,4 @@
-"""How precisely a training computes."""
+"""The precision that a training computes in."""
 
 from contextlib import nullcontext
 
@@ -14,5 +14,5 @@ def autocast(config: GanConfig, device: torch.device):
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether a GPU may round the factors of float32 products to 10 bits; torch itself lets convolutions do so."""
+    """Whether a GPU may round the factors of float32 products to 10 bits; torch's default allows it in convolutions."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed

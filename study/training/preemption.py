@@ -1,4 +1,4 @@
-"""The notice that a spot machine is about to be taken away, two minutes ahead on AWS.
+"""The notice that a spot machine will be taken away soon, on AWS two minutes ahead.
 
 Source: Amazon EC2 User Guide, "Spot Instance interruption notices": the instance's metadata service answers 404 at
 `spot/instance-action` until an interruption is planned, and asks for a session token (IMDSv2).
@@ -15,25 +15,25 @@ import torch
 
 from study.training.workers import mean_over_workers
 
-METADATA_VARIABLE = "DFU_PREEMPTION_URL"  # where the metadata service is; unset where machines stay
+METADATA_VARIABLE = "DFU_PREEMPTION_URL"  # address of the metadata service; unset on machines that are not spot
 POLL_S = 5
 ANSWER_S = 2
 
 
 def notice() -> bool:
-    """Whether this machine is about to be taken away; False where `DFU_PREEMPTION_URL` is not set. Never waits."""
+    """Whether this machine will be taken away soon; False where `DFU_PREEMPTION_URL` is not set. Never waits."""
     url = os.environ.get(METADATA_VARIABLE)
     return url is not None and watch(url).is_set()
 
 
 def any_notice(device: torch.device) -> bool:
-    """Whether one of the trial's workers has its notice; all workers must ask."""
+    """Whether any of the trial's workers has its notice; all workers must call this together."""
     return mean_over_workers(torch.tensor([float(notice())], device=device)).item() > 0
 
 
 @cache
 def watch(url: str) -> threading.Event:
-    """Set once the metadata service at `url` announces an interruption; asked in the background from now on."""
+    """An event that is set once the service at `url` announces an interruption; a background thread keeps asking."""
     noticed = threading.Event()
 
     def poll() -> None:
@@ -46,7 +46,7 @@ def watch(url: str) -> threading.Event:
 
 
 def is_announced(url: str) -> bool:
-    """Ask the metadata service once; a service that does not answer announces nothing."""
+    """Ask the metadata service once; False if it does not answer."""
     lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
     try:
         token = fetch(urllib.request.Request(f"{url}/latest/api/token", method="PUT", headers=lifetime))
@@ -58,6 +58,6 @@ def is_announced(url: str) -> bool:
 
 
 def fetch(request: urllib.request.Request) -> str:
-    # The service is on the machine's own link: no proxy is asked.
+    # The service is on the machine's own link, behind no proxy.
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=ANSWER_S) as answer:
         return answer.read().decode()

@@ -6,7 +6,7 @@ import torch
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one use: equal arguments give equal seeds, any other arguments an unrelated one."""
+    """A 63-bit seed for one use: equal arguments give equal seeds, other arguments unrelated ones."""
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -1,8 +1,8 @@
-"""Data parallelism over the workers of one trial, written out.
+"""Data parallelism over the workers of one trial.
 
 DDP is not used: its documentation excludes `torch.autograd.grad`, which the gradient penalty needs. Instead every
-worker draws the same global batch and the same random numbers, takes its share of the rows, and gradients are
-averaged after `backward`. Without a process group everything here is the identity.
+worker draws the same global batch and the same random numbers and takes its share of the rows; gradients are averaged
+after `backward`. With one worker, without a process group, nothing here changes anything.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ def is_first_worker() -> bool:
 
 
 def share(global_batch: torch.Tensor) -> torch.Tensor:
-    """This worker's rows of a (B, ...) tensor that all workers hold alike; B must be a multiple of their number."""
+    """This worker's rows of a (B, ...) tensor that is the same on all workers; their number must divide B."""
     if num_workers() == 1:
         return global_batch
     assert len(global_batch) % num_workers() == 0, "the global batch must divide evenly over the workers"
@@ -60,6 +60,6 @@ def from_first_worker(compute):
 
 
 def load_checkpoint(folder: Path, device: torch.device | str) -> dict | None:
-    """The newest undamaged checkpoint of `folder`, the same on every worker; None where there is none."""
+    """The newest undamaged checkpoint of `folder`, the same on every worker; None if there is none."""
     path = from_first_worker(lambda: newest_checkpoint(folder))
     return read_checkpoint(path, device) if path else None

@@ -1,4 +1,4 @@
-"""Run one task from start to row: load the data, run the trial, write what came of it. No Ray here."""
+"""One task from start to row: load the data, run the trial, write its results. No Ray here."""
 
 import shutil
 import time
@@ -21,10 +21,9 @@ from study.trial.run import run_trial
 def execute(task: Task, report: Callable[[dict], None], device: torch.device) -> dict:
     """Run the task and write its row, history and predictions; returns {"status", "reason", ...result columns}.
 
-    A training that diverges, and any other error of the trial, ends in a row with status "failed" and the reason;
-    the study goes on. An error of the disk or of the GPU, and `Unheard` from `report`, are raised: the trial stays
-    unfinished, with its checkpoints and no row.
-    `report` gets each history entry.
+    `report` gets each history entry. A training that diverges, and any other error of the trial, ends in a row with
+    status "failed" and the reason; the study goes on. An error of the disk or of the GPU, and `Unheard` from `report`,
+    are raised: the trial stays unfinished, with its checkpoints and no row.
     """
     torch.set_num_threads(task.num_threads)
     keep_freed_memory()
@@ -39,6 +38,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     result = {"started_at": now(), **machine_columns(device)}
     if task.proposed_at:
         result["startup_seconds"] = time.time() - task.proposed_at
+    if is_first_worker():
+        task.note_start(result)
     try:
         dataset = load_dataset(task.prepared, task.config.image_size, device)
         tests = more_tests(task, dataset)
@@ -63,7 +64,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
 
 
 def more_tests(task: Task, dataset: Dataset) -> Iterator[tuple[Condition, Side]]:
-    """The test sets that the task asks for besides the data set's own, each made when it is its turn."""
+    """The task's test sets besides the data set's own, each made when it is its turn."""
     if task.corrupted_tests:
         yield from corrupted_tests(dataset.side("test"))
     if task.external:

@@ -1,4 +1,4 @@
-"""Where a trial's numbers come from: code, command, data, machine and versions. Needs no Git."""
+"""Where a trial's numbers come from: code, command, data, machine and versions. Works without Git."""
 
 import hashlib
 import importlib.metadata
@@ -27,7 +27,7 @@ PRIVATE_FLAGS = (
 
 @cache
 def code_version() -> str:
-    """12 hex digits of all source files of the four packages."""
+    """12 hex digits that change with any source file of the four packages."""
     digest = hashlib.sha256()
     for package in ("data_utils", "models", "results", "study"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -40,7 +40,7 @@ def now() -> str:
 
 
 def study_columns(preset: str, objective: str) -> dict:
-    """The row's columns that are the same for all trials of a command."""
+    """The columns that are the same in every row of a command."""
     return {
         "preset": preset,
         "objective": objective,
@@ -50,7 +50,7 @@ def study_columns(preset: str, objective: str) -> dict:
 
 
 def data_columns(prepared: "Prepared") -> dict:
-    """The row's columns that tell of the data."""
+    """The columns that describe the data."""
     return {
         "data_fingerprint": prepared.fingerprint,
         "data_layout": prepared.layout,
@@ -65,7 +65,7 @@ def data_columns(prepared: "Prepared") -> dict:
 
 
 def machine_columns(device: torch.device) -> dict:
-    """The row's columns that tell of the machine this process runs on."""
+    """The columns that describe the machine this process runs on."""
     return {"hardware": hardware(device), "device": device.type, "versions": versions(), "commit": commit()}
 
 
@@ -86,7 +86,7 @@ def _processor_name() -> str:
 
 @cache
 def versions() -> str:
-    """JSON: Python and the packages that the numbers depend on."""
+    """The versions of Python and of the packages that the numbers depend on, as JSON."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     return json.dumps({"python": platform.python_version(), **found})
 
@@ -111,7 +111,7 @@ def command_line() -> str:
 
 
 def shareable_command() -> str:
-    """The command for the tables: paths and patterns of names, which may tell of a patient or a person, become PATH."""
+    """The command as the tables hold it: paths and patterns, which may name a person, are replaced by PATH."""
     words = shlex.split(command_line())
     for place in range(2, len(words)):
         flag, equals, _ = words[place].partition("=")

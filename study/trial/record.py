@@ -1,4 +1,4 @@
-"""What is written down of a trial, its row, history and predictions, and what a row leads back to."""
+"""What is written down of a trial: its row, history and predictions; and the config and data behind a row."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,16 @@ from pathlib import Path
 from results.tables.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
 from results.tables.store import read_part, write_rows
 from study.config import TrialConfig, make_config
-from study.errors import ConfigError
+from study.errors import ConfigError, Damaged
+from study.search.attempts import lost_attempts, lost_reason
+from study.storage.sealed import read_json, write_json
 
 INTEGERS = {field.name for field in TRIALS if str(field.type) == "int64"}  # read back as floats where one is empty
-LOST = "lost by Ray:"  # begins the reason of a trial that a machine's fault ended, not its own
 
 
 @dataclass(frozen=True)
 class Task:
-    """A trial as it is handed to the machine that runs it."""
+    """A trial as the machine that runs it gets it."""
 
     study: Path
     prepared: Path
@@ -22,9 +23,9 @@ class Task:
     config: TrialConfig
     num_workers: int
     num_threads: int
-    columns: dict  # identity, data and command: the same whatever becomes of the trial
+    columns: dict  # of identity, data and command, which do not depend on how the trial ends
     corrupted_tests: bool = False
-    external: Path | None = None  # another prepared file, all of which is a test
+    external: Path | None = None  # another prepared file, used whole as a test set
     proposed_at: float | None = None  # seconds since 1970, of the first of a worker's tasks
 
     @property
@@ -44,23 +45,42 @@ class Task:
         write_rows(self.study / "trials" / f"{self.trial_id}.parquet", [row], TRIALS)
 
     def read_row(self) -> dict | None:
-        """The trial's row, null columns left out, or None while it has not ended, or not by itself."""
-        path = self.study / "trials" / f"{self.trial_id}.parquet"
-        if not path.exists():
-            return None
-        (row,) = read_part(path, TRIALS).to_pylist()
-        if (row["reason"] or "").startswith(LOST):
+        """The trial's row, null columns left out, or None while it has not ended, or was lost to a machine."""
+        row = self._stored_row()
+        if row is None or lost_attempts(row["reason"]):
             return None
         return {name: value for name, value in row.items() if value is not None or name == "reason"}
 
+    def lost_reason(self, error: str) -> str:
+        """The reason to write down when a machine's fault, told by `error`, has ended the trial."""
+        return lost_reason(error, (self._stored_row() or {}).get("reason"))
+
+    def note_start(self, columns: dict) -> None:
+        """Keep the columns that are known when the trial starts, for a row that its worker does not live to write."""
+        write_json(self._start_file, columns)
+
+    def start_columns(self) -> dict:
+        """What `note_start` kept; nothing where the trial did not start, or where the file is damaged."""
+        try:
+            return read_json(self._start_file)
+        except (FileNotFoundError, Damaged):
+            return {}
+
+    @property
+    def _start_file(self) -> Path:
+        return self.checkpoints / "started.json"
+
+    def _stored_row(self) -> dict | None:
+        path = self.study / "trials" / f"{self.trial_id}.parquet"
+        return read_part(path, TRIALS).to_pylist()[0] if path.exists() else None
+
     def write_history(self, entries: list[dict]) -> None:
-        """Write one row for each report so far."""
+        """Write the history: one row for each report so far."""
         rows = [{"study": self.study.name, "trial_id": self.trial_id, **entry} for entry in entries]
         write_rows(self.study / "history" / f"{self.trial_id}.parquet", rows, HISTORY)
 
-
     def write_predictions(self, predictions: list[dict]) -> None:
-        """Write one row for each image and condition."""
+        """Write the predictions: one row for each image and condition."""
         of_trial = {"study": self.study.name, "trial_id": self.trial_id, "arm": self.config.arm}
         of_trial["seed"] = self.config.seed
         rows = [of_trial | prediction for prediction in predictions]
@@ -74,7 +94,7 @@ def row_config(row: dict) -> TrialConfig:
 
 
 def prepared_file(study: Path, fingerprint: str) -> Path:
-    """The prepared data of a study in the folder `study`; ConfigError where it is not there."""
+    """The prepared data of the study in the folder `study`; ConfigError where the file is missing."""
     path = study.absolute().parent / "prepared" / f"{fingerprint}.parquet"
     if not path.exists():
         raise ConfigError(f"the prepared data {path} is missing; prepare it again with the command of the study")

@@ -33,9 +33,9 @@ def run_trial(
 ) -> dict:
     """Run a trial to its end; returns every measured result column, and the predictions.
 
-    `gans` is the study's store of trained GANs; `checkpoints` the trial's own folder, named like the trial, from which
-    its classifier is continued. `report` gets one dict at each measurement. Raises
-    `study.errors.Diverged` when a training fails.
+    `gans` is the study's folder of trained GANs; `checkpoints` is the trial's own folder, named like the trial, from
+    which its classifier is continued. `report` gets one dict at each measurement. Raises `study.errors.Diverged` when
+    a training fails.
     """
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
@@ -58,7 +58,7 @@ def run_trial(
         training_set = mix(training_set, synthetic, synthetic_labels, keep_real)
         result |= {
             **metrics,
-            "gan_key": folder.name,
+            "gan_key": folder.key,
             "gan_reused": reused,
             "saved_seconds": metrics["gan_seconds"] if reused else None,
             "num_train_synthetic": len(synthetic_labels),
@@ -88,7 +88,8 @@ def check_networks(configs: Iterable[TrialConfig]) -> None:
 
 
 def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
-    """Raise ConfigError for too few images: to fill a batch, to share it evenly, or of each synthetic class."""
+    """Raise ConfigError where the training images do not fill a batch, where a batch does not divide evenly over the
+    workers, and where a class would get no synthetic image."""
     if config.gan_batch_size > num_train:
         raise ConfigError(
             f"gan_batch_size={config.gan_batch_size} is more than the {num_train} training images; "
@@ -96,7 +97,7 @@ def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
         )
     if config.uses_gan and round(config.synthetic_ratio * num_train) < 2:
         raise ConfigError(
-            f"synthetic_ratio={config.synthetic_ratio:g} of {num_train} training images is not an image of each class; "
+            f"synthetic_ratio={config.synthetic_ratio:g} of {num_train} training images gives no image of each class; "
             f"use 0 (real images only) or at least {2 / num_train:.2g}"
         )
     for field in ("gan_batch_size", "classifier_batch_size"):

@@ -16,10 +16,11 @@ from data_utils.errors import DataError
 from models.feature_extractor import FeatureExtractor
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import HISTORY, PREDICTIONS, TABLES, TRIALS
-from results.tables.store import DamagedTable, TableError, read_table, write_rows
+from results.tables.store import TableError, read_table, write_rows
 from study.config import make_config, preset
 from study.errors import ConfigError
-from study.gan.image_quality import real_features
+from study.gan.features import real_features
+from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, new_generator, save_generator
 from study.gan.store import read_result
 from study.settings import stored_settings, write_settings
@@ -121,7 +122,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_damage_is_read_as_something_else(tmp_path, kind):
+def test_damage_never_changes_what_is_read(tmp_path, kind):
     make, read = KINDS[kind]
     found = count_found(tmp_path / "folder", make(tmp_path / "folder"), read)
     assert found > 0.4 * (NUM_FLIPS + NUM_CUTS)  # the others fell on bytes that carry no value
@@ -138,16 +139,16 @@ def test_no_damaged_photograph_is_read(tmp_path, prepared_phantoms):
     assert count_found(tmp_path / "folder", path, read, 60, 5) > 40
 
 
-@pytest.mark.parametrize("name", ["generator.safetensors", "result.json"])
-def test_a_damaged_gan_is_not_there(tmp_path, tiny_gan, name):
+@pytest.mark.parametrize("name", ["generator", "result"])
+def test_a_damaged_gan_is_not_used(tmp_path, tiny_gan, name):
     """Neither its images nor its numbers; who needs it trains it again."""
     torch.manual_seed(0)
-    folder = tmp_path / "gan"
+    folder = GanFolder(tmp_path / "gan")
     save_generator(new_generator(tiny_gan), folder)
-    write_json(folder / "result.json", {"metrics": {"frechet_distance": 90.5, "fid": None}, "history": [{"epoch": 1}]})
+    write_json(folder.result, {"metrics": {"frechet_distance": 90.5, "fid": None}, "history": [{"epoch": 1}]})
     whole = read_result(folder), weights(tiny_gan, folder)
-    file, backup = folder / name, (folder / name).read_bytes()
-    found = 0
+    file, found = getattr(folder, name), 0
+    backup = file.read_bytes()
     for damaged in damages(backup, NUM_FLIPS, NUM_CUTS):
         file.write_bytes(damaged)
         with warnings.catch_warnings(record=True) as warned:
@@ -155,7 +156,7 @@ def test_a_damaged_gan_is_not_there(tmp_path, tiny_gan, name):
             result = read_result(folder)
         if result is None:
             assert [str(warning.message).startswith(f"{file} is damaged") for warning in warned] == [True]
-            assert file.with_name(f"{name}.damaged").read_bytes() == damaged and not file.exists()
+            assert file.with_name(f"{file.name}.damaged").read_bytes() == damaged and not file.exists()
             found += 1
         else:
             assert (result, weights(tiny_gan, folder)) == whole
@@ -163,7 +164,7 @@ def test_a_damaged_gan_is_not_there(tmp_path, tiny_gan, name):
     assert found > 0.9 * (NUM_FLIPS + NUM_CUTS)
 
 
-def weights(config, folder: Path) -> dict:
+def weights(config, folder: GanFolder) -> dict:
     return {name: tensor.tolist() for name, tensor in load_generator(config, folder, "cpu").state_dict().items()}
 
 
@@ -202,7 +203,7 @@ def test_a_file_that_the_system_cannot_read_is_not_called_damaged(tmp_path, monk
     assert path.exists() and not list(tmp_path.rglob("*.damaged"))
 
 
-def test_pandas_and_duckdb_pass_over_what_was_set_aside(tmp_path):
+def test_pandas_and_duckdb_ignore_what_was_set_aside(tmp_path):
     import duckdb
     import pandas as pd
 
@@ -214,16 +215,7 @@ def test_pandas_and_duckdb_pass_over_what_was_set_aside(tmp_path):
     assert duckdb.sql(f"SELECT trial_id FROM '{tmp_path}/trials/*.parquet'").fetchall() == [("a",)]
 
 
-def test_a_damaged_compacted_file_is_named_and_stays(tmp_path):
-    path = tmp_path / "history" / "compacted-0.parquet"
-    path.parent.mkdir()
-    path.write_bytes(b"PAR1")
-    with pytest.raises(DamagedTable, match=r"compacted-0\.parquet is damaged .*backup"):
-        set_aside_damaged(tmp_path)
-    assert path.exists()
-
-
-def test_every_table_of_a_study_is_looked_at(tmp_path):
+def test_every_table_of_a_study_is_checked(tmp_path):
     for name in TABLES:
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.parquet").write_bytes(b"PAR1")

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from study.cluster.listening import command_of, descendants
+from tests.support.processes import command_of, descendants, wait_until
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
 
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -50,14 +50,6 @@ def ray_of_another_process() -> Iterator[str]:
         yield process.stdout.readline().strip()
         process.stdin.close()
         process.wait(PATIENCE_S)
-
-
-def wait_until(condition, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert process.poll() is None, f"ended by itself:\n{process.communicate()[0]}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def kill_some_time(command: list[str], study: Path, lots: random.Random) -> set[int]:

@@ -17,12 +17,13 @@ from data_utils.parquet_file import write_table as write_prepared
 from results.tables.schema import HISTORY
 from results.tables.store import read_history, write_rows
 from study import run_sweep
-from study.cluster.driver import Bridge
+from study.cluster.bridge import Bridge, StopBadGans
 from study.config import make_config
-from study.gan.image_quality import sample_grid
+from study.gan.sampling import sample_grid
 from study.search.proposer import Proposal
-from study.search.records import database_fault
-from study.storage.checkpoint import save_checkpoint, write_atomically
+from study.search.stopping import Halving
+from study.storage.atomic import write_atomically
+from study.storage.checkpoint import save_checkpoint
 from study.storage.faults import storage_fault
 from study.storage.sealed import read_json, read_tensors, write_json, write_tensors
 from study.training.workers import load_checkpoint
@@ -162,7 +163,6 @@ def test_optuna_goes_on_after_a_full_disk(small_disk):
         for _ in range(100):
             search.ask()  # SQLite may have a page left
     assert storage_fault(caught.value)
-    assert database_fault(small_disk.folder / "optuna.db") is None
     again = new_search(small_disk.folder, ended=["baseline-000", "paper-000"])
     assert [again.ask() for _ in asked[1:]] == asked[1:]
     assert again.study.trials[0].values == [1.0, 0.9]
@@ -182,7 +182,7 @@ def test_a_trial_is_not_finished_by_a_full_disk(small_disk, prepared_phantoms, t
     with pytest.raises(OSError, match="No space left") as caught:
         execute(cut_short, fill, device)
     assert "No space left on device" in storage_fault(caught.value)
-    assert cut_short.read_row() is None and len(list(cut_short.checkpoints.iterdir())) == 1
+    assert cut_short.read_row() is None and len(list(cut_short.checkpoints.glob("*.pt"))) == 1
     assert not list(small_disk.folder.rglob(".tmp-*"))
     small_disk.filler.unlink()
     continued = execute(cut_short, lambda entry: None, device)
@@ -207,6 +207,10 @@ class Broken:
     tell = ask
 
 
+def new_bridge(search, announce=print) -> Bridge:
+    return Bridge(search, list, StopBadGans(Halving(8, 1)), 3, announce)
+
+
 @pytest.fixture
 def told_to_stop():
     """The signals by which Tune is told to end."""
@@ -218,7 +222,7 @@ def told_to_stop():
 
 def test_the_driver_stops_in_good_order(tmp_path, told_to_stop):
     lines = []
-    bridge = Bridge(Broken(tmp_path, OSError(28, "No space left on device")), list, 3, lines.append)
+    bridge = new_bridge(Broken(tmp_path, OSError(28, "No space left on device")), lines.append)
     assert bridge.propose("one") is None
     assert told_to_stop == [signal.SIGUSR1] and "No space left on device" in bridge.fault and not lines
 
@@ -226,22 +230,22 @@ def test_the_driver_stops_in_good_order(tmp_path, told_to_stop):
 def test_a_row_that_cannot_be_written_stops_the_driver(tmp_path, told_to_stop, monkeypatch):
     config = make_config({})
     task = Task(tmp_path, tmp_path, "search-004", config, 1, 1, {})
-    bridge = Bridge(Broken(tmp_path, AssertionError("told although it has no row")), list, 3, print)
+    bridge = new_bridge(Broken(tmp_path, AssertionError("told although it has no row")))
     bridge.running["one"] = {"search-004": (Proposal("search-004", "search", 4, config), task)}
     monkeypatch.setattr(Task, "write_row", lambda *_: Broken(tmp_path, OSError(28, "No space left on device")).ask())
-    bridge.end("one", "search-004", "pruned", "stopped", {})
+    bridge.end_without_worker("one", "pruned", "stopped", {})
     assert told_to_stop and bridge.fault and not any(bridge.counts.values())
 
 
 def test_other_errors_are_not_taken_for_the_disks(tmp_path):
     assert storage_fault(ValueError("batch of 0 images")) is None
     with pytest.raises(KeyError):
-        Bridge(Broken(tmp_path, KeyError("x")), list, 3, print).propose("one")
+        new_bridge(Broken(tmp_path, KeyError("x"))).propose("one")
 
 
 def test_the_command_names_the_way_out(tmp_path, capsys, monkeypatch):
     fault = OSError(28, "No space left on device", str(tmp_path / "study.json"))
-    monkeypatch.setattr(run_sweep, "run", lambda options: Broken(tmp_path, fault).ask())
+    monkeypatch.setattr("study.commands.sweep.run", lambda options: Broken(tmp_path, fault).ask())
     assert run_sweep.main(["--trials", "1"]) == 2
     message = capsys.readouterr().err
     assert "No space left on device" in message and "study.json" in message and "--resume" in message
@@ -292,7 +296,7 @@ def test_a_study_stops_on_a_full_disk_and_goes_on_when_there_is_room(roomy_disk)
     code, printed = sweep_until_full(command, study)
     assert code == 2 and "Traceback" not in printed, printed
     said = printed.splitlines()[-1]
-    assert "the disk stopped the study" in said and "--resume" in said
+    assert "a disk error stopped the study" in said and "--resume" in said
     assert "No space left on device" in said or "disk is full" in said  # SQLite's words for it
     before = rows_on_disk(study)
     assert 1 <= len(before) < 4

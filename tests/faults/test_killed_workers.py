@@ -1,6 +1,6 @@
 """Two workers of a trial without Ray, killed at random steps, twenty times: what they leave is continued bit for bit.
 
-`test_faults_workers.py` does it to Ray's workers.
+`test_workers.py` does it to Ray's workers.
 """
 
 import multiprocessing

@@ -14,13 +14,14 @@ from ray.util.state import list_actors
 from results.tables.store import read_trials
 from study.cluster import connect as ray_cluster
 from study.cluster import driver as tune_driver
-from study.cluster.listening import command_of, descendants
+from study.cluster.bridge import StopBadGans
 from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
 from study.config import make_config
 from study.search.confirmation import Confirmation
 from study.search.proposer import Proposal
 from study.trial.provenance import data_columns, study_columns
+from tests.support.processes import command_of, descendants
 
 STOPPED, CPUS = 4, 4
 # What a trial holds. Its placement groups are Tune's, for the driver, and Ray Train's, for the worker.
@@ -51,7 +52,7 @@ def all_stoppable_are_stopped(monkeypatch):
             return TrialScheduler.STOP
         return TrialScheduler.CONTINUE
 
-    monkeypatch.setattr(tune_driver.StopBadGans, "on_trial_result", judge)
+    monkeypatch.setattr(StopBadGans, "on_trial_result", judge)
 
 
 def in_use() -> dict:
@@ -106,6 +107,8 @@ def test_stopped_trials_leave_nothing_behind(prepared_phantoms, tiny_settings, t
     interrupted = tune_driver.run_trials(proposals, make_tasks, resources, len(proposals.waiting), None, print)
     watcher.join()
     assert took and interrupted
-    assert read_trials(tmp_path)["status"].to_list() == ["pruned"] * STOPPED
+    trials = read_trials(tmp_path)
+    assert trials["status"].to_list() == ["pruned"] * STOPPED
+    assert trials[["started_at", "hardware", "versions", "gan_key", "gan_seconds"]].notna().all(axis=None)
     print(f"\n{STOPPED} stopped: all is back {took[0]:.1f} s after the last row; "
           f"after Ctrl-C in {seconds_until(trials=0):.1f} s")  # fmt: skip

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from study.cluster.driver import WORKER_FAILURES
-from study.cluster.listening import command_of, descendants
+from study.cluster.worker import WORKER_FAILURES
+from tests.support.processes import command_of, descendants, wait_until
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
 from tests.support.trainings import weights
 
@@ -77,14 +77,6 @@ def kill_workers(driver: subprocess.Popen, study: Path, kills: int, lots: random
             wait_until(lambda victim=victim: victim not in workers(driver.pid), driver)
         wait_until(lambda trial=trial: len(rows_on_disk(study)) > trial, driver)
     return done
-
-
-def wait_until(condition, driver: subprocess.Popen) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert driver.poll() is None, f"ended early:\n{driver.communicate()[0]}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def comparable(study: Path) -> pd.DataFrame:

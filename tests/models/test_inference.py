@@ -1,4 +1,4 @@
-"""A generator and a feature extractor with batch norm folded give what they give without."""
+"""Folding batch norm changes nothing in what a generator and a feature extractor compute."""
 
 import copy
 
@@ -61,7 +61,7 @@ def test_bfloat16_weights_round_no_worse_than_autocast():
     assert 0 < (images - exact).abs().mean() < 2 * autocast_error
 
 
-def test_the_extractors_features_stay_when_its_batch_norm_is_folded():
+def test_folding_batch_norm_keeps_the_extractors_features():
     network = efficientnet_lite0().eval().requires_grad_(False)
     folded = copy.deepcopy(network)
     fold_batch_norm(folded)

@@ -26,6 +26,14 @@ PAPER = {"image_size": 128, "latent_dim": 256, "lstm_width": 368, "decoder_width
 LABELS = torch.tensor([0, 1, 1, 0])
 
 
+def without_gradient(network: nn.Module) -> list[str]:
+    """Names of the parameters that the last backward pass has not reached, or only with zeros or infinities."""
+    return [
+        name for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
+    ]  # fmt: skip
+
+
 def small_generator(backbone="plain", **changes):
     torch.manual_seed(0)
     return build_generator(backbone, **(SMALL | changes))
@@ -45,7 +53,7 @@ def test_parameter_counts_are_within_a_tenth_of_the_papers(backbone, lstm_depth,
 
 @pytest.mark.parametrize("image_size", [32, 64, 128, 256])
 @pytest.mark.parametrize("backbone", GENERATORS)
-def test_images_have_the_size_asked_for_and_lie_within_tanh(backbone, image_size):
+def test_images_have_the_requested_size_and_lie_within_tanh(backbone, image_size):
     images = small_generator(backbone, image_size=image_size)(torch.randn(4, 16), LABELS)
     assert images.shape == (4, 3, image_size, image_size)
     assert images.abs().max() <= 1
@@ -57,13 +65,11 @@ def test_images_have_the_size_asked_for_and_lie_within_tanh(backbone, image_size
 def test_every_parameter_of_a_generator_learns(backbone, lstm_depth):
     generator = small_generator(backbone, lstm_depth=lstm_depth)
     generator(torch.randn(4, 16), LABELS).square().sum().backward()
-    still = [name for name, p in generator.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
-    assert not still
-    assert generator.class_embedding.weight.grad.abs().sum() > 0
+    assert not without_gradient(generator)
 
 
 @pytest.mark.parametrize("backbone", GENERATORS)
-def test_a_generator_depends_on_noise_class_and_seed_alone(backbone):
+def test_a_generator_depends_on_noise_class_and_seed_only(backbone):
     generator, again = small_generator(backbone).eval(), small_generator(backbone).eval()
     z = torch.randn(4, 16)
     with torch.no_grad():
@@ -79,34 +85,23 @@ def test_tokens_form_an_8x8_grid(backbone):
     assert generator.tokens(torch.randn(2, 24)).shape == (2, 64, 16)
 
 
-@pytest.mark.parametrize("build", [lambda: small_generator("efficientnetv2_s"), lambda: small_generator("plain")])
-def test_generators_train_in_channels_last_bfloat16(build):
-    generator = build().to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("backbone", ["efficientnetv2_s", "plain"])
+def test_generators_train_in_channels_last_bfloat16(backbone):
+    generator = small_generator(backbone).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         images = generator(torch.randn(4, 16), LABELS)
         scores = Critic(32, width=8).to(memory_format=torch.channels_last)(images, LABELS)
     scores.sum().backward()
     assert scores.dtype == torch.float32
-    assert all(torch.isfinite(parameter.grad).all() for parameter in generator.parameters())
+    assert not without_gradient(generator)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"backbone": "resnet"}, "plain, efficientnetv2_s, efficientnetv2_m"),
-        ({"image_size": 100}, "32, 64, 128, 256"),
-        ({"lstm_depth": 5}, "0 to 4"),
-        ({"decoder_width": 30, "image_size": 64}, "multiple of 4"),
-        ({"pretrained": True}, "needs an EfficientNetV2 backbone"),
-        ({"pretrained": True, "backbone": "efficientnetv2_s"}, "backbone_width=1"),
-    ],
-)
-def test_generator_refuses_what_it_cannot_build(changes, message):
-    with pytest.raises(ValueError, match=message):
-        small_generator(**changes)
+def test_a_decoder_that_cannot_be_halved_is_refused():
+    with pytest.raises(ValueError, match="decoder_width=30 must be a multiple of 4"):
+        small_generator(decoder_width=30, image_size=64)
 
 
-def test_unreachable_hub_names_the_way_out(monkeypatch):
+def test_an_unreachable_hub_names_the_way_out(monkeypatch):
     create_model = timm.create_model
 
     def without_hub(*args, pretrained=False, **options):
@@ -145,24 +140,22 @@ def test_critic_of_the_paper_preset_has_2_8_million_parameters():
     assert parameter_count(Critic(128, width=64)) / 1e6 == pytest.approx(2.8, rel=0.02)
 
 
-def test_critic_refuses_an_unknown_size():
-    with pytest.raises(ValueError, match="32, 64, 128, 256"):
-        Critic(100, width=4)
-
-
 @pytest.mark.parametrize(("backbone", "image_size"), [("small", 32), ("small", 256), ("resnet10t", 64)])
 def test_classifier_gives_one_logit_an_image(backbone, image_size):
     torch.manual_seed(0)
     classifier = build_classifier(backbone, image_size=image_size, width=4, lstm_width=8, dropout=0.2)
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # timm's ResNets start some at zero, which blocks gradients
     logits = classifier(torch.rand(4, 3, image_size, image_size))
     assert logits.shape == (4,)
     logits.sum().backward()
-    assert all(parameter.grad is not None for parameter in classifier.parameters())
+    assert not without_gradient(classifier)
     assert all(int(count) == 1 for name, count in classifier.named_buffers() if "num_batches" in name)
 
 
 def test_classifier_reads_the_map_row_by_row():
-    """A last-row change leaves the LSTM's outputs of the earlier rows alone; a first-row change does not."""
+    """Changing the last row changes none of the LSTM's outputs for earlier rows; changing the first row does."""
     torch.manual_seed(0)
     classifier = build_classifier("small", image_size=32, width=4, lstm_width=8, lstm_depth=1).eval()
     classifier.features = torch.nn.Identity()
@@ -213,19 +206,17 @@ def test_installed_lite0_weights_are_loaded_without_a_hub():
         ({"backbone": "resnet5O"}, "resnet50"),
         ({"backbone": "vit_tiny_patch16_224"}, "convolutional"),
         ({"backbone": "swinv2_tiny_window8_256", "image_size": 256}, "channels come last"),
-        ({"image_size": 48}, "32, 64, 128, 256"),
-        ({"lstm_depth": 0}, "at least 1"),
         ({"pretrained": True}, "no ImageNet weights"),
     ],
 )
-def test_classifier_refuses_what_it_cannot_build(changes, message):
+def test_a_classifier_that_cannot_be_built_is_refused(changes, message):
     settings = {"backbone": "small", "image_size": 32, "width": 4, "lstm_width": 8} | changes
     with pytest.raises(ValueError, match=message):
         build_classifier(**settings)
 
 
 def test_an_lstm_keeps_its_weights_precision_on_a_gpu(monkeypatch):
-    """Where autocast would change it; there is no GPU in this test, only what torch's LSTM would be called with."""
+    """Without a GPU: the test looks at the arguments that torch's LSTM gets."""
     called = []
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)

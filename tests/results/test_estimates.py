@@ -1,14 +1,18 @@
 """ESTIMATES and COMPARISONS from fabricated predictions of a small confirmation."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from results.stats.bootstrap import GroupBootstrap
 from results.stats.comparisons import compare
 from results.stats.estimates import estimate
 from results.stats.evidence import write_evidence
 from results.stats.metrics import binary_metrics
+from results.stats.scores import Scores, collect_scores
 from results.tables.schema import ATTRIBUTES, COMPARISONS, ESTIMATES, PREDICTIONS, TRIALS
 from results.tables.store import TableError, read_table, write_rows
 
@@ -48,15 +52,15 @@ def predict(trial: dict, separation: float = 1.5, **changes) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def tables(*parts: tuple[dict, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """PREDICTIONS and TRIALS of trials and their predictions; a trial may come more than once."""
+def scored(*parts: tuple[dict, pd.DataFrame]) -> list[Scores]:
+    """Scores of trials and their predictions; a trial may come more than once."""
     rows = {row["trial_id"]: row for row, _ in parts}
     trials = pd.DataFrame(list(rows.values()), columns=TRIALS.names).astype({"confirms": object})
-    return pd.concat([part for _, part in parts], ignore_index=True)[PREDICTIONS.names], trials
+    return collect_scores(pd.concat([part for _, part in parts], ignore_index=True)[PREDICTIONS.names], trials)
 
 
 def arms(*rows: dict, separation: float = 1.5):
-    return tables(*((row, predict(row, separation)) for row in rows))
+    return scored(*((row, predict(row, separation)) for row in rows))
 
 
 def no_attributes() -> pd.DataFrame:
@@ -77,7 +81,7 @@ def test_a_value_is_the_mean_over_seeds_at_each_trials_own_threshold():
         binary_metrics(part["label"], part["probability"], row["threshold"])
         for row, part in zip((first, second), parts, strict=True)
     ]
-    rows = estimate(*tables((first, parts[0]), (second, parts[1].sample(frac=1, random_state=0))), no_attributes())
+    rows = estimate(scored((first, parts[0]), (second, parts[1].sample(frac=1, random_state=0))), no_attributes())
     assert len(rows) == 10
     for row in rows:
         assert set(row) == set(ESTIMATES.names)
@@ -92,13 +96,13 @@ def test_a_value_is_the_mean_over_seeds_at_each_trials_own_threshold():
 
 
 def test_one_seed_has_no_deviation():
-    assert {row["sd"] for row in estimate(*arms(trial()), no_attributes())} == {None}
+    assert {row["sd"] for row in estimate(arms(trial()), no_attributes())} == {None}
 
 
 def test_corrupted_images_have_their_auroc_only():
     row = trial()
     blurred = predict(row, separation=0.5, corruption="blur", strength=2)
-    rows = estimate(*tables((row, predict(row)), (row, blurred)), no_attributes())
+    rows = estimate(scored((row, predict(row)), (row, blurred)), no_attributes())
     (corrupted,) = [r for r in rows if r["corruption"] == "blur"]
     assert (corrupted["metric"], corrupted["strength"]) == ("auroc", 2)
     clean = next(r for r in rows if r["corruption"] == "none" and r["metric"] == "auroc")
@@ -107,7 +111,7 @@ def test_corrupted_images_have_their_auroc_only():
 
 def test_only_completed_confirmed_trials_count():
     others = [trial(seed=2, status="failed"), trial(seed=3, phase="baseline", trial_id="baseline-000")]
-    rows = estimate(*arms(trial(), *others), no_attributes())
+    rows = estimate(arms(trial(), *others), no_attributes())
     assert {row["num_seeds"] for row in rows} == {1}
 
 
@@ -117,15 +121,14 @@ def test_without_a_confirmation_each_trial_of_the_search_stands_for_itself():
         trial("real_and_synthetic_1", phase="paper", trial_id="paper-000", confirms=None),
         trial("real_and_synthetic_1", phase="search", trial_id="search-001", confirms=None),
     )
-    assert {row["gan"] for row in estimate(*searched, no_attributes())} == {None, "paper-000", "search-001"}
-    assert compare(*searched) == []
+    assert {row["gan"] for row in estimate(searched, no_attributes())} == {None, "paper-000", "search-001"}
 
 
 def test_validation_is_not_estimated_nor_a_side_of_one_class():
     row = trial()
     parts = [predict(row, side=side) for side in ("validation", "test", "external")]
     parts[2] = parts[2].query("label == 1")
-    assert {r["side"] for r in estimate(*tables(*((row, part) for part in parts)), no_attributes())} == {"test"}
+    assert {r["side"] for r in estimate(scored(*((row, part) for part in parts)), no_attributes())} == {"test"}
 
 
 def test_subgroups_of_real_test_images_by_name_and_source():
@@ -141,7 +144,7 @@ def test_subgroups_of_real_test_images_by_name_and_source():
             )
         ]
     )  # fmt: skip
-    rows = estimate(*tables((row, part), (fewer, predict(fewer))), attributes)
+    rows = estimate(scored((row, part), (fewer, predict(fewer))), attributes)
     subgroups = [r for r in rows if r["subgroup"] is not None]
     assert {r["subgroup"] for r in subgroups} == {"tan (ITA estimate)", "heel"}
     assert {r["training_fraction"] for r in subgroups} == {1}
@@ -157,7 +160,7 @@ def test_subgroups_of_real_test_images_by_name_and_source():
 
 def test_every_family_has_its_pairs_and_no_other():
     rows = compare(
-        *arms(
+        arms(
             *(trial(arm) for arm in WITHOUT_GAN),
             *(trial(arm) for arm in ("real_and_synthetic_1", "real_and_synthetic_2", "synthetic_only_1")),
             trial("real_and_synthetic_1", confirms="search-001"),
@@ -188,7 +191,7 @@ def test_every_family_has_its_pairs_and_no_other():
 
 def test_a_study_under_the_random_split_is_compared_under_it():
     both = [trial(arm, split_protocol="random") for arm in (*WITHOUT_GAN, "real_and_synthetic_1")]
-    rows = compare(*arms(*both, trial(), trial("real_and_synthetic_1")))
+    rows = compare(arms(*both, trial(), trial("real_and_synthetic_1")))
     paired = [row for row in rows if row["family"] != "leakage"]
     assert paired and {row["split_protocol"] for row in paired} == {"random"}
     assert {row["arm_a"] for row in rows if row["family"] == "leakage"} == {
@@ -202,7 +205,7 @@ def test_a_planted_gain_is_found_and_its_interval_excludes_zero():
     strong = [
         (row, predict(row, separation=1.2)) for row in (trial("real_and_synthetic_1", seed=seed) for seed in seeds)
     ]
-    for row in compare(*tables(*weak, *strong)):
+    for row in compare(scored(*weak, *strong)):
         assert row["difference"] == pytest.approx(row["value_a"] - row["value_b"])
         assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
         assert row["p_value"] < 0.001
@@ -212,25 +215,24 @@ def test_a_planted_gain_is_found_and_its_interval_excludes_zero():
 def test_equal_predictions_differ_by_nothing():
     real, mixed = trial(), trial("real_and_synthetic_1")
     same = predict(real).drop(columns=["trial_id", "arm"])
-    for row in compare(*tables((real, predict(real)), (mixed, predict(mixed).assign(**same)))):
+    for row in compare(scored((real, predict(real)), (mixed, predict(mixed).assign(**same)))):
         assert (row["difference"], row["p_value"], row["ci_low"], row["ci_high"]) == (0, 1, None, None)
 
 
 def test_arms_are_paired_over_the_seeds_that_both_have():
     real, mixed = [trial(seed=seed) for seed in (1, 2, 3)], [trial("synthetic_only_1", seed=seed) for seed in (3, 4, 2)]
-    predictions, trials = arms(*real, *mixed)
-    row = next(row for row in compare(predictions, trials) if row["metric"] == "auroc")
+    row = next(row for row in compare(arms(*real, *mixed)) if row["metric"] == "auroc")
     expected = [
         binary_metrics(part["label"], part["probability"], THRESHOLD)["auroc"]
         for part in (predict(row) for row in real[1:])
     ]
     assert (row["num_seeds"], row["value_b"]) == (2, pytest.approx(np.mean(expected)))
-    assert compare(*arms(trial(seed=1), trial("synthetic_only_1", seed=2))) == []
+    assert compare(arms(trial(seed=1), trial("synthetic_only_1", seed=2))) == []
 
 
 def test_adjusted_within_family_metric_and_side():
     mixed = [trial(f"real_and_synthetic_{ratio}") for ratio in ("0.5", "1", "2")]
-    rows = compare(*arms(trial(), trial("real_unaugmented"), *mixed, separation=0.5))
+    rows = compare(arms(trial(), trial("real_unaugmented"), *mixed, separation=0.5))
     p_values = {(row["family"], row["metric"]): [] for row in rows}
     for row in rows:
         p_values[row["family"], row["metric"]].append((row["p_value"], row["p_adjusted"]))
@@ -244,7 +246,7 @@ def test_adjusted_within_family_metric_and_side():
 def test_the_leakage_gap_is_unpaired():
     leaky = trial(split_protocol="random")
     parts = (trial(), predict(trial(), separation=0.5)), (leaky, predict(leaky, separation=2.5))
-    for row in compare(*tables(*parts)):
+    for row in compare(scored(*parts)):
         assert row["test"] == "two independent clustered bootstraps"
         assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
         assert row["p_value"] < 0.01
@@ -253,7 +255,7 @@ def test_the_leakage_gap_is_unpaired():
 
 def test_the_leakage_gaps_p_value_has_the_error_of_both_sides():
     leaky = trial(split_protocol="random")
-    for row in compare(*tables((trial(), predict(trial(), separation=0.6)), (leaky, predict(leaky, separation=1)))):
+    for row in compare(scored((trial(), predict(trial(), separation=0.6)), (leaky, predict(leaky, separation=1)))):
         error = (row["ci_high"] - row["ci_low"]) / (2 * norm.ppf(0.975))
         assert 0.005 < row["p_value"] < 0.5
         assert row["p_value"] == pytest.approx(2 * norm.sf(row["difference"] / error), rel=0.35)
@@ -264,8 +266,8 @@ def test_the_leakage_gaps_p_value_has_the_error_of_both_sides():
 
 def test_confirmed_trials_without_predictions_have_no_rows():
     searched, confirmed = trial(phase="search", trial_id="search-000"), trial()
-    predictions, trials = tables((searched, predict(searched)), (confirmed, predict(confirmed, side="validation")))
-    assert estimate(predictions, trials, no_attributes()) == compare(predictions, trials) == []
+    scores = scored((searched, predict(searched)), (confirmed, predict(confirmed, side="validation")))
+    assert estimate(scores, no_attributes()) == compare(scores) == []
 
 
 def test_trials_on_other_images_are_refused_by_name():
@@ -273,12 +275,12 @@ def test_trials_on_other_images_are_refused_by_name():
     other = predict(second)
     other["image_id"] = other["image_id"].replace("grouped 00", "another")
     with pytest.raises(TableError, match=r"real-k-grouped-1.0-[12]: .* side test"):
-        estimate(*tables((trial(), predict(trial())), (second, other)), no_attributes())
+        estimate(scored((trial(), predict(trial())), (second, other)), no_attributes())
 
 
 def test_one_arm_twice_with_one_seed_is_refused_by_name():
     with pytest.raises(TableError, match="once, twice: the same arm and seed"):
-        compare(*arms(trial(trial_id="once"), trial(trial_id="twice")))
+        compare(arms(trial(trial_id="once"), trial(trial_id="twice")))
 
 
 def test_a_study_without_predictions_says_what_to_run(tmp_path):
@@ -286,13 +288,17 @@ def test_a_study_without_predictions_says_what_to_run(tmp_path):
         write_evidence(tmp_path)
 
 
-def test_evidence_is_written_and_read_back(tmp_path):
-    rows = [trial(), trial("real_and_synthetic_1")]
+@pytest.mark.parametrize("phase", ["confirm", "search"])
+def test_evidence_is_written_and_read_back(tmp_path, phase):
+    """A search is estimated; only a confirmation is compared. Each arm is scored once for both tables."""
+    rows = [trial(phase=phase), trial("real_and_synthetic_1", phase=phase)]
     for row in rows:
         write_rows(tmp_path / "trials" / f"{row['trial_id']}.parquet", [row], TRIALS)
         part = predict(row)[PREDICTIONS.names].to_dict("records")
         write_rows(tmp_path / "predictions" / f"{row['trial_id']}.parquet", part, PREDICTIONS)
-    write_evidence(tmp_path)
+    with patch.object(GroupBootstrap, "measure", autospec=True, side_effect=GroupBootstrap.measure) as measure:
+        write_evidence(tmp_path)
+    assert measure.call_count == 2
     estimates, comparisons = read_table(tmp_path, "estimates"), read_table(tmp_path, "comparisons")
-    assert len(estimates) == 20 and set(estimates["gan"].dropna()) == {"paper-000"}
-    assert set(comparisons["metric"]) == {"accuracy", "auroc"}
+    assert len(estimates) == 20
+    assert set(comparisons["metric"]) == ({"accuracy", "auroc"} if phase == "confirm" else set())

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -32,12 +33,29 @@ def published(folder: Path) -> dict[str, str]:
     }
 
 
-def test_each_table_is_one_file_that_pandas_reads_by_its_address(study, tmp_path):
-    address = f"file://{tmp_path}/bucket/study"
-    assert main([str(study), address, "--tables-only"]) == 0
-    assert set(published(tmp_path / "bucket/study")) == {*(f"{name}.parquet" for name in TABLES), "leaderboard.csv"}
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_each_table_is_one_file_that_every_reader_reads(study, tmp_path, scheme):
+    folder, before = tmp_path / "bucket/study", published(study)
+    assert main([str(study), f"{scheme}{folder}", "--tables-only"]) == 0
+    assert set(published(folder)) == {*(f"{name}.parquet" for name in TABLES), "leaderboard.csv"}
     for name in TABLES:
-        pd.testing.assert_frame_equal(pd.read_parquet(f"{address}/{name}.parquet"), read_table(study, name))
+        expected = read_table(study, name)
+        pd.testing.assert_frame_equal(pd.read_parquet(f"{scheme}{folder}/{name}.parquet"), expected)
+        pd.testing.assert_frame_equal(read_table(folder, name), expected)
+        assert len(duckdb.sql(f"SELECT * FROM '{folder}/{name}.parquet'").fetchall()) == len(expected)
+    assert published(study) == before  # the study's own folder is never rewritten
+
+
+def test_folders_relative_to_the_working_folder_are_targets(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(study), "copy", "--tables-only"]) == 0 and (tmp_path / "copy/trials.parquet").exists()
+
+
+@pytest.mark.parametrize("target", ["{}", "{}/trials", "file://{}"])
+def test_target_inside_the_study_is_refused(study, capsys, target):
+    before = published(study)
+    assert main([str(study), target.format(study), "--tables-only"]) == 2
+    assert "choose a folder outside" in capsys.readouterr().err and published(study) == before
 
 
 def test_report_is_made_anew_without_photographs_and_nothing_private_goes_along(study, tmp_path, monkeypatch):
@@ -88,7 +106,6 @@ def test_interrupted_copy_is_no_table_and_the_next_one_replaces_it(study, tmp_pa
 
 
 def test_what_reads_back_otherwise_is_not_given_its_name(study, tmp_path, monkeypatch):
-
     monkeypatch.setattr("results.publish.stored_checksum", lambda store, target: b"another")
     with pytest.raises(TableError, match=r"does not hold what was written"):
         list(publish(study, f"file://{tmp_path}", tables_only=True))
@@ -106,7 +123,7 @@ def test_damaged_table_is_not_published(study, tmp_path):
 
 @pytest.mark.parametrize(
     ("address", "named"),
-    [("nowhere://bucket", "nowhere"), ("file:///proc/study", "/proc/study"), ("bucket", "bucket")],
+    [("nowhere://bucket", "nowhere"), ("file:///proc/study", "/proc/study"), ("/proc/study", "/proc/study")],
 )
 def test_store_that_cannot_be_written_is_named(study, address, named, capsys):
     assert main([str(study), address, "--tables-only"]) == 2

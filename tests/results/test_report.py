@@ -16,9 +16,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from results.page.answer import answer, direction, effect, image_quality, limits
+from results.leaderboard import saved_minutes
+from results.page.answer import answer, audit_finding, direction, image_quality, limits
 from results.page.parts import Section
-from results.report import image_parts, main, render, write_report
+from results.page.run import budget_table
+from results.page.sections import image_parts, render
+from results.report import main, write_report
 from results.stats.evidence import Evidence, read_evidence
 from results.tables.schema import COMPARISONS
 from results.tables.store import TableError
@@ -37,6 +40,7 @@ FIGURES = (
     "robustness", "leakage", "pareto", "timeline", "importance", "parallel", "slices", "neighbours_paper-000-1",
 )  # fmt: skip
 TABLES = (
+    "answer", "answer_facts",
     "leaderboard", "confirmed_test", "metrics_test", "comparisons", "generator_audit", "generator_metrics",
     "reliability", "confidence_bands", "subgroups", "subgroups_all_arms", "subgroup_shares", "budget", "run",
     "not_completed",
@@ -148,7 +152,7 @@ def test_no_real_image_without_being_asked(evidence, report, tmp_path):
     """The training images are plain red: of two GANs each has a row of them on the page that was asked for them."""
     asked = tmp_path / "asked.html"
     images = Section("images", "", "", image_parts(evidence, show_real=True))
-    asked.write_text(render(evidence, [], [images]), encoding="utf-8")
+    asked.write_text(render(evidence, answer(evidence), [images]), encoding="utf-8")
     assert "photographs of the training set" in Page(asked).text
     assert "photographs of the training set" not in Page(report).text and "--show-real" in Page(report).text
     assert len(pictures_with_red(asked)) == 2 and not pictures_with_red(report)
@@ -171,11 +175,11 @@ def test_show_real_names_the_prepared_file_that_is_not_there(evidence):
 
 
 def test_a_study_after_its_search_gets_a_report_that_names_what_is_missing(searched, tmp_path):
-    path, sentences = write_report(searched, tmp_path)
+    path, found = write_report(searched, tmp_path)
     page = Page(path)
     assert [section["id"] for section in page.attributes("section")] == list(SECTIONS)
-    assert sentences[0].startswith("Not answered yet") and "confirm.py" in sentences[0] and "one seed" in sentences[0]
-    assert "audit.py" in sentences[1]
+    assert found.verdict.startswith("Not answered yet") and "confirm.py" in found.verdict and found.differences is None
+    assert "one seed" in dict(found.facts)["best of the search"] and "audit.py" in dict(found.facts)["audit"]
     assert "best of a search" in page.text
     assert page.text.count("python study/confirm.py STUDY") > 4 and "python study/audit.py STUDY" in page.text
     assert "No search named demo in optuna.db" in page.text
@@ -184,50 +188,56 @@ def test_a_study_after_its_search_gets_a_report_that_names_what_is_missing(searc
 def test_a_study_of_failed_trials_gets_a_report(tmp_path):
     failed = {"trial_id": "t0", "phase": "baseline", "status": "failed", "reason": "no luck"}
     write_table(tmp_path / "demo", "trials", [failed | {"split_protocol": "grouped", "training_fraction": 1.0}])
-    path, sentences = write_report(tmp_path / "demo")
-    assert sentences[0].startswith("Not answered") and "no luck" in Page(path).text
+    path, found = write_report(tmp_path / "demo")
+    assert found.verdict.startswith("Not answered") and "no luck" in Page(path).text
 
 
-# ---- the sentences
+# ---- the answer
 
 
 @pytest.mark.parametrize(
-    ("difference", "p_adjusted", "headline"),
+    ("difference", "p_adjusted", "verdict"),
     [
-        (0.04, 0.002, "Synthetic images helped:"),
-        (-0.04, 0.002, "Synthetic images harmed:"),
-        (0.04, 0.03, "No evidence of a difference:"),  # below 0.05, but there are two outcomes
-        (0.01, 0.002, "No evidence of a difference:"),  # the interval holds zero
+        (0.04, 0.002, "Synthetic images helped: accuracy +4.0 points (95 % interval +2.0 to +6.0) and AUROC +0.040 "
+         "(95 % interval +0.020 to +0.060), 3 seeds, 120 test images."),
+        (-0.04, 0.002, "Synthetic images harmed: accuracy -4.0 points (95 % interval -6.0 to -2.0) and AUROC -0.040 "
+         "(95 % interval -0.060 to -0.020), 3 seeds, 120 test images."),
+        (0.04, 0.03, "No measurable gain: accuracy +4.0 points (95 % interval +2.0 to +6.0), "
+         "3 seeds, 120 test images."),
+        (0.01, 0.002, "No measurable gain: accuracy +1.0 points (95 % interval -1.0 to +3.0), "
+         "3 seeds, 120 test images."),
     ],
-)
-def test_the_headline_follows_the_numbers(evidence, difference, p_adjusted, headline):
-    sentence = effect(with_comparisons(evidence, difference, p_adjusted))
-    assert sentence.startswith(headline)
-    assert f"accuracy by {100 * difference:+.1f} points" in sentence and f"p = {p_adjusted:.3f}" in sentence
-    assert "n = 120 images in 50 groups, 3 seeds" in sentence
-    assert "proves" not in sentence
+    ids=["helped", "harmed", "p above half of 0.05", "interval holds zero"],
+)  # fmt: skip
+def test_the_verdict_follows_the_numbers(evidence, difference, p_adjusted, verdict):
+    found = answer(with_comparisons(evidence, difference, p_adjusted))
+    assert found.verdict == verdict
+    assert found.differences.frame["outcome"].tolist() == 2 * ["accuracy", "AUROC"]
+    assert set(found.differences.frame["p"]) == {f"{p_adjusted:.3f}"}
 
 
 def test_outcomes_that_disagree_are_called_so(evidence):
     rows = evidence.comparisons.copy()
     rows.loc[rows["metric"] == "auroc", ["difference", "ci_low", "ci_high"]] *= -1
-    assert effect(replace(evidence, comparisons=rows)).startswith("Synthetic images helped in one outcome and harmed")
+    verdict = answer(replace(evidence, comparisons=rows)).verdict
+    assert verdict.startswith("Synthetic images helped in one outcome and harmed in the other: accuracy +4.0")
 
 
 def test_no_interval_is_no_evidence(evidence):
     rows = evidence.comparisons.assign(ci_low=None, ci_high=None)
-    sentence = effect(replace(evidence, comparisons=rows.astype({"ci_low": float, "ci_high": float})))
-    assert (
-        sentence.startswith("No evidence of a difference") and "no 95 % interval" in sentence and "nan" not in sentence
-    )
+    found = answer(replace(evidence, comparisons=rows.astype({"ci_low": float, "ci_high": float})))
+    assert found.verdict.startswith("No measurable gain: accuracy +4.0 points (no 95 % interval)")
+    assert set(found.differences.frame["interval"]) == {"-"}
+    assert "without an interval" in dict(found.facts)["paper's claim"]
 
 
 @pytest.mark.parametrize(
     ("difference", "place"),
-    [(0.085, "lies inside"), (0.04, "outside, above,"), (0.2, "outside, below,"), (0.105, "partly inside")],
+    [(0.085, "inside"), (0.04, "above"), (0.2, "below"), (0.105, "partly inside")],
 )
-def test_the_papers_claim_is_held_against_the_interval(evidence, difference, place):
-    assert place in effect(with_comparisons(evidence, difference))
+def test_the_papers_claim_is_compared_with_the_interval(evidence, difference, place):
+    facts = dict(answer(with_comparisons(evidence, difference)).facts)
+    assert facts["paper's claim"].endswith(f": {place} our interval")
 
 
 def test_curves_set_the_chosen_arm_beside_real_and_synthetic_images_alone(evidence):
@@ -244,43 +254,52 @@ def test_the_arm_is_chosen_on_validation_not_on_test(evidence):
     assert evidence.main.groupby("arm")["test_auroc"].mean().idxmax() == "synthetic_only_1"
 
 
-def test_what_repeated_real_images_bring_too_is_called_so(evidence):
-    assert "longer training is not shown" in effect(with_comparisons(evidence, 0.01))
-    assert "more than longer training" in effect(with_comparisons(evidence, 0.04))
-    assert "does better" in effect(with_comparisons(evidence, -0.04))
+@pytest.mark.parametrize(
+    ("difference", "finding"), [(0.01, "no difference shown"), (0.04, "the gain is larger"), (-0.04, "do better")]
+)
+def test_the_gain_is_compared_with_that_of_longer_training(evidence, difference, finding):
+    assert finding in dict(answer(with_comparisons(evidence, difference)).facts)["longer training"]
 
 
 def test_without_comparisons_nothing_is_answered(evidence):
-    assert effect(replace(evidence, comparisons=evidence.comparisons.iloc[:0])).startswith("Not answered yet")
+    found = answer(replace(evidence, comparisons=evidence.comparisons.iloc[:0]))
+    assert found.verdict.startswith("Not answered yet")
 
 
-def test_image_quality_gives_floor_counts_and_what_was_flagged(evidence):
-    sentence = image_quality(evidence)
+def test_image_quality_gives_floor_and_counts_and_the_audit_what_was_flagged(evidence):
     distances = pd.Series([120.0 + seed for seed in SEEDS])
-    assert f"{distances.mean():.1f} ± {distances.std():.1f} over 3 seeds" in sentence
-    assert "50.0 (efficientnet_lite0, 110 real and 110 synthetic images)" in sentence
-    assert "of 6 audited GANs 1 flagged (search-004 seed 2 collapsed)" in sentence
+    quality = image_quality(evidence)
+    assert f"{distances.mean():.1f} ± {distances.std():.1f} over 3 seeds" in quality
+    assert "50.0 (efficientnet_lite0, 110 real and 110 synthetic)" in quality
+    assert audit_finding(evidence) == "1 of 6 audited GANs flagged: search-004 seed 2 collapsed"
 
 
 @pytest.mark.parametrize(
     ("data", "text"),
     [
         ({"is_sample_data": True}, "rendered phantoms"),
-        ({"positive_class": "ulcer", "negative_class": "skin"}, "infection, as the classes are ulcer and skin"),
-        ({"split_protocol": "random"}, "copies of a wound may lie on both sides"),
-        ({}, "random split, which for real changes AUROC by +0.070"),
+        ({"positive_class": "ulcer", "negative_class": "skin"}, "infection: the classes are ulcer and skin"),
+        ({"split_protocol": "random"}, "copies of a wound may lie on both sides of a random split"),
+        ({}, "random split: it changes the AUROC of real by +0.070"),
     ],
 )
 def test_limits_name_what_may_not_be_concluded(evidence, data, text):
     changed = replace(evidence, trials=evidence.trials.assign(**data))
     assert any(text in limit for limit in limits(changed))
-    assert answer(changed)[2].startswith("Not to be concluded: ")
+    assert answer(changed).limits == limits(changed)
+
+
+def test_the_budget_counts_savings_as_the_command_does(evidence):
+    assert saved_minutes(evidence.trials) == (1.0, 0.75)
+    shown = budget_table(evidence).frame.set_index("what")["seconds"]
+    assert shown["saved by reusing a trained GAN"] == 60
+    assert shown["saved by stopping early (estimate)"] == 45
 
 
 # ---- the command
 
 
-def test_command_prints_the_sentences_and_loads_neither_torch_nor_ray(searched, tmp_path):
+def test_command_prints_the_answer_and_loads_neither_torch_nor_ray(searched, tmp_path):
     code = (
         f"import sys; from results.report import main; status = main([{str(searched)!r}, '--out', {str(tmp_path)!r}]);"
         "print(status, sorted({'torch', 'ray', 'study', 'data_utils'} & set(sys.modules)))"

@@ -16,8 +16,7 @@ import pytest
 from pyarrow.dataset import dataset
 
 from results.tables import store as tables
-from results.tables.migrations import NEW_IN_2, NEW_IN_3
-from results.tables.schema import HISTORY, SCHEMA_VERSION, TRIALS
+from results.tables.schema import HISTORY, SCHEMA_VERSION, TRIALS, describe
 from results.tables.store import TableError, read_history, read_trials, write_rows
 from study.config import TrialConfig
 
@@ -55,6 +54,10 @@ def test_columns_are_distinct_nullable_and_versioned(schema):
     assert schema.metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
 
 
+def test_the_document_of_the_columns_is_generated_from_the_schema():
+    assert (ROOT / "docs" / "columns.md").read_text(encoding="utf-8") == describe()
+
+
 def test_test_and_validation_are_measured_alike():
     measured = {
         split: [name.removeprefix(split) for name in TRIALS.names if name.startswith(f"{split}_")]
@@ -62,42 +65,6 @@ def test_test_and_validation_are_measured_alike():
     }
     assert measured["validation"] == measured["test"]
     assert {"_auroc", "_tpr", "_fpr", "_num_images"} <= set(measured["test"])
-
-
-# ---- older versions
-
-
-def as_version(number: int, path: Path, drop: tuple[str, ...] = ()) -> None:
-    """Rewrite a table file as an older version wrote it."""
-    added = [*NEW_IN_3, *(NEW_IN_2 if number < 2 else ())]
-    table = pq.read_table(path).drop_columns([*added, *drop])
-    pq.write_table(table.replace_schema_metadata({"schema_version": str(number)}), path, write_page_checksum=True)
-
-
-def test_version_2_is_read_with_what_it_did_filled_in(tmp_path):
-    as_version(2, write_trial(tmp_path, "a", arm="real", training_fraction=0.25))
-    write_trial(tmp_path, "b", step_backend="compiled", saved_seconds=3.5, tf32=True)
-    trials = read_trials(tmp_path).set_index("trial_id")
-    assert list(read_trials(tmp_path).columns) == TRIALS.names
-    assert trials["step_backend"].to_dict() == {"a": "eager", "b": "compiled"}
-    assert trials.loc["a", ["arm", "training_fraction", "micro_batches", "tf32"]].tolist() == ["real", 0.25, 1, False]
-    assert pd.isna(trials.loc["a", "saved_seconds"]) and trials.loc["b", "saved_seconds"] == 3.5
-
-
-def test_version_1_is_read_with_what_it_did_filled_in(tmp_path):
-    as_version(1, write_trial(tmp_path, "a", test_auroc=0.875))
-    write_trial(tmp_path, "b", training_fraction=0.5)
-    trials = read_trials(tmp_path).set_index("trial_id")
-    assert list(read_trials(tmp_path).columns) == TRIALS.names
-    assert trials["training_fraction"].to_dict() == {"a": 1.0, "b": 0.5}
-    assert trials.loc["a", "test_auroc"] == 0.875 and trials.loc["a", "classifier_flip"]
-    assert pd.isna(trials.loc["a", "arm"]) and pd.isna(trials.loc["a", "test_mcc"])
-
-
-def test_a_column_that_version_1_had_is_still_missed_by_name(tmp_path):
-    as_version(1, write_trial(tmp_path, "a"), drop=("test_auroc",))
-    with pytest.raises(TableError, match=r"a\.parquet: missing columns: test_auroc"):
-        read_trials(tmp_path)
 
 
 # ---- round trip
@@ -213,12 +180,11 @@ def test_foreign_columns_and_versions_are_named(tmp_path):
     pq.write_table(table.set_column(0, "study", pa.array([1])), path)
     with pytest.raises(TableError, match=r"a\.parquet: .*types"):
         read_trials(tmp_path)
-    pq.write_table(table.replace_schema_metadata({"schema_version": "9", "missing_keys": "error"}), path)
-    with pytest.raises(TableError, match=rf"a\.parquet has schema version 9; .* versions up to {SCHEMA_VERSION}"):
-        read_trials(tmp_path)
-    pq.write_table(table.replace_schema_metadata(None), path)
-    with pytest.raises(TableError, match="schema version none"):
-        read_trials(tmp_path)
+    for version in ("0", "2", "none"):
+        metadata = None if version == "none" else {"schema_version": version, "missing_keys": "error"}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        with pytest.raises(TableError, match=rf"a\.parquet has schema version {version}, .*version 1; .*new study"):
+            read_trials(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 3, 1000])
@@ -254,7 +220,6 @@ ENDLESS_WRITER = """
 import sys
 from pathlib import Path
 from results.tables import store as tables
-from results.tables.migrations import NEW_IN_2, NEW_IN_3
 from results.tables.schema import HISTORY
 
 rows = [{"trial_id": "a", "stage": "gan", "epoch": epoch, "critic_loss": epoch / 7} for epoch in range(20_000)]

@@ -1,6 +1,7 @@
-"""Nothing that is read can run code: no loader in the four packages unpickles, and bombs do not go off."""
+"""No file that is read can run code: no loader unpickles, and planted pickles do not run."""
 
 import ast
+import hashlib
 import os
 import pickle
 import shutil
@@ -14,8 +15,10 @@ from data_utils.errors import DataError
 from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 from study.config import make_config
 from study.errors import Damaged
+from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator
 from study.storage.sealed import read_tensors
+from study.training.workers import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("study", "models", "data_utils", "results", "benchmarks")
@@ -109,18 +112,29 @@ def test_inception_weights_do_not_run(bomb):
         assert not crater.exists()
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoints_do_not_run(tmp_path, zipped):
+    """Their checksums are right: an attacker can write those too."""
+    crater, path = tmp_path / "crater", tmp_path / "bomb"
+    torch.save({"epoch": 9, "model": Bomb(crater)}, path, _use_new_zipfile_serialization=zipped)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    path.rename(tmp_path / f"checkpoint-000009-{digest}.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_checkpoint(tmp_path, "cpu")
+    assert not crater.exists()
+
+
 def test_features_and_generators_do_not_run(bomb, tmp_path):
-    """They are safetensors, whatever their content pretends."""
+    """They are read as safetensors, whatever they contain."""
     path, crater = bomb
     config = make_config({"image_size": 32, "decoder_width": 16, "lstm_width": 8})
     for content in (path.read_bytes(), pickle.dumps(Bomb(crater))):
         path.write_bytes(content)
         with pytest.raises(Damaged):
             read_tensors(path)
-        generator = tmp_path / "generator.safetensors"
-        generator.write_bytes(content)
+        GanFolder(tmp_path).generator.write_bytes(content)
         with pytest.raises(Damaged):
-            load_generator(config, tmp_path, torch.device("cpu"))
+            load_generator(config, GanFolder(tmp_path), torch.device("cpu"))
     assert not crater.exists()
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
-from study.cluster.listening import Listener, command_of, descendants, listeners
+from study.cluster.facts import Listener, listeners
 from tests.support.planted import PATIENT, leaks, plant
+from tests.support.processes import command_of, descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -65,7 +67,7 @@ def watch(base: Path, *more: str) -> Watched:
             if time.monotonic() > deadline:
                 alive = "\n".join(command_of(pid) for pid in descendants(process.pid))
                 pytest.fail(f"not done after {PATIENCE_S} s\n{text_of(printed)}\nstill alive:\n{alive}")
-            watched.listeners |= listeners(process.pid)
+            watched.listeners |= listeners([psutil.Process(process.pid)])
             if not watched.knocks and any(TRAIN_WORKER in one.command for one in watched.listeners):
                 knock(watched)
             time.sleep(0.2)

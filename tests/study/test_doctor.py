@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 
 from study import doctor
+from study.cli import doctor_parser
 from study.cluster.checks import (
     MIN_FREE_DISK,
     Check,
@@ -28,9 +30,8 @@ from study.cluster.checks import (
     refuse_unfit_nodes,
     survey,
 )
-from study.cluster.facts import Gpu, NodeFacts, examine, lock_holds, versions
-from study.cluster.listening import listeners
-from study.doctor import check_photographs, check_prepared, newest_prepared, parse_doctor_arguments, token_is_demanded
+from study.cluster.facts import Gpu, NodeFacts, examine, listeners, lock_holds, versions
+from study.commands.doctor import check_photographs, check_prepared, newest_prepared, token_is_demanded
 from study.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +83,7 @@ def test_nodes_that_are_alike_pass(name):
         ("storage", {"lock_holds": False}, "10.0.0.2 takes a lock"),
         ("disk", {"free_disk": {"/tmp": MIN_FREE_DISK - 1}}, "GiB free in /tmp of 10.0.0.2"),
         ("data", {"prepared_digest": "d2"}, "10.0.0.2 reads another content"),
-        ("data", {"prepared_digest": None}, "10.0.0.2 cannot read it"),
+        ("data", {"prepared_digest": None}, "10.0.0.2 cannot read "),
         ("clocks", {"clock": 990.0}, "10.0.0.2 is 10 s off"),
         ("clocks", {"clock": 1010.0}, "10.0.0.2 is 10 s off"),
         ("token", {"token_mode": 0o644}, "auth_token of 10.0.0.2 has mode 0644"),
@@ -191,7 +192,7 @@ def test_versions_are_those_installed():
 
 def test_listeners_of_this_process():
     with socket.create_server(("0.0.0.0", 0)) as wide, socket.create_server(("127.0.0.1", 0)) as narrow:
-        ports = {one.port: one.is_loopback for one in listeners(os.getpid())}
+        ports = {one.port: one.is_loopback for one in listeners([psutil.Process()])}
         assert ports[wide.getsockname()[1]] is False and ports[narrow.getsockname()[1]] is True
 
 
@@ -206,7 +207,7 @@ def test_a_check_fits_on_the_screen():
 
 def test_photographs_and_prepared_data(phantom_folder, prepared_phantoms, tmp_path):
     def photographs(*arguments):
-        return check_photographs(parse_doctor_arguments(list(map(str, arguments))))
+        return check_photographs(doctor_parser().parse_args(list(map(str, arguments))))
 
     assert photographs().ok is None
     good = photographs("--data", phantom_folder)

@@ -1,16 +1,17 @@
-"""Coarse pixels in the place of a network's features."""
+"""Coarse pixels instead of a network's features."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from models.feature_extractor import FeatureExtractor
-from study.gan.image_quality import ImageFeatures, frechet_distance
+from study.gan.features import ImageFeatures
+from study.gan.metrics import frechet_distance
 from study.gan.quality import GanQuality
 
 
 class PixelQuality(GanQuality):
-    """Coarse pixels in the place of a network's features, for tests that are not about the distance's value."""
+    """Measures with coarse pixels, for tests that do not depend on the distance's value."""
 
     @property
     def validation(self) -> ImageFeatures:
@@ -25,7 +26,7 @@ class PixelQuality(GanQuality):
 
 
 class CoarsePixels(nn.Module):
-    """A cheap stand-in for a network: 4 x 4 mean colours."""
+    """A cheap network: 4 x 4 mean colours."""
 
     def forward(self, images):
         return F.adaptive_avg_pool2d(images.float(), 4).flatten(1), None

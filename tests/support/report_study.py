@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from results.tables.schema import TABLES
+from results.tables.schema import COLLAPSED, HONEST, TABLES
 from results.tables.store import write_rows
 
 ARMS = (
@@ -79,11 +79,13 @@ def search_trials(draws: np.random.Generator) -> list[dict]:
             "trial_id": f"{phase}-{number:03d}", "phase": phase, "status": "completed", "seed": 0, "backbone": backbone,
             "lstm_depth": depth, "penalty_weight": 10.0, "synthetic_ratio": 0.5 + number % 2, "dropout": 0.05 * number,
             "classifier_lr": 0.001 * (number + 1), "gan_reused": number > 5, "arm": "real_and_synthetic_1",
+            "saved_seconds": 60.0 if number > 5 else None,
             "validation_auroc": draws.uniform(0.8, 0.95), "started_at": f"2026-01-01T10:{2 * number:02d}:00+00:00",
         })  # fmt: skip
     ended = {"gan_key": None, "gan_reused": None, "validation_auroc": None, "started_at": None, "seconds": None}
-    rows[-1] |= ended | {"status": "failed", "reason": "the critic's loss is not finite"}
-    rows[-2] |= ended | {"status": "pruned", "reason": "stopped by ASHA at GAN epoch 5", "gan_epoch": 5}
+    rows[-1] |= ended | {"saved_seconds": None, "status": "failed", "reason": "the critic's loss is not finite"}
+    rows[-2] |= ended | {"status": "pruned", "reason": "stopped by ASHA at GAN epoch 5", "gan_epoch": 5,
+                        "gan_seconds": 15.0, "saved_seconds": 45.0}
     return rows
 
 
@@ -194,7 +196,7 @@ def generator_metrics() -> list[dict]:
          "num_real": 110, "num_fake": 110, "frechet_distance": 120.0 + seed, "frechet_floor": 50.0, "kid_mean": 0.2,
          "kid_std": 0.01, "kid_floor": 0.01, "precision": 0.5, "precision_floor": 0.8, "density": 0.4, "coverage": 0.3,
          "nearest_train_ratio": 1.1, "copy_rate": 0.01, "copy_rate_pixels": 0.0, "diversity_ratio": 0.8,
-         "verdict": "collapsed" if (gan, seed) == ("search-004", 2) else "no copying or collapse found"}
+         "verdict": COLLAPSED if (gan, seed) == ("search-004", 2) else HONEST}
         for gan in GANS for seed in SEEDS for label in (None, 0, 1)
     ]  # fmt: skip
 

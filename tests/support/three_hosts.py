@@ -3,7 +3,7 @@
 What they share is the disk's packages and one folder at /mnt/study, as NFS would give it. `cluster.local.yaml` is
 brought up on them by the real `ray up`.
 
-sudo .venv/bin/python tests/three_hosts.py     up, a study whose trials have two workers on two hosts, down
+sudo .venv/bin/python tests/support/three_hosts.py     up, a study whose trials have two workers on two hosts, down
 
 Needs Linux, root, and the commands of `COMMANDS` (of Debian's iproute2,
 util-linux, openssh-server and rsync).

@@ -1,4 +1,4 @@
-"""Trainings run twice and compared bit for bit."""
+"""Trainings that are run twice and compared bit for bit."""
 
 from pathlib import Path
 
@@ -6,12 +6,14 @@ import torch
 
 from data_utils.dataset import Dataset
 from study.config import GanConfig, make_config, preset
+from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.search.proposer import Search
 from study.storage.sealed import read_tensors
 from study.training.workers import load_checkpoint
 
 TIMES = {"seconds", "images_per_second", "gan_seconds", "gan_images_per_second", "evaluation_seconds"}
+TIMES |= {"classifier_seconds"}
 # 3 critic steps an epoch: generator steps and lazy penalties fall on other steps in each epoch.
 UNEVEN = {"gan_batch_size": 20, "critic_steps": 2, "penalty_interval": 2, "gan_epochs": 5, "gan_eval_interval": 2}
 
@@ -45,19 +47,29 @@ def stored(folder) -> dict:
     return untimed(state) | {"history": list(map(untimed, state["history"]))}
 
 
-def run(config: GanConfig, dataset: Dataset, folder) -> tuple[dict, list[dict]]:
+def in_gan_folder(config: GanConfig, dataset: Dataset, report, folder: Path) -> dict:
+    """`train_gan`, called like `train_classifier`."""
+    return train_gan(config, dataset, report, GanFolder(folder))
+
+
+def run(config: GanConfig, dataset: Dataset, folder: Path, train=in_gan_folder) -> tuple[dict, list[dict]]:
     """Result and reports of a training, without their times."""
     reports = []
-    result = train_gan(config, dataset, reports.append, folder)
+    result = train(config, dataset, reports.append, folder)
     return untimed(result), list(map(untimed, reports))
 
 
 def weights(path: Path) -> dict[str, bytes]:
     """A generator's tensors; the file's header has its keys in any order."""
     return {name: tensor.numpy().tobytes() for name, tensor in read_tensors(path)[0].items()}
+
+
 SMOKE = make_config(preset("smoke"))
 
 
-def new_search(folder, fixed=None, objective="pareto", ended=(), base=SMOKE):
+def new_search(folder, fixed=None, objective="pareto", ended=(), base=SMOKE, rows=None):
+    """A search as a command starts it; `rows` by trial id, and for the trials `ended` made-up ones."""
+    measured = {"status": "completed", "frechet_distance": 1.0, "validation_auroc": 0.9}
+    made_up = {name: measured | {"phase": name.partition("-")[0]} for name in ended}
     fixed = fixed or {}
-    return Search(folder, make_config(base.model_dump() | fixed), fixed, objective, set(ended))
+    return Search(folder, make_config(base.model_dump() | fixed), fixed, objective, made_up | (rows or {}))

@@ -63,7 +63,8 @@ def test_dashboard_listens_on_loopback_and_the_autoscaler_is_on(config):
 
 def test_what_is_shipped_installs_and_holds_no_results(config):
     shipped = {local for remote, local in config["file_mounts"].items() if "dfu-gan-study" in remote}
-    assert {*BUILD["tool"]["setuptools"]["packages"], "pyproject.toml", BUILD["project"]["readme"]} <= shipped
+    packages = {pattern.rstrip("*") for pattern in BUILD["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert packages | {"pyproject.toml", BUILD["project"]["readme"]} <= shipped
     assert not shipped & {".", "./", "runs", "data", ".venv"}
     assert {"runs/", "data/", ".venv/"} <= set(config["rsync_exclude"])
 

@@ -34,7 +34,7 @@ def test_ray_that_does_not_start_is_told(monkeypatch, tmp_path, error):
         monkeypatch.setenv(name, "")  # what `connect` sets does not outlive the test
     for name in ("HOME", "RAY_TMPDIR"):
         monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setattr("study.cluster.connect.ray_constants.ENABLE_RAY_CLUSTER", True)
+    monkeypatch.setattr("study.cluster.private.ray_constants.ENABLE_RAY_CLUSTER", True)
     monkeypatch.setattr("study.cluster.connect.ray.init", fail)
     with pytest.raises(ConfigError, match=f"Ray could not be started here; .*: {str(error).strip()}"):
         connect(None)

@@ -1,4 +1,4 @@
-"""The Ray edge as far as it goes without starting Ray: stopping, writing rows."""
+"""The launcher's side of a trial as far as it goes without starting Ray: stopping GANs, writing rows."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,19 +9,16 @@ from ray.exceptions import ActorUnavailableError
 from ray.tune.schedulers import TrialScheduler
 
 from results.tables.store import read_trials
-from study.cluster import driver as tune_driver
-from study.cluster.driver import (
-    Bridge,
-    Rows,
-    StopBadGans,
-    measured_curves,
-)
+from study.cluster import worker
+from study.cluster.bridge import Bridge, StopBadGans
 from study.config import make_config, preset
 from study.errors import Unheard
 from study.search.confirmation import Confirmation
 from study.search.proposer import Proposal, Search
-from study.search.stopping import Halving
+from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
+
+SMOKE = make_config(preset("smoke"))
 
 # ---- stopping bad GANs, and what their ends leave
 
@@ -50,7 +47,7 @@ def test_worse_half_is_stopped_and_the_papers_configurations_are_not():
 
 def test_a_resumed_study_judges_by_what_it_measured_before(tmp_path):
     for name, gan, distance in (("search-000", "a", 100.0), ("search-001", "b", 90.0), ("search-002", "b", 90.0)):
-        task = Task(tmp_path, tmp_path, name, preset("smoke"), 1, 1, {})
+        task = Task(tmp_path, tmp_path, name, SMOKE, 1, 1, {})
         gan_entries = [
             {"stage": "gan", "gan_key": gan, "epoch": epoch, "frechet_distance": distance - epoch} for epoch in (1, 2)
         ]
@@ -76,8 +73,8 @@ def test_reports_without_a_distance_are_not_judged():
 class ATrial:
     """What Tune hands to its callbacks."""
 
-    def __init__(self, trial_id, last_result, error_file=None):
-        self.trial_id, self.last_result, self.error_file = trial_id, last_result, error_file
+    def __init__(self, trial_id, error_file=None):
+        self.trial_id, self.error_file = trial_id, error_file
 
 
 @pytest.fixture
@@ -89,65 +86,99 @@ def death(tmp_path) -> str:
     return str(path)
 
 
-@pytest.fixture
-def bridge(tmp_path):
+NODE_DIED = "lost by Ray (1 of 3): node died class_name: worker"
+STARTED = {"started_at": "2026-01-01T00:00:00+00:00", "commit": "abc", "versions": "{}", "hardware": "L4"}
+MEASURED = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 96, "seconds": 5.0, "gan_key": "key"}
+
+
+def new_bridge(folder, rows=None):
+    """A bridge of a search that has its baseline; what it announces is in `lines`."""
+    known = {"baseline-000": {"phase": "baseline", "status": "completed"}}
+    search = Search(folder, SMOKE, {}, "pareto", known | (rows or {}))
+
+    def make_tasks(proposal):
+        return [Task(folder, folder / "none", proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})]
+
     lines = []
-    search = Search(tmp_path, make_config(preset("smoke")), {}, "pareto", ended={"baseline-000"})
-
-    def make_task(proposal):
-        columns = {"phase": proposal.phase}
-        return [Task(tmp_path, tmp_path / "none", proposal.trial_id, proposal.config, 1, 1, columns)]
-
-    bridge = Bridge(search, make_task, 3, lines.append)
+    bridge = Bridge(search, make_tasks, new_scheduler(), 3, lines.append)
     bridge.lines = lines
     return bridge
 
 
+@pytest.fixture
+def bridge(tmp_path):
+    return new_bridge(tmp_path)
+
+
+def start(bridge, tune_id):
+    """Tune starts a trial, and its worker notes that."""
+    (task,) = bridge.propose(tune_id)["tasks"]
+    task.note_start(STARTED)
+    return task
+
+
 def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
-    for name in "abc":
-        assert bridge.propose(name).keys() == {"tasks", "stoppable"}
-    scheduler = new_scheduler()
-    rows = Rows(bridge, scheduler)
-    scheduler.stopped.add("a")
-    stopped = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 96, "seconds": 5.0}
-    rows.on_trial_complete(1, [], ATrial("a", stopped))
-    rows.on_trial_error(2, [], ATrial("b", {}, death))
-    ended = {"frechet_distance": 90.0, "validation_auroc": 0.9, "started_at": "now"}  # its worker wrote the row
-    ended |= {"trial_id": "paper-002", "status": "completed", "reason": None}
+    pruned, lost, _ = (start(bridge, name) for name in "abc")
+    for name in "ab":
+        bridge.on_trial_result(1, [], ATrial(name), MEASURED)
+    bridge.stopping.stopped.add("a")
+    bridge.on_trial_complete(1, [], ATrial("a"))
+    bridge.on_trial_error(2, [], ATrial("b", death))
+    ended = {"trial_id": "paper-002", "status": "completed", "reason": None}  # its worker wrote the row
+    ended |= {"frechet_distance": 90.0, "validation_auroc": 0.9}
     for _ in range(2):  # as it ends, and when its run does
-        rows.on_trial_result(3, [], ATrial("c", {}), {"epoch": 2, "ended": [ended]})
-    rows.on_trial_complete(3, [], ATrial("c", {"epoch": 2, "ended": [ended]}))
+        bridge.on_trial_result(3, [], ATrial("c"), {"epoch": 2, "ended": [ended]})
+    bridge.on_trial_complete(3, [], ATrial("c"))
 
     trials = read_trials(tmp_path).set_index("trial_id")
     assert trials["status"].to_dict() == {"paper-000": "pruned", "paper-001": "failed"}
-    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", "lost by Ray: node died class_name: worker"]
+    assert trials["reason"].tolist() == ["stopped by ASHA at GAN epoch 2", NODE_DIED]
     assert trials.loc["paper-000", ["frechet_distance", "gan_epoch", "num_fake"]].tolist() == [250.0, 2, 96]
     assert trials["saved_seconds"].fillna(0).tolist() == [15.0, 0.0]
+    for name, value in {**STARTED, "gan_key": "key", "gan_seconds": 5.0, "gan_epoch": 2}.items():
+        assert trials[name].tolist() == [value, value], name
+    assert not pruned.checkpoints.exists() and lost.checkpoints.exists()
     states = [trial.state for trial in bridge.proposer.study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
     assert bridge.counts == {"completed": 1, "pruned": 1, "failed": 1}
-    assert [line.split()[:3] for line in bridge.lines] == [
+    assert [line.split()[:3] for line in bridge.lines[2:]] == [
         ["[1/3]", "paper-000", "pruned"], ["[2/3]", "paper-001", "failed:"], ["[3/3]", "paper-002", "completed"]
     ]  # fmt: skip
 
 
+def test_a_trial_lost_to_a_machine_runs_three_times(tmp_path, death):
+    for run in (1, 2, 3):
+        bridge = new_bridge(tmp_path, rows_of(tmp_path))
+        assert start(bridge, "a").trial_id == "paper-000"
+        bridge.on_trial_error(1, [], ATrial("a", death))
+        assert rows_of(tmp_path)["paper-000"]["reason"].startswith(f"lost by Ray ({run} of 3): node died")
+    bridge = new_bridge(tmp_path, rows_of(tmp_path))
+    assert bridge.proposer.study.trials[0].state == TrialState.FAIL
+    assert start(bridge, "a").trial_id == "paper-001"
+
+
+def rows_of(study) -> dict[str, dict]:
+    """As a command reads them: without their empty columns."""
+    return {row["trial_id"]: row.dropna().to_dict() for _, row in read_trials(study).iterrows()}
+
+
 def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
-    base, lines = make_config(preset("smoke")), []
-    names = [f"confirm-{letter}" for letter in "abc"]
-    first, *others = (Proposal(name, "confirm", None, base) for name in names)
-    confirmation = Confirmation(tmp_path, base, [replace(first, followers=tuple(others))])
+    lines, names = [], [f"confirm-{letter}" for letter in "abc"]
+    first, *others = (Proposal(name, "confirm", None, SMOKE) for name in names)
+    confirmation = Confirmation(tmp_path, SMOKE, [replace(first, followers=tuple(others))])
 
     def make_tasks(proposal):
-        return [Task(tmp_path, tmp_path / "none", name, base, 1, 1, {"phase": "confirm"}) for name in names]
+        return [Task(tmp_path, tmp_path / "none", name, SMOKE, 1, 1, {"phase": "confirm"}) for name in names]
 
-    bridge = Bridge(confirmation, make_tasks, 3, lines.append)
-    rows = Rows(bridge, new_scheduler())
+    bridge = Bridge(confirmation, make_tasks, new_scheduler(), 3, lines.append)
     assert [task.trial_id for task in bridge.propose("x")["tasks"]] == names
-    rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "frechet_distance": 9.0})
-    end = {"trial_id": names[0], "status": "completed", "reason": None, "started_at": "now", "validation_auroc": 0.9}
-    rows.on_trial_result(1, [], ATrial("x", {}), {"epoch": 1, "ended": [end]})
-    rows.on_trial_error(1, [], ATrial("x", {}, death))
-    assert read_trials(tmp_path).set_index("trial_id")["status"].to_dict() == {names[1]: "failed"}  # c has not begun
+    bridge.on_trial_result(1, [], ATrial("x"), MEASURED)
+    end = {"trial_id": names[0], "status": "completed", "reason": None, "validation_auroc": 0.9}
+    bridge.on_trial_result(1, [], ATrial("x"), {"epoch": 1, "ended": [end]})
+    bridge.on_trial_error(1, [], ATrial("x", death))
+    trials = read_trials(tmp_path).set_index("trial_id")
+    assert trials["status"].to_dict() == {names[1]: "failed"}  # c has not begun
+    assert trials["gan_key"].isna().all(), "the measurement was of the first one's GAN"
     assert [line.split()[:3] for line in lines] == [
         ["confirm-a", "GAN", "epoch"], ["[1/3]", "confirm-a", "completed"], ["[2/3]", "confirm-b", "failed:"]
     ]  # fmt: skip
@@ -155,24 +186,24 @@ def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
 
 def test_error_after_the_last_end_changes_nothing(bridge, tmp_path, death):
     bridge.propose("a")
-    rows = Rows(bridge, new_scheduler())
-    ended = {"trial_id": "paper-000", "status": "completed", "reason": None, "started_at": "now"}
-    rows.on_trial_result(1, [], ATrial("a", {}), {"epoch": 2, "ended": [ended]})
-    rows.on_trial_error(1, [], ATrial("a", {}, death))
+    ended = {"trial_id": "paper-000", "status": "completed", "reason": None}
+    bridge.on_trial_result(1, [], ATrial("a"), {"epoch": 2, "ended": [ended]})
+    bridge.on_trial_error(1, [], ATrial("a", death))
     assert bridge.counts == {"completed": 1, "pruned": 0, "failed": 0} and read_trials(tmp_path).empty
 
 
 def test_workers_lost_too_often_give_the_last_line_of_their_trace(bridge, tmp_path):
     bridge.propose("a")
     error = "Training failed due to worker errors:\nTraceback (most recent call last):\n  File ...\nValueError: why\n"
-    Rows(bridge, new_scheduler()).on_trial_result(1, [], ATrial("a", {}), {"error": error})
-    assert read_trials(tmp_path)["reason"].tolist() == ["lost by Ray: ValueError: why"]
+    bridge.on_trial_result(1, [], ATrial("a"), {"error": error})
+    assert read_trials(tmp_path)["reason"].tolist() == ["lost by Ray (1 of 3): ValueError: why"]
     assert [trial.state for trial in bridge.proposer.study.trials] == [TrialState.FAIL]
 
 
 def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
     bridge.propose("a")
-    Rows(bridge, new_scheduler()).on_trial_complete(1, [], ATrial("a", {"epoch": 2, "frechet_distance": 250.0}))
+    bridge.on_trial_result(1, [], ATrial("a"), MEASURED)
+    bridge.on_trial_complete(1, [], ATrial("a"))
     assert read_trials(tmp_path).empty
     assert [trial.state for trial in bridge.proposer.unfinished()] == [TrialState.RUNNING]
 
@@ -182,11 +213,10 @@ def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monk
         raise ActorUnavailableError("failed to connect to all addresses", None)
 
     def run_until_the_first_report(task, report, device):
-        report({"stage": "gan", **dict.fromkeys(tune_driver.MEASUREMENT)})
+        report({"stage": "gan", **dict.fromkeys(worker.MEASUREMENT)})
 
-    monkeypatch.setattr(tune_driver.train, "report", unavailable)
-    monkeypatch.setattr(tune_driver.train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 1))
+    monkeypatch.setattr(worker.train, "report", unavailable)
     monkeypatch.setattr("study.trial.execute.execute", run_until_the_first_report)
-    task = Task(tmp_path, tmp_path, "paper-000", make_config(preset("smoke")), 1, 1, {})
+    task = Task(tmp_path, tmp_path, "paper-000", SMOKE, 1, 1, {})
     with pytest.raises(Unheard, match="failed to connect"):
-        tune_driver.work({"device": "cpu", "tasks": [task]})
+        worker.work({"device": "cpu", "tasks": [task]})

@@ -5,7 +5,7 @@ import torch
 
 from study.cluster.packing import MOST, largest_configs, share_of_a_gpu, train_a_round, trials_per_gpu
 from study.config import make_config, preset
-from study.gan.step import GanTraining
+from study.gan.step import build_training
 
 GIB = 2**30
 SEARCH = make_config(preset("search"))
@@ -36,10 +36,16 @@ def test_what_is_fixed_is_not_searched():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_round_takes_all_steps_that_hold_memory(tiny_settings, monkeypatch):
-    config, steps = make_config(tiny_settings), []
-    for name in ("critic_step", "generator_step"):
-        step = getattr(GanTraining, name)
-        monkeypatch.setattr(GanTraining, name, lambda *a, n=name, s=step: steps.append(n) or s(*a))
-    train_a_round(config, torch.device("cpu"))
-    assert steps == ["critic_step"] * config.critic_steps + ["generator_step"]
+def test_a_round_allocates_what_a_training_holds(tiny_settings, monkeypatch):
+    """Both networks' gradients and moments come with their first step, and stay."""
+    made = []
+
+    def build(config, device):
+        made.append(build_training(config, device))
+        return made[0]
+
+    monkeypatch.setattr("study.cluster.packing.build_training", build)
+    train_a_round(make_config(tiny_settings), torch.device("cpu"))
+    for optimiser in (made[0].critic_optimiser, made[0].generator_optimiser):
+        parameters = optimiser.param_groups[0]["params"]
+        assert all(parameter in optimiser.state for parameter in parameters)

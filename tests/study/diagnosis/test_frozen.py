@@ -1,4 +1,4 @@
-"""A frozen backbone's feature maps are computed once, and the rest is trained on them."""
+"""A frozen backbone's feature maps are computed once, and the other layers are trained on them."""
 
 import pytest
 import torch
@@ -49,6 +49,6 @@ def test_the_backbone_sees_each_image_once_and_stays_as_it_was(config, phantoms,
     ({"rotation": 10}, "rotation=0"),
     ({"classifier_pretrained": False}, "classifier_pretrained"),
 ])  # fmt: skip
-def test_what_cannot_be_frozen_is_refused(tiny_settings, changes, named):
+def test_settings_that_a_frozen_backbone_excludes_are_refused(tiny_settings, changes, named):
     with pytest.raises(ConfigError, match=named):
         make_config(tiny_settings | FROZEN | changes)

@@ -1,4 +1,4 @@
-"""Real images repeated, synthetic ones mixed in, and the images a trained classifier is tested on."""
+"""Training sets with repeated and synthetic images, and the test sets of a trained classifier."""
 
 import numpy as np
 import pytest

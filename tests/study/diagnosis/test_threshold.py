@@ -1,12 +1,11 @@
-"""The threshold, against cases small enough to work out by hand, and the columns of a split."""
+"""The threshold, in cases small enough to work out by hand."""
 
 import math
 
 import numpy as np
 import pytest
 
-from results.tables.schema import TRIALS
-from study.diagnosis.threshold import choose_threshold, diagnosis_metrics
+from study.diagnosis.threshold import choose_threshold
 
 
 def test_threshold_is_the_midpoint_of_greatest_youden_j():
@@ -38,19 +37,6 @@ def test_a_constant_classifier_gets_one_half():
     assert choose_threshold([0, 1, 1], [0.8, 0.8, 0.8]) == 0.5
 
 
-@pytest.mark.parametrize("split", ["validation", "test"])
-def test_metrics_fill_the_columns_of_a_split(split):
-    metrics = diagnosis_metrics([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1], 0.5, split)
-    assert set(metrics) == {name for name in TRIALS.names if name.startswith(f"{split}_")}
-    assert metrics[f"{split}_accuracy"] == 0.5
-
-
-def test_bad_input_is_refused():
-    for measure in (choose_threshold, lambda *sides: diagnosis_metrics(*sides, 0.5, "test")):
-        with pytest.raises(ValueError, match="diverged"):
-            measure([0, 1], [0.1, math.nan])
-
-
-def test_a_threshold_needs_both_classes():
-    with pytest.raises(ValueError, match="both classes"):
-        choose_threshold([1, 1], [0.2, 0.3])
+def test_a_diverged_classifier_has_no_threshold():
+    with pytest.raises(ValueError, match="diverged"):
+        choose_threshold([0, 1], [0.1, math.nan])

@@ -1,6 +1,7 @@
-"""The classifier loop: resumed bit for bit, it learns, chooses on validation, and reads the test side once."""
+"""The classifier's training: it learns, chooses on validation, and reads the test side once."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from data_utils.dataset import Dataset
 from results.tables.schema import HISTORY, TRIALS
 from study.config import TrialConfig, make_config
 from study.diagnosis.sets import Condition
-from study.diagnosis.train import new_classifier, predict, train_classifier, training_logits
+from study.diagnosis.train import new_classifier, train_classifier, training_logits
 from study.errors import Diverged
-from tests.support.damage import damage, newest
-from tests.support.trainings import Crash, ignore, same, stored, untimed
+from tests.support import trainings
+from tests.support.trainings import ignore, same, stored
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,57 +24,13 @@ def config(tiny_settings) -> TrialConfig:
     return make_config(tiny_settings | {"classifier_epochs": 4, "dropout": 0.5})
 
 
-def run(config: TrialConfig, dataset: Dataset, folder) -> tuple[dict, list[dict]]:
-    """Result and reports of a training, without their times."""
-    reports = []
-    result = train_classifier(config, dataset, reports.append, folder)
-    del result["classifier_seconds"]
-    return result, list(map(untimed, reports))
+run = partial(trainings.run, train=train_classifier)
 
 
 @pytest.fixture
 def whole(config, phantoms, tmp_path):
     """A training that nothing interrupts."""
     return run(config, phantoms, tmp_path / "whole")
-
-
-@pytest.mark.parametrize("crash_epoch", [1, 2, 3, 4])
-def test_resumed_after_a_report(config, phantoms, whole, tmp_path, crash_epoch):
-    def report(entry):
-        if entry["epoch"] == crash_epoch:
-            raise Crash
-
-    with pytest.raises(Crash):
-        train_classifier(config, phantoms, report, tmp_path / "crashed")
-    assert run(config, phantoms, tmp_path / "crashed") == whole
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-
-
-@pytest.mark.parametrize("crash_epoch", [1, 3])
-def test_resumed_after_a_crash_within_an_epoch(config, phantoms, whole, tmp_path, monkeypatch, crash_epoch):
-    calls = []
-
-    def crash(*arguments):
-        calls.append(arguments)
-        if len(calls) == crash_epoch:
-            raise Crash
-        return predict(*arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr("study.diagnosis.train.predict", crash)
-        train_classifier(config, phantoms, ignore, tmp_path / "crashed")
-    assert run(config, phantoms, tmp_path / "crashed") == whole
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-
-
-@pytest.mark.parametrize("how", ["flipped bit", "truncated"])
-def test_resumed_from_the_previous_checkpoint_when_the_newest_is_damaged(config, phantoms, whole, tmp_path, how):
-    run(config, phantoms, tmp_path / "crashed")
-    path = newest(tmp_path / "crashed")
-    damage(path, how)
-    with pytest.warns(UserWarning, match=path.name):
-        assert run(config, phantoms, tmp_path / "crashed") == whole
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
 
 
 def test_dropout_and_seed_reach_the_weights(config, phantoms, whole, tmp_path):
@@ -85,7 +42,7 @@ def test_dropout_and_seed_reach_the_weights(config, phantoms, whole, tmp_path):
         assert not same(stored(tmp_path / field)["model"], expected), field
 
 
-def test_two_colours_are_learnt(config, two_colours, tmp_path):
+def test_the_classifier_learns_two_colours(config, two_colours, tmp_path):
     result, reports = run(config.model_copy(update={"classifier_epochs": 8}), two_colours, tmp_path)
     assert result["test_auroc"] > 0.95 and result["test_accuracy"] > 0.9
     assert reports[-1]["training_loss"] < reports[0]["training_loss"]
@@ -108,7 +65,7 @@ def test_the_best_epoch_on_validation_is_kept(config, phantoms, tmp_path):
     assert result["validation_auroc"] == best["validation_auroc"]
 
 
-def test_test_labels_decide_nothing_but_test_columns(config, phantoms, whole, tmp_path):
+def test_test_labels_influence_only_test_columns(config, phantoms, whole, tmp_path):
     labels = phantoms.labels.clone()
     on_test = torch.from_numpy(phantoms.split == "test")
     labels[on_test] = 1 - labels[on_test]
@@ -122,7 +79,7 @@ def test_test_labels_decide_nothing_but_test_columns(config, phantoms, whole, tm
     assert same(stored(tmp_path / "other"), stored(tmp_path / "whole"))
 
 
-def test_more_tests_are_predicted_and_decide_nothing(config, phantoms, whole, tmp_path):
+def test_more_tests_are_predicted_and_influence_nothing(config, phantoms, whole, tmp_path):
     train = phantoms.side("train")
     result = train_classifier(config, phantoms, lambda entry: None, tmp_path, [(Condition("external"), train)])
     rows, external = result["predictions"], [row for row in result["predictions"] if row["side"] == "external"]
@@ -148,15 +105,10 @@ def test_the_test_side_is_read_once_and_last(config, phantoms, tmp_path):
     assert events.count("test") == 1 and events[-1] == "test"
 
 
-def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.diagnosis.train.apply_augmentation", lambda images, _: images * float("nan"))
-    with pytest.raises(Diverged, match="training loss is nan in epoch 1"):
+@pytest.mark.parametrize(("function", "loss"), [("apply_augmentation", "training"), ("to_float", "validation")])
+def test_nan_in_a_loss_stops_the_training(config, phantoms, tmp_path, monkeypatch, function, loss):
+    """The validation loss alone is NaN where the epoch's last step has broken the weights."""
+    monkeypatch.setattr(f"study.diagnosis.train.{function}", lambda images, *_: images * float("nan"))
+    with pytest.raises(Diverged, match=f"{loss} loss is nan in epoch 1"):
         train_classifier(config, phantoms, ignore, tmp_path)
-    assert not list(tmp_path.iterdir())  # nothing poisoned is stored
-
-
-def test_weights_that_break_in_the_last_step_stop_the_training(config, phantoms, tmp_path, monkeypatch):
-    """Every training loss was finite; validation finds out."""
-    monkeypatch.setattr("study.diagnosis.train.to_float", lambda images: images * float("nan"))
-    with pytest.raises(Diverged, match="validation loss is nan in epoch 1"):
-        train_classifier(config, phantoms, ignore, tmp_path)
+    assert not list(tmp_path.iterdir())  # no checkpoint with NaN is stored

@@ -13,12 +13,12 @@ def test_the_networks_the_step_and_the_pixels_decide_a_gan():
     assert {"models/critic.py", "models/wgan_gp.py", "study/gan/step.py", "data_utils/decode.py"} <= NAMES
 
 
-def test_an_edit_of_the_classifier_or_the_launcher_retrains_no_gan():
+def test_editing_the_classifier_or_the_launcher_retrains_no_gan():
     others = ("models/classifier.py", "study/diagnosis/", "study/cluster/", "study/config.py", "results/")
     assert not [name for name in NAMES if name.startswith(others)]
 
 
-def test_it_is_what_python_loads_with_the_training():
+def test_the_list_equals_the_modules_that_the_training_loads():
     """Read from the import statements, and compared with the modules of a process that imports it."""
     code = "import sys, study.gan.train; print(*(getattr(m, '__file__', '') for m in sys.modules.values()), sep='\\n')"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

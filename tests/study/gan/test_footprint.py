@@ -1,4 +1,4 @@
-"""Memory counted on shapes: against tensors that exist, and against the paper's figure."""
+"""Memory counted from shapes equals that of real tensors, and stays below the paper's."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""One epoch: the batch in pieces, the fakes of several steps at once, rounds that cross the ends of epochs."""
+"""One epoch: batches in pieces, synthetic images of several steps at once, rounds across the ends of epochs."""
 
 import copy
 
@@ -63,7 +63,7 @@ def test_fakes_of_several_steps_are_those_of_one_call_each(tiny_settings, phanto
         torch.testing.assert_close(ours, theirs)  # batch norm has seen each batch by itself
 
 
-def test_optimisers_stored_on_a_gpu_go_on_without_one(training, batches):
+def test_optimisers_stored_on_a_gpu_continue_on_a_cpu(training, batches):
     stored = training.state(1, [], 0.0)
     for name in ("generator_optimiser", "critic_optimiser"):
         for group in stored[name]["param_groups"]:

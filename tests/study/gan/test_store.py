@@ -1,4 +1,4 @@
-"""One training for each GAN, whoever asks for it, and however the one that trains it ends."""
+"""Each GAN is trained once, also if several trials need it or the trial that trains it is killed."""
 
 import json
 import multiprocessing
@@ -13,6 +13,7 @@ import torch
 
 from data_utils.dataset import load_dataset
 from study.config import make_config
+from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
 from study.gan.store import gan_folder, obtain_gan
 from tests.support.features import PixelQuality
@@ -99,7 +100,7 @@ def wait_behind(folder, seed: int, *arguments) -> Waiter:
     return waiter
 
 
-def test_two_at_once_train_it_once(holder, phantoms, tiny_settings, trained_epochs):
+def test_two_trials_at_once_train_a_gan_once(holder, phantoms, tiny_settings, trained_epochs):
     _, folder = holder
     waiter = wait_behind(folder, 0, tiny_settings | ENDS_WELL, phantoms, folder / "gans")
     (folder / "go-0").touch()
@@ -112,7 +113,7 @@ def test_two_at_once_train_it_once(holder, phantoms, tiny_settings, trained_epoc
     assert [entry["epoch"] for entry in reports] == [1, 2, 3]
 
 
-def test_a_killed_holder_is_replaced(holder, phantoms, tiny_settings, trained_epochs, tmp_path):
+def test_another_trial_continues_the_gan_of_a_killed_one(holder, phantoms, tiny_settings, trained_epochs, tmp_path):
     process, folder = holder
     (folder / "go-0").touch()
     waiter = wait_behind(folder, 1, tiny_settings | IS_KILLED, phantoms, folder / "gans")
@@ -124,22 +125,22 @@ def test_a_killed_holder_is_replaced(holder, phantoms, tiny_settings, trained_ep
     assert (untimed(metrics), reused, reports) == (untimed(expected[0]), False, expected[2])
 
 
-def test_reuse_repeats_result_and_reports(phantoms, tiny_settings, tmp_path, trained_epochs):
+def test_a_reused_gan_repeats_its_result_and_reports(phantoms, tiny_settings, tmp_path, trained_epochs):
     first = obtain(tiny_settings, phantoms, tmp_path)
     changed = tiny_settings | {"classifier_lr": 1e-4, "synthetic_ratio": 0.5}
     second = obtain(changed, phantoms, tmp_path, "search-001")
     assert trained_epochs == [1, 2]
     assert (first[0], False, first[2]) == first and second == (first[0], True, first[2])
     assert obtain(tiny_settings, phantoms, tmp_path) == first, "its worker died after the GAN was trained"
-    (folder,) = tmp_path.iterdir()
-    assert not list(folder.glob("checkpoint-*"))
-    assert {path.name for path in folder.iterdir()} >= {"generator.safetensors", "samples.png", "result.json"}
+    (path,) = tmp_path.iterdir()
+    folder = GanFolder(path)
+    assert set(path.iterdir()) - {folder.lock} == {folder.generator, folder.samples, folder.result}
 
 
-def test_another_gan_has_another_folder(phantoms, tiny_settings, tmp_path):
+def test_each_gan_has_its_own_folder(phantoms, tiny_settings, tmp_path):
     def folder(fingerprint="data", **changes):
         dataset = replace(phantoms, fingerprint=fingerprint)
-        return gan_folder(make_config(tiny_settings | changes), dataset, tmp_path)
+        return gan_folder(make_config(tiny_settings | changes), dataset, tmp_path).path
 
     folders = [folder(), folder(lstm_depth=2), folder(seed=1), folder(fingerprint="other data")]
     assert len(set(folders)) == 4

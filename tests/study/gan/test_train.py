@@ -1,4 +1,4 @@
-"""The WGAN-GP loop: resumed bit for bit, every field counts, it learns, and it stops when it goes wrong."""
+"""The GAN's training: every field counts, it learns, and it stops when it diverges."""
 
 import pytest
 import torch
@@ -7,12 +7,12 @@ from PIL import Image
 from results.tables.schema import HISTORY, TRIALS
 from study.config import GanConfig, TrialConfig, make_config
 from study.errors import Diverged
+from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
 from study.gan.step import build_training
 from study.gan.train import check_health, train_gan
 from study.training.workers import load_checkpoint
-from tests.support.damage import damage, newest
-from tests.support.trainings import UNEVEN, Crash, ignore, run, same, stored, untimed  # noqa: F401
+from tests.support.trainings import UNEVEN, ignore, run, same
 
 
 @pytest.fixture
@@ -20,49 +20,6 @@ def config(tiny_settings) -> TrialConfig:
     return make_config(tiny_settings | UNEVEN)
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
-
-
-@pytest.mark.parametrize("report_number", [1, 2, 3])
-def test_resumed_after_a_report(config, phantoms, tmp_path, report_number):
-    expected = run(config, phantoms, tmp_path / "whole")
-    seen = []
-
-    def report(entry):
-        seen.append(entry)
-        if len(seen) == report_number:
-            raise Crash
-
-    with pytest.raises(Crash):
-        train_gan(config, phantoms, report, tmp_path / "crashed")
-    assert run(config, phantoms, tmp_path / "crashed") == expected
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-    assert [entry["epoch"] for entry in expected[1]] == [2, 4, 5]
-
-
-@pytest.mark.parametrize("crash_epoch", [1, 2, 3, 4, 5])
-def test_resumed_after_a_crash_between_reports(config, phantoms, tmp_path, monkeypatch, crash_epoch):
-    expected = run(config, phantoms, tmp_path / "whole")
-
-    def crash(losses, epoch):
-        if epoch == crash_epoch:
-            raise Crash
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr("study.gan.train.check_health", crash)
-        train_gan(config, phantoms, ignore, tmp_path / "crashed")
-    assert run(config, phantoms, tmp_path / "crashed") == expected
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
-
-
-@pytest.mark.parametrize("how", ["flipped bit", "truncated"])
-def test_resumed_from_the_previous_checkpoint_when_the_newest_is_damaged(config, phantoms, tmp_path, how):
-    expected = run(config, phantoms, tmp_path / "whole")
-    run(config.model_copy(update={"gan_epochs": 4}), phantoms, tmp_path / "crashed")
-    path = newest(tmp_path / "crashed")
-    damage(path, how)
-    with pytest.warns(UserWarning, match=path.name):
-        assert run(config, phantoms, tmp_path / "crashed") == expected
-    assert same(stored(tmp_path / "crashed"), stored(tmp_path / "whole"))
 
 
 # Another value of each field that decides the weights; the rest decide what is measured.
@@ -78,7 +35,7 @@ MEASURING = {"gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "in
 
 
 def trained_weights(config, dataset, folder) -> dict[str, torch.Tensor]:
-    train_gan(config, dataset, ignore, folder)
+    train_gan(config, dataset, ignore, GanFolder(folder))
     state = load_checkpoint(folder, "cpu")
     return {f"{part}.{name}": value for part in ("ema", "critic") for name, value in state[part].items()}
 
@@ -97,7 +54,7 @@ def test_every_field_of_the_gan_reaches_its_weights(config, phantoms, tmp_path):
         assert not same(changed, efficientnet), field
 
 
-def test_the_key_of_a_gan_follows_its_own_fields_only(config):
+def test_the_key_of_a_gan_depends_on_its_own_fields_only(config):
     key = config.gan_key("data", "code")
     changes = CHANGES | EFFICIENTNET_CHANGES | OF_THE_TRIAL | MEASURING
     assert set(changes) == set(GanConfig.model_fields) - {"pretrained"}, "a new field needs a line above"
@@ -118,11 +75,11 @@ def test_the_lazy_penalty_is_rarer_and_heavier(config, phantoms, tmp_path, monke
         return critic_loss(critic, real, fake, labels, penalty_weight, epsilon, input_gradient)
 
     monkeypatch.setattr(module, "critic_loss", spy)
-    train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, ignore, tmp_path / "lazy")
+    train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, ignore, GanFolder(tmp_path / "lazy"))
     assert calls == [(20.0, True), (20.0, False)] * 3  # across the end of the first epoch too
     calls.clear()
     changes = {"gan_epochs": 1, "penalty_interval": 1}
-    train_gan(config.model_copy(update=changes), phantoms, ignore, tmp_path / "always")
+    train_gan(config.model_copy(update=changes), phantoms, ignore, GanFolder(tmp_path / "always"))
     assert calls == [(10.0, True)] * 3
 
 
@@ -144,29 +101,30 @@ def test_a_weight_of_zero_leaves_the_penalty_out(config, phantoms, tmp_path):
     assert entry["penalty"] == 0 and entry["critic_loss"] == -entry["wasserstein"]
 
 
-def test_what_it_leaves_behind(config, phantoms, tmp_path):
+def test_result_reports_and_files_of_a_training(config, phantoms, tmp_path):
     result, reports = run(config, phantoms, tmp_path)
     assert result.keys() <= set(TRIALS.names) and reports[0].keys() <= set(HISTORY.names)
     assert result["frechet_first"] == reports[0]["frechet_distance"] and result["gan_epoch"] == 5
     assert result["frechet_distance"] == reports[-1]["frechet_distance"]
-    with Image.open(tmp_path / "samples.png") as grid:
+    with Image.open(GanFolder(tmp_path).samples) as grid:
         assert grid.width > 8 * 32 and grid.height > 2 * 32
     ema = build_training(config, torch.device("cpu")).ema
     ema.load_state_dict(load_checkpoint(tmp_path, "cpu")["ema"])
     labels = torch.tensor([0, 1] * 40)
-    images = sample_images(load_generator(config, tmp_path, torch.device("cpu")), labels, config, "training")
+    images = sample_images(load_generator(config, GanFolder(tmp_path), torch.device("cpu")), labels, config, "training")
     assert images.shape == (80, 3, 32, 32) and images.dtype == torch.uint8
     assert torch.equal(images, sample_images(ema, labels, config, "training"))
     assert not torch.equal(images, sample_images(ema, labels, config, "evaluation"))
 
 
-def test_it_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path):
+def test_the_gan_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path):
     settings = {"gan_epochs": 40, "gan_eval_interval": 20, "generator_lr": 4e-3, "critic_lr": 4e-3, "adam_beta1": 0.5}
     config = make_config(tiny_settings | settings)
     result, _ = run(config, two_colours, tmp_path)
     assert result["frechet_distance"] < 0.5 * 31000  # an untrained generator's grey is at about 31000
     labels = torch.tensor([0] * 50 + [1] * 50)
-    images = sample_images(load_generator(config, tmp_path, torch.device("cpu")), labels, config, "training").float()
+    generator = load_generator(config, GanFolder(tmp_path), torch.device("cpu"))
+    images = sample_images(generator, labels, config, "training").float()
     redness = images[:, 0].mean((1, 2)) - images[:, 1].mean((1, 2))
     assert (redness[:50] > 0).float().mean() > 0.9 and (redness[50:] < 0).float().mean() > 0.9
 
@@ -174,14 +132,14 @@ def test_it_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path
 def test_an_exploding_training_stops_with_its_reason(config, phantoms, tmp_path):
     explosive = config.model_copy(update={"critic_lr": 1.0, "penalty_weight": 1e6})
     with pytest.raises(Diverged, match=r"GAN diverged: critic loss is .* in epoch \d"):
-        train_gan(explosive, phantoms, ignore, tmp_path)
+        train_gan(explosive, phantoms, ignore, GanFolder(tmp_path))
 
 
 def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr("study.gan.step.to_float", lambda images: images.float() * float("nan"))
     with pytest.raises(Diverged, match="critic loss is nan in epoch 1"):
-        train_gan(config, phantoms, ignore, tmp_path)
-    assert load_checkpoint(tmp_path, "cpu") is None  # nothing poisoned is stored
+        train_gan(config, phantoms, ignore, GanFolder(tmp_path))
+    assert load_checkpoint(tmp_path, "cpu") is None  # no checkpoint with NaN is stored
 
 
 def test_a_collapsed_critic_stops_the_training():

@@ -118,6 +118,15 @@ def test_a_gan_of_two_trials_is_confirmed_once():
     assert list(distinct_gans(sources)) == ["a", "c"]
 
 
+def test_names_differ_where_configs_do():
+    """And those of the usual fractions are whole percents."""
+    proposals = plan({"a": source()}, BASE, replace(SMALL, num_seeds=1, fractions=(0.1, 0.104, 0.25, 0.29)), "grouped")
+    parts = {p.config.training_fraction: p.trial_id.split("-")[3] for p in proposals if p.config.training_fraction < 1}
+    assert parts == {0.1: "10pct", 0.104: "10.4pct", 0.25: "25pct", 0.29: "29pct"}
+    with pytest.raises(ConfigError, match=r"two trials would be named .*; let --ratios and --fractions differ by more"):
+        plan({"a": source()}, BASE, replace(SMALL, ratios=(0.5, 0.50000001)), "grouped")
+
+
 def test_no_arms_under_a_split_that_is_not_possible():
     proposals = plan({"a": source()}, BASE, replace(SMALL, other_split=False), "random")
     assert {p.columns["split_protocol"] for p in proposals} == {"random"}

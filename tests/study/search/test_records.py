@@ -1,24 +1,22 @@
-"""Optuna's file, which has no checksum of its own, never says otherwise than the study's proposals and rows."""
+"""Proposals and rows are the record of a search; Optuna's file is made from them at each start, damaged or not."""
 
 import random
 import shutil
 import sqlite3
 from pathlib import Path
 
+import optuna
 import pytest
 from sqlalchemy import Engine, event
 
-from study.errors import ConfigError
-from study.run_sweep import catch_up
-from study.search.proposer import OBJECTIVES
-from study.search.records import hold_to_records
+from study.search.records import open_storage
 from tests.support.damage import damages
 from tests.support.trainings import new_search
 
 
 @pytest.fixture(scope="module", autouse=True)
 def hasty():
-    """Nothing waits for the disk: these tests are about content, and make hundreds of small files."""
+    """Nothing waits for the disk: these tests are about content, and make many small files."""
     def unsynchronised(connection, record):
         connection.execute("PRAGMA synchronous = OFF")
 
@@ -39,9 +37,11 @@ def original(tmp_path_factory):
     for number in range(7):
         proposal = asked[number]
         status = ("completed", "pruned", "failed")[number % 3 if number > 4 else 0]
-        row = {"status": status, "phase": proposal.phase, "frechet_distance": lots.random(), "validation_auroc": 0.75}
-        rows[proposal.trial_id] = row
-        search.tell(proposal.number, status, row)
+        result = {"frechet_distance": lots.random(), "validation_auroc": 0.75}
+        columns = {name: getattr(proposal.config, name) for name in search.space} | {"phase": proposal.phase}
+        columns["lstm_depth"] = float(columns["lstm_depth"])  # as tables with empty rows give whole numbers back
+        rows[proposal.trial_id] = columns | result | {"status": status}
+        search.tell(proposal.number, status, result)
         asked.append(search.ask())
     return folder, rows
 
@@ -54,120 +54,92 @@ def searched(original, tmp_path):
 
 
 def known(folder: Path, rows: dict) -> tuple:
-    """What a resumed search knows: its trials as Optuna has them, and what it proposes next."""
-    search = new_search(folder, ended=["baseline-000", *rows])
-    catch_up(search, rows)
-    trials = [(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs) for t in search.study.trials]
-    return trials, search.ask()
+    """What a resumed search knows: its trials as Optuna has them, what it runs again, and what it proposes next."""
+    search = new_search(folder, ended=["baseline-000"], rows=rows)
+    trials = [(t.number, t.state, t.values, t.params, t.distributions) for t in search.study.trials]
+    return trials, search.waiting, search.ask(), search.mended
 
 
-def resumed(folder: Path, rows: dict) -> tuple[list[str], tuple]:
-    lines = hold_to_records(folder, rows, OBJECTIVES["pareto"])
-    return lines, known(folder, rows)
+def test_a_resumed_search_knows_what_the_first_one_knew(original):
+    folder, rows = original
+    before = optuna.load_study(study_name=folder.name, storage=open_storage(folder / "optuna.db")).trials
+    search = new_search(folder, ended=["baseline-000"], rows=rows)
+    for old, new in zip(before, search.study.trials, strict=True):
+        for name in ("number", "state", "values", "params", "distributions", "user_attrs"):
+            assert getattr(old, name) == getattr(new, name)
+    assert [proposal.number for proposal in search.waiting] == [7, 8, 9, 10] and not search.mended
 
 
-def copied(folder: Path, number: int) -> Path:
-    """A study of the same name, which Optuna's file holds too."""
-    return Path(shutil.copytree(folder, folder.parent / f"copy-{number}" / folder.name))
-
-
-def test_a_whole_file_is_left_alone(searched):
+def test_whatever_has_become_of_optunas_file_changes_nothing(searched):
     folder, rows = searched
-    before = (folder / "optuna.db").read_bytes()
-    assert hold_to_records(folder, rows, OBJECTIVES["pareto"]) == []
-    assert (folder / "optuna.db").read_bytes() == before
+    file, expected = folder / "optuna.db", known(folder, rows)
+    for content in [None, b"", b"nothing", *damages(file.read_bytes(), 10, 4)]:
+        file.unlink()
+        for name in ("optuna.db-journal", "optuna.db-wal", ".tmp-optuna.db"):
+            (folder / name).write_bytes(b"left behind")
+        if content is not None:
+            file.write_bytes(content)
+        assert known(folder, rows) == expected
+        assert not list(folder.glob("*.db-*")) and not list(folder.glob(".tmp*"))
 
 
-@pytest.mark.parametrize("num_flips", [20, pytest.param(500, marks=pytest.mark.slow)])
-def test_optuna_never_knows_otherwise_than_the_rows(searched, num_flips):
+def test_readers_of_optunas_file_see_the_old_one_or_the_new_one(searched, monkeypatch):
+    """Stopped just before the new file takes the old one's place."""
     folder, rows = searched
-    expected, found = known(copied(folder, -1), rows), 0
-    for number, damaged in enumerate(damages((folder / "optuna.db").read_bytes(), num_flips, 4)):
-        copy = copied(folder, number)
-        (copy / "optuna.db").write_bytes(damaged)
-        lines, knows = resumed(copy, rows)
-        assert knows == expected
-        if lines:
-            assert "optuna.db" in lines[0] and (copy / "optuna.db.damaged").exists()
-            found += 1
-        shutil.rmtree(copy.parent)
-    assert found >= 4
+    with sqlite3.connect(folder / "optuna.db") as reader:
+        reader.execute("DELETE FROM trials WHERE number > 4")
+    monkeypatch.setattr("study.search.records.os.replace", lambda *paths: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        new_search(folder, rows=rows)
+    assert len(optuna.load_study(study_name=folder.name, storage=open_storage(folder / "optuna.db")).trials) == 5
 
 
-def edited(folder: Path, statement: str) -> None:
-    """A change that leaves the file a sound database: what integrity checks cannot see."""
-    with sqlite3.connect(folder / "optuna.db") as connection:
-        assert connection.execute(statement).rowcount > 0
-
-
-@pytest.mark.parametrize(
-    ("statement", "words"),
-    [
-        ("UPDATE trial_values SET value = value + 1 WHERE trial_id = 2", "trial 1 ended otherwise"),
-        ("UPDATE trials SET state = 'PRUNED' WHERE number = 0", "trial 0 ended otherwise"),
-        ("UPDATE trials SET state = 'COMPLETE' WHERE number = 10", "trial 10 has ended, but has no row"),
-        ("UPDATE trial_params SET param_value = 1 WHERE param_name = 'lstm_depth'", "trial 0 is another"),
-        ("UPDATE trial_user_attributes SET value_json = 'true' WHERE key = 'stoppable'", "trial 0 is another"),
-        ("DELETE FROM trials WHERE number = 10", "it has 10 trials"),
-        ("UPDATE study_directions SET direction = 'MAXIMIZE'", "objectives are others"),
-        ("UPDATE studies SET study_name = 'study-b'", "it has 0 trials"),
-        ("UPDATE alembic_version SET version_num = 'v0'", "Optuna cannot read it"),
-    ],
-)
-def test_a_sound_database_of_wrong_content_is_made_again(searched, statement, words):
-    folder, rows = searched
-    expected = known(copied(folder, 0), rows)
-    edited(folder, statement)
-    lines, knows = resumed(folder, rows)
-    assert words in lines[0] and knows == expected
-
-
-def test_a_lost_file_is_made_again(searched):
-    folder, rows = searched
-    expected = known(copied(folder, 0), rows)
-    (folder / "optuna.db").unlink()
-    lines, knows = resumed(folder, rows)
-    assert "there is none" in lines[0] and knows == expected
+@pytest.mark.parametrize("name", ["100% sure?", "a#b&c;d", "{x} %20"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    search = new_search(folder, ended=["baseline-000"])
+    search.ask()
+    assert new_search(folder, ended=["baseline-000"]).ask().number == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (folder / "optuna.db").stat().st_size > 0
 
 
 def test_a_trial_whose_row_was_lost_runs_again(searched):
     folder, rows = searched
-    lost = rows.pop("paper-001")
-    (line,) = hold_to_records(folder, rows, OBJECTIVES["pareto"])
-    assert "trial 1 has ended, but has no row" in line
-    search = new_search(folder, ended=["baseline-000", *rows])
-    catch_up(search, rows)
-    again = search.ask()
-    assert again.trial_id == "paper-001"
-    search.tell(again.number, "completed", lost)
-    assert search.study.trials[1].values == [lost["frechet_distance"], 0.75]
+    del rows["paper-001"]
+    search = new_search(folder, ended=["baseline-000"], rows=rows)
+    assert [proposal.number for proposal in search.waiting] == [1, 7, 8, 9, 10]
 
 
-def test_a_damaged_proposal_is_written_again(searched):
+@pytest.mark.parametrize("number", [2, 5])
+def test_a_damaged_proposal_is_written_again_from_the_row(searched, number):
     folder, rows = searched
-    expected = known(copied(folder, -1), rows)
-    file = folder / "proposals" / "00003.json"
-    whole = file.read_bytes()
-    for number, damaged in enumerate(damages(whole, 6, 2)):
-        copy = copied(folder, number)
-        (copy / "proposals" / "00003.json").write_bytes(damaged)
-        lines, knows = resumed(copy, rows)
-        assert knows == expected and (copy / "proposals" / "00003.json").read_bytes() == (whole if lines else damaged)
+    *expected, _ = known(folder, rows)
+    file = folder / "proposals" / f"{number:05d}.json"
+    for damaged in damages(file.read_bytes(), 3, 2):
+        file.write_bytes(damaged)
+        *knows, mended = known(folder, rows)
+        assert knows == expected and f"{file} is damaged" in mended[0] and "it is written again" in mended[0]
+        assert known(folder, rows) == (*expected, []), "and is whole at the next start"
 
 
-def test_both_damaged_is_refused(searched):
+def test_a_damaged_proposal_of_the_papers_is_written_again_without_a_row(searched):
     folder, rows = searched
+    del rows["paper-003"]
+    *expected, _ = known(folder, rows)
     (folder / "proposals" / "00003.json").write_text("{}", encoding="utf-8")
-    (folder / "optuna.db").write_bytes(b"nothing")
-    with pytest.raises(ConfigError, match=r"optuna\.db is damaged .*00003\.json too; copy one of them back"):
-        hold_to_records(folder, rows, OBJECTIVES["pareto"])
+    *knows, mended = known(folder, rows)
+    assert knows == expected and len(mended) == 1
 
 
-def test_a_study_from_before_proposals_were_kept(searched):
+@pytest.mark.parametrize("number", [8, 10])
+def test_the_number_of_a_lost_proposal_is_not_used_again(searched, number):
+    """A checkpoint of the trial may lie under its name."""
     folder, rows = searched
-    expected = known(copied(folder, 0), rows)
-    shutil.rmtree(folder / "proposals")
-    assert resumed(folder, rows) == ([], expected)
-    assert len(list((folder / "proposals").iterdir())) == len(expected[0])
-    (folder / "optuna.db").write_bytes(b"")
-    assert hold_to_records(folder, rows, OBJECTIVES["pareto"])
+    (folder / "proposals" / f"{number:05d}.json").write_text("{}", encoding="utf-8")
+    for start in (1, 2):
+        search = new_search(folder, ended=["baseline-000"], rows=rows)
+        assert [proposal.number for proposal in search.waiting] == [n for n in (7, 8, 9, 10) if n != number]
+        assert ["another trial takes its place" in line for line in search.mended] == [True] * (start == 1)
+        search.waiting.clear()
+    assert search.ask().number == 11

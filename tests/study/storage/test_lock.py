@@ -1,4 +1,4 @@
-"""One command at a time on a study: the second says who holds it, a killed one is in nobody's way."""
+"""Only one command at a time works on a study."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def holder(tmp_path):
             process.kill()
 
 
-def test_the_second_is_refused_at_once_and_told_who_holds_it(tmp_path, holder):
+def test_a_second_command_is_refused_at_once_and_told_who_holds_the_study(tmp_path, holder):
     started = time.monotonic()
     with pytest.raises(ConfigError) as refused, hold(tmp_path):
         pass
@@ -43,7 +43,7 @@ def test_the_second_is_refused_at_once_and_told_who_holds_it(tmp_path, holder):
     assert re.search(who + r"since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d", str(refused.value))
 
 
-def test_a_killed_one_is_in_nobodys_way(tmp_path, holder):
+def test_a_killed_command_releases_the_study(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert json.loads((tmp_path / "driver.json").read_text(encoding="utf-8"))["pid"] == holder.pid
@@ -52,7 +52,7 @@ def test_a_killed_one_is_in_nobodys_way(tmp_path, holder):
     assert not (tmp_path / "driver.json").exists()
 
 
-def test_it_can_be_held_again_and_again(tmp_path):
+def test_a_study_can_be_held_again(tmp_path):
     for _ in range(2):
         with hold(tmp_path), pytest.raises(ConfigError, match=f"process {os.getpid()}"), hold(tmp_path):
             pass
@@ -70,7 +70,7 @@ def other_machine(tmp_path, monkeypatch):
     return file
 
 
-def test_another_machine_that_lives_is_not_disturbed(other_machine):
+def test_a_living_command_on_another_machine_keeps_the_study(other_machine):
     stop = threading.Event()
     beating = threading.Thread(target=study_lock.beat, args=(other_machine, stop))
     beating.start()
@@ -83,13 +83,13 @@ def test_another_machine_that_lives_is_not_disturbed(other_machine):
     assert json.loads(other_machine.read_text(encoding="utf-8"))["host"] == "elsewhere"
 
 
-def test_another_machine_that_is_dead_is_replaced(other_machine):
+def test_the_lock_of_a_lost_machine_is_taken_over(other_machine):
     with hold(other_machine.parent):
         assert json.loads(other_machine.read_text(encoding="utf-8"))["host"] == socket.gethostname()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 3}'])
-def test_a_damaged_name_is_no_obstacle(tmp_path, content):
+def test_a_damaged_holder_file_is_ignored(tmp_path, content):
     (tmp_path / "driver.json").write_text(content, encoding="utf-8")
     with hold(tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""A spot machine's notice, served as the metadata service of EC2 does: heard in time, and nothing is lost."""
+"""A spot machine's notice, from a stand-in for EC2's metadata service: it is received in time, and nothing is lost."""
 
 import json
 import threading
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from study.config import make_config
+from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
 from study.gan.train import train_gan
 from study.training import preemption
@@ -74,7 +75,7 @@ def wait_for(condition, seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def test_a_notice_is_heard_once_it_is_given(service):
+def test_a_notice_is_received_once_it_is_given(service):
     assert not notice()
     wait_for(lambda: service.num_asked > 3)
     assert not notice() and not any_notice(torch.device("cpu"))
@@ -91,13 +92,13 @@ def test_asking_never_waits_for_the_service(service, monkeypatch):
     answering.set()
 
 
-def test_machines_that_stay_have_no_notice_and_no_poller(monkeypatch):
+def test_machines_without_the_variable_have_no_notice_and_no_thread(monkeypatch):
     monkeypatch.delenv("DFU_PREEMPTION_URL", raising=False)
     before = threading.active_count()
     assert not notice() and threading.active_count() == before
 
 
-def test_a_service_that_is_not_there_announces_nothing(service):
+def test_a_missing_service_announces_nothing(service):
     service.action = TERMINATE
     url = f"http://127.0.0.1:{service.server_port}"
     assert preemption.is_announced(url)
@@ -125,7 +126,7 @@ def test_the_epoch_of_the_notice_is_kept_and_the_rest_is_bit_equal(
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(GanTraining, "run_epoch", interrupted)
-        train_gan(config, phantoms, ignore, tmp_path / "moved")
+        train_gan(config, phantoms, ignore, GanFolder(tmp_path / "moved"))
     assert load_checkpoint(tmp_path / "moved", "cpu")["epoch"] == noticed_in
     assert run(config, phantoms, tmp_path / "moved") == expected
     assert same(stored(tmp_path / "moved"), stored(tmp_path / "whole"))

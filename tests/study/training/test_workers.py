@@ -1,4 +1,4 @@
-"""Two gloo workers that share a global batch equal one process that has it whole."""
+"""Two gloo workers that share a batch train as one process with the whole batch."""
 
 from contextlib import contextmanager
 
@@ -11,6 +11,7 @@ from data_utils.augment import to_float
 from data_utils.dataset import load_dataset
 from study.config import make_config
 from study.diagnosis.train import train_classifier
+from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.training.preemption import any_notice
 from study.training.workers import (
@@ -55,7 +56,7 @@ def train_case(case: str, settings: dict, dataset, folder) -> list[dict]:
     """Train a GAN of `CASES`; returns its reports."""
     reports = []
     with precision(torch.float32 if case == "float32" else torch.float64):
-        train_gan(make_config(settings | CASES[case]), dataset, reports.append, folder / case)
+        train_gan(make_config(settings | CASES[case]), dataset, reports.append, GanFolder(folder / case))
     return reports
 
 
@@ -109,14 +110,14 @@ def distance(weights: dict, expected: dict) -> float:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gan_weights(folder, phantoms, tiny_settings, tmp_path, case):
+def test_two_workers_train_the_gan_of_one(folder, phantoms, tiny_settings, tmp_path, case):
     train_case(case, tiny_settings, phantoms, tmp_path)
     parts = ("generator", "critic", "ema")
     weights, expected = stored_weights(folder / case, parts), stored_weights(tmp_path / case, parts)
     assert distance(weights, expected) < TOLERANCES[case]
 
 
-def test_classifier_weights(folder, phantoms, tiny_settings, tmp_path):
+def test_two_workers_train_the_classifier_of_one(folder, phantoms, tiny_settings, tmp_path):
     train_classifier(make_config(tiny_settings | CLASSIFIER), phantoms, lambda entry: None, tmp_path)
     assert distance(stored_weights(folder / "classifier", ["model"]), stored_weights(tmp_path, ["model"])) < 1e-4
 
@@ -132,13 +133,13 @@ def test_all_workers_report_the_same(both):
     assert untimed(first["classifier"]) == untimed(second["classifier"])
 
 
-def test_a_damaged_checkpoint_is_passed_over_by_all(both, folder):
+def test_all_workers_skip_a_damaged_checkpoint(both, folder):
     assert len(list((folder / "float32").glob("*.damaged"))) == 1
     for worker in both:
         assert list(map(untimed, worker["after damage"])) == list(map(untimed, worker["float32"]))
 
 
-def test_primitives(both):
+def test_share_mean_broadcast_and_gradient(both):
     for rank, results in enumerate(both):
         assert results["share"].tolist() == [[0, 1], [2, 3]][rank]
         assert results["mean"].tolist() == [0.5, 1.0]
@@ -146,7 +147,7 @@ def test_primitives(both):
         assert results["gradient"].tolist() == [0.5, 4.0]
 
 
-def test_one_process_is_left_alone():
+def test_one_process_changes_nothing():
     values, weight = torch.arange(3.0), torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     average_gradients([weight])
@@ -154,6 +155,6 @@ def test_one_process_is_left_alone():
     assert mean_over_workers(values) is values and from_first_worker(lambda: 7) == 7
 
 
-def test_one_workers_preemption_notice_is_heard_by_all(both):
+def test_all_workers_learn_of_one_workers_notice(both):
     """The first worker writes the checkpoint; another one's machine may be the one that goes."""
     assert [worker["notice"] for worker in both] == [True, True]

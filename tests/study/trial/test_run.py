@@ -195,6 +195,19 @@ def test_a_diverging_classifier_keeps_the_gan_history(task, monkeypatch):
     assert [entry["stage"] for entry in stored(failed, "history")] == ["gan", "gan"]
 
 
+def test_a_worker_that_dies_leaves_what_its_row_needs(task, monkeypatch):
+    monkeypatch.setattr("study.trial.execute.run_trial", lambda *arguments: exit(1))
+    died = task()
+    with pytest.raises(SystemExit):
+        execute(died, ignore, torch.device("cpu"))
+    columns = died.start_columns()
+    assert columns["started_at"] and columns["hardware"] and columns["versions"] and "commit" in columns
+    died.write_row("failed", died.lost_reason("node died"), columns)
+    (row,) = stored(died, "trials")
+    assert row["reason"] == "lost by Ray (1 of 3): node died" and died.read_row() is None
+    assert columns.items() <= row.items()
+
+
 @pytest.mark.parametrize("error", [torch.AcceleratorError("CUDA error: illegal memory access"), Unheard("no head")])
 def test_what_is_not_the_trials_fault_leaves_no_row(task, monkeypatch, error):
     """Nothing of this process can use the GPU any more, or nobody hears it: another one goes on with the trial."""

@@ -1,0 +1,323 @@
+"""Every column of a study's tables, a line each: name, type, what it holds. `schema.py` reads these texts.
+
+Units are named where there are any; rates, shares and probabilities lie in [0, 1]. Every column may be null.
+"""
+
+ONE_ROW = {
+    "trials": "trial that has ended",
+    "history": "report of a training",
+    "predictions": "trial, image and corruption",
+    "generator_metrics": "GAN, feature extractor and class",
+    "neighbours": "image, with its nearest training images",
+    "attributes": "image and attribute",
+    "estimates": "arm, condition and metric",
+    "comparisons": "difference between two arms",
+}
+
+# {split} is validation or test.
+DIAGNOSIS = """
+{split}_accuracy                      real  accuracy on {split} images at `threshold`
+{split}_precision                     real  share of positive calls that are right
+{split}_recall                        real  share of positive images that are found
+{split}_f1                            real  harmonic mean of precision and recall
+{split}_mcc                           real  Matthews correlation coefficient, -1 to 1
+{split}_tpr                           real  true positive rate (sensitivity)
+{split}_fpr                           real  false positive rate (1 - specificity)
+{split}_auroc                         real  area under the ROC curve
+{split}_auprc                         real  area under the precision-recall curve
+{split}_sensitivity_at_95_specificity real  highest sensitivity at a specificity of 95 % or more
+{split}_brier                         real  Brier score, mean squared error of the probability
+{split}_ece                           real  expected calibration error
+{split}_num_images                    int   {split} images
+{split}_num_positive                  int   positive {split} images
+"""
+
+TRIALS = (
+    """
+study                       text  name of the study
+trial_id                    text  name of the trial
+phase                       text  baseline, paper, search or confirm
+status                      text  completed, pruned or failed
+reason                      text  why the trial was pruned or failed
+started_at                  text  start of the trial, UTC, ISO 8601
+preset                      text  preset that the settings come from
+objective                   text  what the search optimised
+gan_key                     text  name of the GAN: equal for equal settings, data and code
+arm                         text  what the classifier was trained on
+confirms                    text  searched trial whose GAN and ratio a confirm trial repeats
+classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
+gan_reused                  flag  the GAN was trained by an earlier trial
+backbone                    text  generator blocks: plain or an EfficientNetV2
+precision                   text  number format of GAN training: float32 or bfloat16
+feature_extractor           text  network whose features the Frechet distance compares
+lstm_depth                  int   LSTM layers of the generator, 0 for none
+lstm_width                  int   units of each LSTM layer of the generator
+latent_dim                  int   length of the latent vector
+decoder_width               int   channels of the generator's 8x8 map
+critic_width                int   channels of the critic's first layer
+image_size                  int   side of the images, pixels
+seed                        int   seed of the trial
+penalty_interval            int   critic steps per gradient penalty, 1 for every step
+critic_steps                int   critic steps per generator step
+gan_batch_size              int   images per GAN step, over all workers of the trial
+gan_epochs                  int   epochs that the GAN is to be trained
+gan_eval_interval           int   epochs between two Frechet distances
+eval_images                 int   synthetic images per Frechet distance
+backbone_width              real  channel multiplier of the EfficientNetV2 blocks
+backbone_depth              real  depth multiplier of the EfficientNetV2 blocks
+penalty_weight              real  weight of the gradient penalty (lambda of Gulrajani et al. 2017, eq. 3)
+generator_lr                real  learning rate of the generator
+critic_lr                   real  learning rate of the critic
+adam_beta1                  real  Adam's beta 1 of the GAN
+adam_beta2                  real  Adam's beta 2 of the GAN
+ema_decay                   real  decay of the generator's weight average, per generator step
+pretrained                  flag  the generator's blocks start from ImageNet weights
+gan_flip                    flag  real images are mirrored in GAN training
+tf32                        flag  float32 products on the GPU use TensorFloat-32
+training_fraction           real  share of the training groups that is used
+training_images             text  real_and_synthetic or synthetic_only
+classifier_backbone         text  classifier network: small, or a timm model
+classifier_width            int   channels of the small classifier
+classifier_lstm_width       int   units of each LSTM layer of the classifier
+classifier_lstm_depth       int   LSTM layers of the classifier
+classifier_epochs           int   epochs of classifier training
+classifier_batch_size       int   images per classifier step, over all workers of the trial
+synthetic_ratio             real  synthetic images per real training image, 0 for real images only
+oversampling                real  repeated real images per real training image
+classifier_lr               real  learning rate of the classifier
+weight_decay                real  weight decay of the classifier
+dropout                     real  dropout of the classifier
+rotation                    real  largest random rotation of a training image, degrees
+zoom                        real  largest random zoom of a training image, in or out
+contrast                    real  largest random change of contrast of a training image
+classifier_flip             flag  half of the training images are mirrored
+classifier_pretrained       flag  the classifier starts from pretrained weights
+classifier_frozen           flag  the classifier's pretrained features are not trained
+frechet_distance            real  Frechet distance to real images in `feature_extractor`'s features
+frechet_floor               real  Frechet distance of real images to real images
+frechet_first               real  first Frechet distance that the GAN's training measured
+fid                         real  Frechet distance in Inception features, else null
+kid_mean                    real  kernel distance, mean over subsets
+kid_std                     real  kernel distance, deviation over subsets
+inception_score             real  inception score of the synthetic images
+inception_score_real        real  inception score of real images
+manifold_precision          real  share of synthetic images on the real manifold
+manifold_recall             real  share of real images on the synthetic manifold
+manifold_f1                 real  harmonic mean of manifold_precision and manifold_recall
+real_or_fake_precision      real  precision of a classifier that tells real from synthetic
+real_or_fake_recall         real  recall of a classifier that tells real from synthetic
+real_or_fake_f1             real  F1 of a classifier that tells real from synthetic
+ssim_nearest                real  SSIM of a synthetic image and its nearest real one
+ssim_nearest_real           real  the same for held-out real images
+psnr_nearest                real  PSNR of a synthetic image and its nearest real one, dB
+psnr_nearest_real           real  the same for held-out real images, dB
+nearest_train_ratio         real  median distance to the nearest training image over that of held-out images
+num_real                    int   real images of the Frechet distance
+num_fake                    int   synthetic images of the Frechet distance
+gan_epoch                   int   epochs that the GAN was trained
+threshold                   real  probability from which an image is called positive, chosen on validation
+classifier_epoch            int   epoch whose classifier is used, chosen on validation
+"""
+    + DIAGNOSIS.format(split="validation")
+    + DIAGNOSIS.format(split="test")
+    + """
+num_train_real              int   real training images
+num_train_synthetic         int   synthetic training images
+num_leaked_test             int   test images whose group or near-duplicate is in the training set
+generator_parameters        int   weights of the generator
+generator_lstm_parameters   int   weights of the generator's LSTM
+critic_parameters           int   weights of the critic
+classifier_parameters       int   weights of the classifier
+seconds                     real  duration of the trial, seconds
+gan_seconds                 real  GAN training, seconds
+classifier_seconds          real  classifier training, seconds
+evaluation_seconds          real  evaluation, seconds
+startup_seconds             real  from the proposal to the start in the worker, seconds
+saved_seconds               real  GAN training saved by reuse or, of a pruned trial, by stopping, seconds
+gan_images_per_second       real  real images per second of GAN training
+seconds_per_synthetic_image real  time to sample one image, seconds
+peak_memory_bytes           int   largest memory use, bytes
+micro_batches               int   parts that a batch was split into, 1 where it fitted into memory
+step_backend                text  how a GAN step runs: eager, compiled or cuda_graph
+data_fingerprint            text  checksum of the prepared images
+data_layout                 text  layout that the photographs' folder was recognised as
+split_protocol              text  grouped or random
+negative_class              text  name of the negative class
+positive_class              text  name of the positive class
+is_sample_data              flag  the images are rendered phantoms
+split_seed                  int   seed of the split
+num_near_duplicates         int   near-duplicates that were merged
+num_skipped_files           int   files that could not be used
+command                     text  command that started the study
+commit                      text  git commit of the code
+code_version                text  checksum of the code
+versions                    text  JSON object: package -> version
+hardware                    text  processor and GPU
+device                      text  cpu or cuda
+num_workers                 int   workers of the trial
+num_threads                 int   threads of each worker
+schema_version              int   version of this table's columns
+"""
+)
+
+HISTORY = """
+study              text  name of the study
+trial_id           text  name of the trial
+gan_key            text  name of the GAN
+stage              text  gan or classifier; the other stage's columns are null
+epoch              int   epoch of the report
+seconds            real  since the start of the stage, seconds
+images_per_second  real  real images per second
+critic_loss        real  loss of the critic
+generator_loss     real  loss of the generator
+wasserstein        real  critic's estimate of the Wasserstein distance
+penalty            real  gradient penalty
+frechet_distance   real  Frechet distance to real images
+num_real           int   real images of the Frechet distance
+num_fake           int   synthetic images of the Frechet distance
+feature_extractor  text  network whose features the Frechet distance compares
+training_loss      real  classifier's loss on training images
+validation_loss    real  classifier's loss on validation images
+validation_auroc   real  classifier's AUROC on validation images
+"""
+
+PUBLISHED = """
+table       text  image_quality (Table 1), diagnosis (Table 2 and text), benchmark (Table 3) or generators
+model       text  model
+method      text  method as the paper names it
+data        text  data as the paper names it
+metric      text  metric
+value       real  figure, null where the paper gives none
+value_high  real  end of a range, or the second of two contradicting figures
+plus_minus  real  deviation as printed
+unit        text  unit
+note        text  what contradicts the figure
+"""
+
+PREDICTIONS = """
+study        text  name of the study
+trial_id     text  name of the trial
+arm          text  what the classifier was trained on
+seed         int   seed of the trial
+side         text  validation, test or external
+corruption   text  how the image was changed, none where it was not
+strength     int   strength of the corruption, 0 (none) to 3
+image_id     text  name of the image
+group        text  patient or wound that the image shows
+label        int   1 positive, 0 negative
+probability  real  probability of the positive class
+"""
+
+GENERATOR_METRICS = """
+study                       text  name of the study
+gan_key                     text  name of the GAN
+trial_id                    text  trial that trained the GAN
+confirms                    text  searched trial that the GAN repeats
+backbone                    text  generator blocks
+lstm_depth                  int   LSTM layers of the generator
+seed                        int   seed of the GAN
+feature_extractor           text  network whose features are compared
+label                       int   class, null for both together
+num_real                    int   held-out real images
+num_fake                    int   synthetic images
+frechet_distance            real  Frechet distance to held-out images
+frechet_floor               real  the same for real training images in place of synthetic ones
+kid_mean                    real  kernel distance, mean over subsets
+kid_std                     real  kernel distance, deviation over subsets
+kid_floor                   real  kid_mean of real training images
+inception_score             real  inception score of the synthetic images
+inception_score_real        real  inception score of real images
+precision                   real  share of synthetic images on the real manifold
+precision_floor             real  precision of real training images
+recall                      real  share of real images on the synthetic manifold
+recall_floor                real  recall of real training images
+density                     real  density of the synthetic images on the real manifold
+density_floor               real  density of real training images
+coverage                    real  share of real images with a synthetic neighbour
+coverage_floor              real  coverage of real training images
+nearest_train_ratio         real  median distance to the nearest training image over that of held-out images
+nearest_train_ratio_pixels  real  the same in pixels (root mean square of 0 to 255)
+copy_rate                   real  share nearer to training than 1 % of held-out images; smooth images raise it
+copy_rate_pixels            real  the same in pixels
+copied_share                real  share at most half as far from a training image as from any of another group
+copied_share_real           real  copied_share of held-out images
+diversity                   real  mean distance between two synthetic images
+diversity_real              real  mean distance between two real images
+diversity_ratio             real  diversity over diversity_real
+diversity_ratio_pixels      real  the same in pixels
+separation_ratio            real  nearest-sibling distance over mean distance, synthetic over real images
+separation_ratio_pixels     real  the same in pixels
+verdict                     text  whether the GAN copies training images or has collapsed
+"""
+
+NEIGHBOURS = """
+study                    text  name of the study
+gan_key                  text  name of the GAN
+feature_extractor        text  network whose features are compared
+kind                     text  synthetic or held_out
+number                   int   rank by distance; 0 to 7 are in gans/<gan_key>/closest.png
+label                    int   1 positive, 0 negative
+image_id                 text  name of the image
+nearest_image_id         text  nearest training image in features
+nearest_image_id_pixels  text  nearest training image in pixels
+feature_distance         real  distance to it in features
+pixel_distance           real  distance to it in pixels (root mean square of 0 to 255)
+"""
+
+ATTRIBUTES = """
+study      text  name of the study
+source     text  file or ITA estimate
+kind       text  real or synthetic
+gan_key    text  name of the GAN of a synthetic image
+side       text  train, validation or test, for real images
+image_id   text  name of the image
+attribute  text  subgroup of the image
+value      real  estimated skin tone (ITA), degrees
+"""
+
+ESTIMATES = """
+study              text  name of the study
+gan                text  searched trial whose GAN the arm uses
+arm                text  what the classifiers were trained on
+classifier_key     text  classifier settings but the arm's
+split_protocol     text  grouped or random
+training_fraction  real  share of the training groups that is used
+side               text  test or external
+corruption         text  how the images were changed, none where they were not
+strength           int   strength of the corruption, 0 (none) to 3
+subgroup           text  subgroup of the images, null for all images
+metric             text  metric
+value              real  mean over seeds
+sd                 real  standard deviation over seeds
+ci_low             real  lower end of the 95 % interval (BCa bootstrap over groups and seeds)
+ci_high            real  upper end of the 95 % interval; null for ece and for too few groups
+num_seeds          int   seeds
+num_images         int   images
+num_positive       int   positive images
+num_groups         int   groups (patients or wounds)
+"""
+
+COMPARISONS = """
+study              text  name of the study
+family             text  question that the difference answers
+metric             text  accuracy or auroc
+gan                text  searched trial whose GAN the arms use
+arm_a              text  first arm
+arm_b              text  second arm
+classifier_key     text  classifier settings but the arm's
+split_protocol     text  grouped or random
+training_fraction  real  share of the training groups that is used
+side               text  test or external
+value_a            real  first arm's metric
+value_b            real  second arm's metric
+difference         real  value_a - value_b, same images and seeds (leakage: two sets of images)
+ci_low             real  lower end of the 95 % interval
+ci_high            real  upper end of the 95 % interval
+p_value            real  p-value of the test
+p_adjusted         real  p-value adjusted by Holm within family, metric and side
+test               text  name of the test
+num_seeds          int   seeds
+num_images         int   images
+num_positive       int   positive images
+num_groups         int   groups (patients or wounds)
+"""

@@ -1,0 +1,205 @@
+"""Between Tune and the study: Tune asks here for trials and whether to stop one, and tells how each trial ends."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+from textwrap import shorten
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study.cluster.private import free_orphans
+from study.search.proposer import Proposal, Proposer
+from study.search.stopping import Halving
+from study.storage.faults import storage_fault
+from study.trial.record import Task
+
+FREE_EVERY_S = 5.0
+
+
+class StopBadGans(FIFOScheduler):
+    """Tune's scheduler: stops trials that train a bad GAN of the search, and no others."""
+
+    def __init__(self, rule: Halving):
+        super().__init__()
+        self.rule = rule
+        self.stopped: set[str] = set()
+
+    def on_trial_result(self, tune_controller, trial, result: dict) -> str:
+        if "gan_key" not in result:
+            return TrialScheduler.CONTINUE
+        is_worse = self.rule.is_worse(result["gan_key"], result["epoch"], result["frechet_distance"])
+        if not is_worse or not trial.config["stoppable"]:
+            return TrialScheduler.CONTINUE
+        self.stopped.add(trial.trial_id)
+        return TrialScheduler.STOP
+
+    def saved_seconds(self, measurement: dict) -> float:
+        """Seconds of GAN training that a trial stopped after this measurement would still have cost."""
+        return (self.rule.last_epoch / measurement["epoch"] - 1) * measurement["seconds"]
+
+
+class Bridge(tune.Callback):
+    """Joins Tune's trials with the proposals of a search or confirmation; lives in the process that runs Tune."""
+
+    def __init__(
+        self,
+        proposer: Proposer,
+        make_tasks: Callable[[Proposal], list[Task]],
+        stopping: StopBadGans,
+        num_trials: int,
+        announce: Callable[[str], None],
+    ):
+        self.proposer, self.make_tasks, self.stopping, self.announce = proposer, make_tasks, stopping, announce
+        self.num_trials = num_trials
+        self.running: dict[str, dict[str, tuple[Proposal, Task]]] = {}  # by Tune's trial id, then by ours
+        self.measured: dict[str, dict] = {}  # the last measurement of a GAN, by Tune's trial id
+        self.counts = {"completed": 0, "pruned": 0, "failed": 0}
+        self.fault: str | None = None  # of the disk, on which the study stops
+        self.freed_at = 0.0
+
+    def propose(self, tune_id: str) -> dict | None:
+        """The next trial, with its followers, as Tune's configuration; None where nothing can be run now."""
+        with self.stopping_at_faults():
+            proposal = self.proposer.ask()
+            first, *others = self.make_tasks(proposal)
+            tasks = [replace(first, proposed_at=time.time()), *others]
+            pairs = zip((proposal, *proposal.followers), tasks, strict=True)
+            self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
+            return {"tasks": tasks, "stoppable": proposal.stoppable}
+        return None
+
+    def on_step_end(self, iteration, trials, **info) -> None:
+        if time.monotonic() - self.freed_at > FREE_EVERY_S:
+            self.freed_at = time.monotonic()
+            free_orphans()
+
+    def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
+        for ended in result.get("ended", ()):
+            self.end(trial.trial_id, ended)
+        if "error" in result:
+            self.lose(trial.trial_id, result["error"])
+        if "frechet_distance" in result:
+            self.measured[trial.trial_id] = result
+            task = self.at_work(trial.trial_id)
+            self.announce(f"      {task.trial_id} GAN epoch {result['epoch']}  {scores(result)}")
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        measurement = self.measured.get(trial.trial_id)
+        if trial.trial_id in self.stopping.stopped and measurement:
+            columns = {name: measurement[name] for name in ("frechet_distance", "num_real", "num_fake")}
+            columns["saved_seconds"] = self.stopping.saved_seconds(measurement)
+            reason = f"stopped by ASHA at GAN epoch {measurement['epoch']}"
+            self.end_without_worker(trial.trial_id, "pruned", reason, columns)
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        # `get_error` finds them later only.
+        notes = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+        self.lose(trial.trial_id, notes.rpartition("Failure # ")[2].partition("\n")[2])
+
+    def at_work(self, tune_id: str) -> Task | None:
+        """The first of a run's trials that has not ended; its followers have not begun."""
+        return next((task for _, task in self.running[tune_id].values()), None)
+
+    def lose(self, tune_id: str, error: str) -> None:
+        """A machine's fault has ended a trial, or a fault of the disk the study: then the trial is not finished."""
+        if fault := storage_fault(RuntimeError(error)):
+            self.stop(fault)
+        elif task := self.at_work(tune_id):
+            with self.stopping_at_faults():
+                self.end_without_worker(tune_id, "failed", task.lost_reason(error_line(error)), {})
+
+    def end_without_worker(self, tune_id: str, status: str, reason: str, columns: dict) -> None:
+        """Write the row of the trial at work, whose worker was ended before it could."""
+        task = self.at_work(tune_id)
+        columns = columns | task.start_columns() | gan_columns(self.measured.get(tune_id))
+        with self.stopping_at_faults():
+            task.write_row(status, reason, columns)
+            if status == "pruned":  # a lost trial goes on from its checkpoint when it runs again
+                rmtree(task.checkpoints, ignore_errors=True)
+            self.end(tune_id, {"trial_id": task.trial_id, "status": status, "reason": reason, **columns})
+
+    def end(self, tune_id: str, ended: dict) -> None:
+        """A trial has ended, with its row written: tell the search, and say so. A second end changes nothing."""
+        if ended["trial_id"] not in self.running[tune_id]:
+            return
+        proposal, _ = self.running[tune_id].pop(ended["trial_id"])
+        self.measured.pop(tune_id, None)
+        with self.stopping_at_faults():
+            self.proposer.tell(proposal.number, ended["status"], ended)
+            self.counts[ended["status"]] += 1
+            self.announce(f"[{sum(self.counts.values())}/{self.num_trials}] {end_line(proposal, ended)}")
+
+    @contextmanager
+    def stopping_at_faults(self) -> Iterator[None]:
+        """Let no error of the disk reach Tune, which would end with a trace: it is told to end in good order."""
+        try:
+            yield
+        except Exception as error:
+            if not storage_fault(error):
+                raise
+            self.stop(storage_fault(error))
+
+    def stop(self, fault: str) -> None:
+        self.fault = self.fault or fault
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+class Proposals(Searcher):
+    """Tune's searcher, which gets its trials from a bridge."""
+
+    def __init__(self, bridge: Bridge):
+        super().__init__()
+        self.bridge = bridge
+
+    def suggest(self, trial_id: str) -> dict | None:
+        return self.bridge.propose(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Nothing: the bridge hears more of an end, and tells the search."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: proposals and rows are on disk."""
+
+
+def gan_columns(measurement: dict | None) -> dict:
+    """The row's columns of a GAN whose training was cut short after this measurement."""
+    if measurement is None:
+        return {}
+    return {
+        "gan_key": measurement["gan_key"],
+        "gan_epoch": measurement["epoch"],
+        "gan_seconds": measurement["seconds"],
+    }
+
+
+def end_line(proposal: Proposal, ended: dict) -> str:
+    if ended["status"] == "failed":
+        return f"{proposal.trial_id} failed: {ended['reason']}"
+    return f"{proposal.trial_id} {ended['status']}  {scores(ended)}\n{' ' * 13}{describe(proposal)}"
+
+
+def describe(proposal: Proposal) -> str:
+    config = proposal.config
+    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
+    if not config.uses_gan:
+        return f"{config.arm.replace('_', ' ')}{' only' if config.arm == 'real' else ''}{part}"
+    gan = f"{config.backbone} lstm {config.lstm_depth} gp {config.penalty_weight:g}"
+    only = " synthetic only" if config.training_images == "synthetic_only" else ""
+    return f"{gan} ratio {config.synthetic_ratio:g}{only}{part}"
+
+
+def scores(result: dict) -> str:
+    shown = (("frechet_distance", "Frechet", ".1f"), ("validation_auroc", "val AUROC", ".3f"))
+    return "  ".join(f"{label} {result[key]:{form}}" for key, label, form in shown if result.get(key) is not None)
+
+
+def error_line(error: str) -> str:
+    """What happened, in a line: the last of a trace, the beginning of what Ray says of a dead process."""
+    return shorten(error.strip().splitlines()[-1] if "Traceback" in error else error, 200)
