@@ -35,7 +35,7 @@ def choose_classes(found: list[str], place, flags: Flags, hint: str = "") -> Cla
         raise DataError(f"the class {odd[0]!r} in {place} is not named in UTF-8; rename it")
     if len(found) < 2:
         raise DataError(
-            f"{place} holds {len(found)} class(es) of photographs ({listed(found) or 'none'}); two are needed: two "
+            f"{place} holds {len(found)} class(es) of images ({listed(found) or 'none'}); two are needed: two "
             f"folders with photographs, or a CSV manifest with the columns path,label,group{hint}"
         )
     positive = _parts(flags.positive, found, place, "--positive") if flags.positive else likely_positive(found)
@@ -45,7 +45,7 @@ def choose_classes(found: list[str], place, flags: Flags, hint: str = "") -> Cla
     if not negative and len(found) > 2:
         first, second = (positive or found)[0], next(n for n in found if n != (positive or found)[0])
         raise DataError(
-            f"{place} holds {len(found)} class(es) of photographs ({listed(found)}); name the two to compare, such as "
+            f"{place} holds {len(found)} class(es) of images ({listed(found)}); name the two to compare, such as "
             f"--positive {_quoted(first)} --negative {_quoted(second)} (several are joined by commas; others are "
             f"left out){hint}"
         )
