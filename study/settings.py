@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from data_utils.prepare import Prepared
+from data_utils.prepared import Prepared
 from models.feature_extractor import default_extractor_name
 from study.cluster.resources import autoscaled_machines, named_machines, totals
 from study.config import DEFAULT_SYSTEMS, TrialConfig, make_config, parse_assignments, preset

@@ -10,7 +10,8 @@ from PIL import Image
 
 from data_utils.dataset import Dataset, load_dataset
 from data_utils.phantoms import render_phantoms
-from data_utils.prepare import Prepared, prepare
+from data_utils.prepare import prepare
+from data_utils.prepared import Prepared
 from tests.support.features import PixelQuality
 
 pytest_plugins = ["tests.support.command"]

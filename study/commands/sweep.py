@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from data_utils.dataset import load_dataset, training_subset
-from data_utils.prepare import Prepared, prepare
-from data_utils.sources import recognise
+from data_utils.layouts import recognise
+from data_utils.prepare import prepare
+from data_utils.prepared import Prepared, ProgressLines
 from models.feature_extractor import build_feature_extractor
 from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
 from results.tables.mending import set_aside_damaged
@@ -71,7 +72,7 @@ def settings_to_resume(options: Namespace) -> dict | None:
     out = options.out.expanduser()
     if options.name:
         return peek_settings(out / options.name)
-    known = {"positive": options.positive, "group_pattern": options.group_pattern}
+    known = {"positive": options.positive, "negative": options.negative, "group_pattern": options.group_pattern}
     layout = recognise(options.data, **known).layout if options.data else "sample data: rendered wound phantoms"
     presets = [options.preset] if options.preset else PRESET_NAMES
     found = [peek_settings(out / f"{SHORT_NAMES[layout]}-{preset}") for preset in presets]
@@ -187,8 +188,10 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
         split_protocol=options.split,
         split_seed=options.split_seed,
         positive=options.positive,
+        negative=options.negative,
         group_pattern=options.group_pattern,
         skip_bad=options.skip_bad,
+        progress=ProgressLines(),
     )
     if options.inception_weights:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file

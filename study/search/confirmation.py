@@ -12,7 +12,7 @@ from study.search.proposer import Proposal
 
 NO_AUGMENTATION = {"rotation": 0.0, "zoom": 0.0, "contrast": 0.0, "classifier_flip": False}
 MIXED = {"training_images": "real_and_synthetic", "oversampling": 0.0}
-OTHER_SPLIT = {"grouped": "random", "random": "grouped"}
+OTHER_SPLIT = {"grouped": "random", "random": "grouped", "given": "random"}
 
 
 @dataclass(frozen=True)

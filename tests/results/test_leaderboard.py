@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from data_utils.sources import recognise
+from data_utils.layouts import recognise
 from results.leaderboard import COLUMNS, format_leaderboard, leaderboard
 from results.tables import published
 from results.tables.published import paper_row, read_published
