@@ -11,6 +11,7 @@ import torch
 
 from data_utils.dataset import load_dataset
 from data_utils.parquet_file import read_table as read_prepared
+from data_utils.patches import REDUCED
 from study.bundle import folder
 from study.bundle.exporting import card
 from study.bundle.exporting.metrics import COPIES, audit_verdicts, confirmed_metrics, trial_metrics
@@ -110,7 +111,12 @@ def describe(wanted: Wanted, row: dict, config: TrialConfig, verdicts: dict) -> 
             "value": float(row["threshold"]),
             "source": f"greatest Youden's J on {row['validation_num_images']:.0f} validation images",
         },
-        "preprocessing": {"sizes": sizes, "range": [-1, 1], "steps": "upright, centred square, bicubic to each size"},
+        "preprocessing": {
+            "decoded_side": REDUCED * metadata["image_size"],
+            "sizes": sizes,
+            "range": [-1, 1],
+            "steps": "upright, centred square, bicubic to each size",
+        },
         "config": config.model_dump(),
         "trial": {name: plain(row.get(name)) for name in names},
         "metrics": trial_metrics(row),

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from data_utils.decode import SUFFIXES, BadImage, decode, square
 from study.errors import ConfigError
@@ -38,30 +39,31 @@ def _below(path: Path) -> Iterator[tuple[Path, Path]]:
                 yield Path(parent, name), path
 
 
-def read_photograph(path: Path, root: Path, sizes: list[int]) -> np.ndarray:
+def read_photograph(path: Path, root: Path, preprocessing: dict) -> np.ndarray:
     """uint8 (3, S, S): upright, the largest centred square, made smaller as the training images were.
 
-    `sizes` are the side of the study's prepared images and, where it is smaller, that of the network's input.
+    `preprocessing` is that of the bundle: "decoded_side", which a large photograph's shorter side keeps when it is
+    decoded; "sizes", the side of the study's prepared images and, where it is smaller, of the network's input.
     Raises `data_utils.decode.BadImage`.
     """
-    return network_input(decode(path, root), sizes)
+    return network_input(decode(path, root, preprocessing["decoded_side"]), preprocessing)
 
 
-def network_input(image, sizes: list[int]) -> np.ndarray:
+def network_input(image: Image.Image, preprocessing: dict) -> np.ndarray:
     """uint8 (3, S, S) of an upright RGB image; see `read_photograph`."""
-    for size in sizes:
+    for size in preprocessing["sizes"]:
         image = square(image, size)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def read_all(
-    files: list[tuple[Path, Path]], sizes: list[int], batch: int
+    files: list[tuple[Path, Path]], preprocessing: dict, batch: int
 ) -> Iterator[list[tuple[Path, np.ndarray | None, str | None]]]:
     """Path, pixels and, where a file cannot be read, the reason instead; in batches, so that memory stays constant."""
 
     def read(file: tuple[Path, Path]):
         try:
-            return file[0], read_photograph(*file, sizes), None
+            return file[0], read_photograph(*file, preprocessing), None
         except BadImage as reason:
             return file[0], None, str(reason)
 

@@ -100,7 +100,7 @@ def predict(
 def judged(judge: Judge, files: list[tuple[Path, Path]], explain: Path | None) -> Iterator[dict]:
     """A row of `SCHEMA` for each file, in their order."""
     number = 0
-    for batch in read_all(files, judge.bundle.about["preprocessing"]["sizes"], BATCH):
+    for batch in read_all(files, judge.bundle.about["preprocessing"], BATCH):
         readable = [pixels for _, pixels, _ in batch if pixels is not None]
         answers = iter(judge(np.stack(readable)) if readable else [])
         for path, pixels, reason in batch:

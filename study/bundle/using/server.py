@@ -83,7 +83,8 @@ class Page:
 
     def answer(self, content: bytes) -> dict:
         """The answer to one photograph. Raises `data_utils.decode.BadImage`."""
-        pixels = network_input(decode_bytes(content), self.bundle.about["preprocessing"]["sizes"])
+        preprocessing = self.bundle.about["preprocessing"]
+        pixels = network_input(decode_bytes(content, preprocessing["decoded_side"]), preprocessing)
         (row,) = self.judge(pixels[None])
         return row | {
             "seen": data_uri(as_png(pixels.transpose(1, 2, 0))),

@@ -19,6 +19,7 @@ from tests.support.command import photograph
 from tests.support.studies import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+expect.set_options(timeout=60_000)  # on a busy machine
 RAW = {"Content-Type": "application/octet-stream"}
 
 

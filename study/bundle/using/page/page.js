@@ -22,11 +22,12 @@ async function start() {
 async function send(file) {
   const number = ++newest;
   $("answer").hidden = true;
+  $("status").textContent = "Looking …";
+  await ready;
   if (file.size > about.max_upload) {
     $("status").textContent = `The file is larger than ${about.max_upload / 2 ** 20} MB.`;
     return;
   }
-  $("status").textContent = "Looking …";
   let answer;
   try {
     const headers = { "Content-Type": "application/octet-stream" };
@@ -98,4 +99,4 @@ $("drop").addEventListener("drop", (event) => {
   if (event.dataTransfer.files[0]) send(event.dataTransfer.files[0]);
 });
 $("request").addEventListener("submit", (event) => { event.preventDefault(); generate(); });
-start();
+const ready = start();
