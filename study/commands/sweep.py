@@ -136,7 +136,7 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     print(f"{'saved':<16} by reuse {by_reuse:.1f} min, by stopping {by_stopping:.1f} min of GAN training")
     if damaged := [str(path.relative_to(folder)) for path in folder.rglob("*.damaged")]:
         print(f"{'set aside':<16} {len(damaged)} damaged files: {', '.join(sorted(damaged))}")
-    for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans"):
+    for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans", "classifiers"):
         print(f"{name:<16} {shown / name}")
     if left > 0:
         print(f"{'to go on':<16} {resume_command()}")
