@@ -46,7 +46,7 @@ def generate(bundle: Bundle, request: Request, out: Path, form: str, engine: str
     record = generation_record(bundle, request, form, engine)
     write_record(out, record | {"finished": False})
     stream = synthetic_images(generator, bundle.config["latent_dim"], request)
-    bar = tqdm(stream, total=request.count, unit="image", desc="synthetic images", mininterval=1)
+    bar = tqdm(stream, total=request.count, unit=" images", desc="synthetic", mininterval=1, disable=None)
     with WRITERS[form](out, bundle, request) as write:
         for index, label, pixels in bar:
             write(index, label, pixels)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load
+from tqdm import tqdm
 
 from study.bundle.command import printable
 from study.bundle.decision import TrainingFeatures
@@ -86,7 +87,7 @@ def predict(
     if explain is not None:
         explain = fresh_folder(explain, MARKER, force)
         (explain / MARKER).write_text(NOTE, encoding="utf-8")
-    rows = list(judged(judge, files, explain))
+    rows = list(tqdm(judged(judge, files, explain), total=len(files), unit=" photographs", disable=None))
     if out is None:
         sys.stdout.write(as_csv(rows).decode("utf-8"))
     else:
