@@ -24,6 +24,7 @@ LOOPBACK = "127.0.0.1"
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 LONGEST_SOCKET = 107  # characters of a socket's path on Linux
 SOCKET_BELOW = 80  # characters that Ray adds to the path of its folder
+SOCKET_BELOW_TMPDIR = 40  # and that Python's multiprocessing adds to TMPDIR
 # How long a trial waits for its workers before that counts as a failure: on a machine under load; on a cluster, where
 # a lost machine's trials wait for those of the others to end, or for a new machine.
 WORKER_START_S = {"machine": 300, "cluster": 24 * 3600}
@@ -139,13 +140,15 @@ def local_options() -> dict:
     It has a token that nobody else can read, and a folder of its own: in Ray's default folder others could replace its
     sockets.
     """
-    place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))  # not TMPDIR, which may be long
+    place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
     if len(str(place)) + SOCKET_BELOW > LONGEST_SOCKET:
         raise ConfigError(
             f"RAY_TMPDIR={place} is too long for the sockets that Ray makes there; name a folder of at most "
             f"{LONGEST_SOCKET - SOCKET_BELOW} characters, such as /tmp"
         )
     private = new_private_folder(place)
+    if len(tempfile.gettempdir()) + SOCKET_BELOW_TMPDIR > LONGEST_SOCKET:
+        os.environ["TMPDIR"] = str(private)  # Ray's dashboard and its workers make sockets there, too
     hide_token(private)
     return {"include_dashboard": True} | session_folder(private / "r")  # Ray opens its own folder to all
 

@@ -142,3 +142,15 @@ def test_without_a_home_the_token_lies_in_rays_own_folder(monkeypatch, tmp_path,
     hide_token(tmp_path)
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
     assert token.parent == tmp_path and token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
+
+
+def test_a_temporary_folder_too_deep_for_pythons_sockets_is_left_alone(monkeypatch, tmp_path):
+    for name, value in {"TMPDIR": "/tmp/long", "HOME": str(tmp_path), "RAY_TMPDIR": "/tmp"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("study.cluster.connect.new_private_folder", lambda place: tmp_path)
+    monkeypatch.setattr("study.cluster.connect.tempfile.gettempdir", lambda: "/tmp/long")
+    local_options()
+    assert os.environ["TMPDIR"] == "/tmp/long"
+    monkeypatch.setattr("study.cluster.connect.tempfile.gettempdir", lambda: "/tmp/" + "x" * 150)
+    local_options()
+    assert os.environ["TMPDIR"] == str(tmp_path)
