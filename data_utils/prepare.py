@@ -95,7 +95,7 @@ def prepare(
         counts={side: _by_class(labels[split == side]) for side in SIDES},
         group_counts={side: _groups_by_class(groups[split == side], labels[split == side]) for side in SIDES},
         num_groups=len(np.unique(groups)),
-        notes=(*source.notes, *notes, *_alike_in_both_classes(patches, alike)),
+        notes=(*source.notes, *notes, *(_alike_in_both_classes(patches, alike) if data else ())),
         leaks=tuple(_names_of_pairs(patches, pairs)),
         num_leaked_test=near_duplicates.num_leaked_test(split, groups),
         files=tuple(sorted(zip((patch.name for patch in patches), columns["image_id"], strict=True))),
