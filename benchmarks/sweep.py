@@ -30,9 +30,9 @@ from results.tables.store import read_trials
 from study.cluster.connect import connect
 from study.cluster.driver import run_trials
 from study.cluster.resources import Resources
+from study.commands.reproduce import METRICS
 from study.config import TrialConfig, make_config, preset
 from study.gan.quality import warm_features
-from study.reproduce import METRICS
 from study.search.proposer import Proposal
 from study.trial.execute import execute
 from study.trial.provenance import data_columns

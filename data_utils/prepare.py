@@ -23,13 +23,14 @@ from data_utils.errors import DataError
 from data_utils.parquet_file import read_table, write_table
 from data_utils.segmentation import cut_patches
 from data_utils.sources import Record, Source, recognise
-from data_utils.split import check_class_sizes, grouped_split, random_split
+from data_utils.split import MIN_IMAGES, check_class_sizes, grouped_split, random_split
 
 FORMAT = 1  # of the prepared file; part of the fingerprint
 MAX_LEAKS = 5  # printed
 SPLITS: dict[str, Callable] = {
     "grouped": grouped_split,
     "random": lambda labels, groups, seed: random_split(labels, seed),
+    "none": lambda labels, groups, seed: np.full(len(labels), "test", dtype=object),  # an external test set
 }
 
 
@@ -130,7 +131,7 @@ def prepare(
     # An order that file names have no part in
     patches.sort(key=lambda patch: (patch.content_hash, patch.label))
     labels = np.array([patch.label for patch in patches], dtype=np.int64)
-    check_class_sizes(labels)
+    check_class_sizes(labels, 1 if split_protocol == "none" else MIN_IMAGES)
     groups, pairs = _merged_groups(patches)
     split = SPLITS[split_protocol](labels, groups, split_seed)
     fingerprint = _fingerprint(patches, groups, split, image_size, split_protocol)

@@ -38,12 +38,12 @@ def _name_sides(folds, num_images: int) -> np.ndarray:
     return split
 
 
-def check_class_sizes(labels: np.ndarray) -> None:
-    """Raise `DataError` where a class has fewer images than there are folds."""
+def check_class_sizes(labels: np.ndarray, least: int = MIN_IMAGES) -> None:
+    """Raise `DataError` where a class has fewer than `least` images."""
     negatives, positives = np.bincount(labels, minlength=2)
-    if min(negatives, positives) < MIN_IMAGES:
+    if min(negatives, positives) < least:
         raise DataError(
-            f"{negatives} negative and {positives} positive images; at least {MIN_IMAGES} of each class are needed"
+            f"{negatives} negative and {positives} positive images; at least {least} of each class are needed"
         )
 
 

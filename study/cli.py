@@ -1,50 +1,124 @@
-"""The flags of the commands in `study/` that run trials, and of `study/doctor.py`."""
+"""What the commands in `study/` share: flags, exit codes, progress and errors. Imports nothing slow: for --help."""
 
 import argparse
+import importlib
+import sys
 import tempfile
+import time
 from pathlib import Path
 
-from study.config import PRESET_NAMES
+from study.config import OBJECTIVES, PRESET_NAMES
 from study.errors import ConfigError
-from study.search.proposer import OBJECTIVES
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
+STUDY_HELP = "folder of a study, such as runs/sample-smoke"
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line (or `arguments`); exits with a usage message on a wrong one."""
-    parser = _parser(
+def run_command(name: str, options: argparse.Namespace) -> int:
+    """Import `study.commands.<name>`, which takes seconds, and run it; returns the exit code."""
+    try:
+        return importlib.import_module(f"study.commands.{name}").run(options)
+    except KeyboardInterrupt:  # once trials run, the first Ctrl-C ends them in good order and does not arrive here
+        print("interrupted; finished trials are kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        mistake = users_mistake(error)
+        if mistake is None:
+            raise
+        print_error(mistake)
+        return EXIT_USER_ERROR
+
+
+def users_mistake(error: Exception) -> Exception | None:
+    """What to tell the user of an error that the user can mend; None for a fault of the program."""
+    from optuna.exceptions import StorageInternalError  # by now the work has imported all of these
+
+    from data_utils.errors import DataError
+    from models.feature_extractor import ExtractorUnavailable
+    from results.tables.store import TableError
+    from study.storage.faults import storage_fault, way_out
+
+    if isinstance(error, (ConfigError, DataError, TableError, ExtractorUnavailable)):
+        return error
+    fault = storage_fault(error) if isinstance(error, (OSError, StorageInternalError)) else None
+    return way_out(fault) if fault else None
+
+
+class Announcer:
+    """Prints lines with the time since the start."""
+
+    def __init__(self):
+        self.started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
+        print(f"{minutes:3d}:{seconds:02d} {printable_lines(text)}", flush=True)
+
+
+def print_error(error: Exception) -> None:
+    """Say on the error stream what a user has to mend."""
+    print(printable_lines(f"error: {error}"), file=sys.stderr)
+
+
+def printable_lines(text: str) -> str:
+    """The lines of a text, which may hold names from data or an error's message; none of it steers the terminal."""
+    from results.leaderboard import printable  # pandas: not for --help
+
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def sweep_parser() -> argparse.ArgumentParser:
+    """Of `study/run_sweep.py`."""
+    return _parser(
         FLAGS,
         description="Train GANs and classifiers on foot-ulcer photographs and rank them beside the paper.",
         epilog="Without arguments: a small study on the embedded sample data, on this machine.",
     )
-    return parser.parse_args(arguments)
 
 
-def parse_confirm_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The same for `study/confirm.py`."""
+def confirm_parser() -> argparse.ArgumentParser:
+    """Of `study/confirm.py`."""
     parser = _parser(
         CONFIRM_FLAGS | {"machines": FLAGS["machines"]},
         description="Re-run the best trials of a search and the paper's over new seeds and arms: with and without "
         "synthetic images, few data, the other split, worse photographs. Then audit the GANs and compare.",
         epilog="Given again, it goes on where it was interrupted.",
     )
-    parser.add_argument("study", type=Path, metavar="STUDY", help="folder of a study, such as runs/sample-smoke")
-    return parser.parse_args(arguments)
+    parser.add_argument("study", type=Path, metavar="STUDY", help=STUDY_HELP)
+    return parser
 
 
-def parse_doctor_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The same for `study/doctor.py`."""
+def audit_parser() -> argparse.ArgumentParser:
+    """Of `study/audit.py`."""
+    text = "Audit the GANs of a study: distances, diversity, copying and collapse, skin tones of their images."
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("study", type=Path, help=STUDY_HELP)
+    parser.add_argument("--all", action="store_true", help="audit every completed trial's GAN, not only confirmed ones")
+    return parser
+
+
+def reproduce_parser() -> argparse.ArgumentParser:
+    """Of `study/reproduce.py`."""
+    text = "Run one stored trial again on this machine, without Ray, and print each metric beside the stored one."
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("study", type=Path, help=STUDY_HELP)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--best", choices=("auroc", "frechet"), help="the best completed trial, by validation")
+    which.add_argument("--trial", metavar="ID", help="the trial of this id")
+    return parser
+
+
+def doctor_parser() -> argparse.ArgumentParser:
+    """Of `study/doctor.py`."""
     used = ("--data", "--positive", "--group-pattern", "--out", "--address")
     known = {name: settings for group in FLAGS.values() for name, settings in group.items()}
-    parser = _parser(
+    return _parser(
         {"as for run_sweep.py": {name: known[name] for name in used}},
         description="Check what a study needs: versions, storage, disk, data, clocks and GPUs of every node that is "
         "up, weights, Ray, its token and its ports.",
         epilog="Exit code 0 where no check failed, 1 where one did.",
     )
-    return parser.parse_args(arguments)
 
 
 def _parser(flags: dict[str, dict[str, dict]], description: str, epilog: str) -> argparse.ArgumentParser:
@@ -66,7 +140,7 @@ def duration(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 45m or 12h") from None
     if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not more than nothing")
+        raise argparse.ArgumentTypeError(f"{text!r} must be greater than zero")
     return seconds
 
 

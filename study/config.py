@@ -169,6 +169,12 @@ PRESETS = {
 PRESET_NAMES = ("smoke", "search", "paper")
 DEFAULT_TRIALS = dict(zip(PRESET_NAMES, (9, 40, 40), strict=True))
 
+OBJECTIVES = {  # name -> (column, direction) of each objective
+    "pareto": (("frechet_distance", "minimize"), ("validation_auroc", "maximize")),
+    "frechet": (("frechet_distance", "minimize"),),
+    "auroc": (("validation_auroc", "maximize"),),
+}
+
 
 def preset(name: str) -> dict:
     """The settings of a preset; raises ConfigError for an unknown name."""

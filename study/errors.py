@@ -25,3 +25,9 @@ class Diverged(RuntimeError):
 
 class Unheard(RuntimeError):
     """The launcher no longer receives a worker's reports: the trial is to go on elsewhere."""
+
+
+def refuse_no_study(folder: Path, part: str = "trials") -> None:
+    """ConfigError where `folder` is not the folder of a study: it lacks `part`."""
+    if not (folder / part).exists():
+        raise ConfigError(f"{folder} is not a study: it has no {part}; give a folder such as runs/sample-smoke")

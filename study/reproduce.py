@@ -4,118 +4,14 @@
     python study/reproduce.py runs/sample-smoke --trial search-007
 """
 
-import argparse
 import sys
-import tempfile
-from pathlib import Path
 
-import torch
-
-from data_utils.dataset import load_dataset
-from data_utils.errors import DataError
-from models.feature_extractor import ExtractorUnavailable
-from results.leaderboard import leaderboard
-from results.tables.store import TableError, read_trials
-from study.cli import EXIT_USER_ERROR
-from study.errors import ConfigError
-from study.progress import print_error
-from study.trial.execute import execute
-from study.trial.provenance import code_version, commit, hardware
-from study.trial.record import Task, prepared_file, row_config
-
-METRICS = (
-    *("frechet_first", "frechet_distance", "frechet_floor", "fid", "kid_mean", "inception_score"),
-    *("manifold_precision", "manifold_recall", "real_or_fake_f1"),
-    *("ssim_nearest", "psnr_nearest", "nearest_train_ratio"),
-    *("threshold", "classifier_epoch", "validation_auroc", "validation_accuracy"),
-    *("test_accuracy", "test_precision", "test_recall", "test_f1", "test_tpr", "test_fpr", "test_auroc"),
-)
-EXIT_DIFFERENT = 1
+from study.cli import reproduce_parser, run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; exit code 0: every metric is equal, 1: some differ, 2: a user's mistake."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", type=Path, help="folder of the study, such as runs/sample-smoke")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--best", choices=("auroc", "frechet"), help="the best completed trial, by validation")
-    which.add_argument("--trial", metavar="ID", help="the trial of this id")
-    options = parser.parse_args(arguments)
-    try:
-        row = choose_row(options.study, options.best, options.trial)
-        return reproduce(options.study, row)
-    except (ConfigError, DataError, TableError, ExtractorUnavailable) as error:
-        print_error(error)
-        return EXIT_USER_ERROR
-
-
-def choose_row(study: Path, best: str | None, trial_id: str | None) -> dict:
-    """The stored row, with missing values as None; ConfigError when there is no such completed trial."""
-    if not (study / "trials").is_dir():
-        raise ConfigError(f"{study} is not a study: it has no folder `trials`")
-    trials = read_trials(study)
-    completed = trials[trials["status"] == "completed"]
-    if best == "frechet":
-        completed = completed[completed["frechet_distance"].notna()]
-    if completed.empty:
-        raise ConfigError(f"{study} has no completed trial to reproduce")
-    if best:
-        ranked = leaderboard(completed, best)
-        trial_id = ranked.loc[ranked["rank"] == 1, "trial_id"].iloc[0]
-    chosen = completed[completed["trial_id"] == trial_id]
-    if chosen.empty:
-        raise ConfigError(f"{study} has no completed trial {trial_id!r}; it has: {', '.join(completed['trial_id'])}")
-    row = chosen.iloc[0].to_dict()
-    return {name: None if value is None or value != value else value for name, value in row.items()}
-
-
-def reproduce(study: Path, row: dict) -> int:
-    """Run the row's trial from scratch in a temporary folder and compare."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    prepared = prepared_file(study, row["data_fingerprint"])
-    config = row_config(row)
-    load_dataset(prepared, config.image_size)  # raises for a damaged file
-    print(f"trial        {row['trial_id']} of {study}")
-    for name, here in (("hardware", hardware(device)), ("code_version", code_version()), ("commit", commit())):
-        print(f"{name:<12} {row[name]}" + ("" if row[name] == here else f"   here: {here}"))
-    with tempfile.TemporaryDirectory() as folder:
-        task = Task(
-            study=Path(folder),
-            prepared=prepared,
-            trial_id=row["trial_id"],
-            config=config,
-            num_workers=1,
-            num_threads=int(row["num_threads"]),
-            columns={name: row[name] for name in ("phase", "objective", "command")},
-        )
-        again = execute(task, print_entry, device)
-    if again["status"] != "completed":
-        raise ConfigError(f"the trial failed here: {again['reason']}")
-    return compare(row, again)
-
-
-def print_entry(entry: dict) -> None:
-    value = entry.get("frechet_distance")
-    shown = f"Frechet {value:.1f}" if value is not None else f"validation AUROC {entry['validation_auroc']:.3f}"
-    print(f"  {entry['stage']} epoch {entry['epoch']}  {shown}", flush=True)
-
-
-def compare(stored: dict, again: dict) -> int:
-    """Print the metrics side by side; returns the exit code."""
-    print(f"\n{'metric':<24}{'stored':>14}{'here':>14}")
-    differing = 0
-    for name in METRICS:
-        if stored[name] is None and again.get(name) is None:
-            continue
-        equal = stored[name] == again.get(name)
-        differing += not equal
-        print(f"{name:<24}{_number(stored[name]):>14}{_number(again.get(name)):>14}{'' if equal else '   differs'}")
-    print(f"\n{'all metrics are equal' if not differing else f'{differing} metrics differ'}")
-    return EXIT_DIFFERENT if differing else 0
-
-
-def _number(value) -> str:
-    return "-" if value is None else f"{value:.6g}"
+    """Parse the command line, then import and run the work; returns the exit code."""
+    return run_command("reproduce", reproduce_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a study is from its first command to its last resumption, and the folder that holds it to that."""
 
 import json
+import os
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ import torch
 
 from data_utils.prepare import Prepared
 from models.feature_extractor import default_extractor_name
-from study.cluster.resources import autoscaled_machines, totals
+from study.cluster.resources import autoscaled_machines, named_machines, totals
 from study.config import TrialConfig, make_config, parse_assignments, preset
-from study.errors import ConfigError, Damaged
+from study.errors import ConfigError, Damaged, refuse_no_study
 from study.storage.lock import hold
 from study.storage.sealed import read_json, warn_and_set_aside, write_json
 
@@ -31,18 +32,21 @@ class StudySettings:
     base: TrialConfig
 
     @classmethod
-    def resolve(cls, options: Namespace) -> "StudySettings":
-        """Preset, `--set` and `--seed` -> the config that every trial starts from. Raises ConfigError."""
-        cluster_gpus = totals(autoscaled_machines() or []).gpus
-        has_gpu = torch.cuda.is_available() or bool(options.gpus_per_trial or cluster_gpus)
-        name = options.preset or ("search" if has_gpu else "smoke")
+    def resolve(cls, options: Namespace, stored: dict | None = None) -> "StudySettings":
+        """Preset, `--set` and `--seed` -> the config that every trial starts from. Raises ConfigError.
+
+        `stored`: the settings of the study that is resumed. They, not this machine, decide what the user left out.
+        """
+        name, machine = defaults_of_machines(options)
+        machine["feature_extractor"] = default_extractor_name(options.inception_weights)
+        if stored:
+            name = stored["preset"]
+            machine["precision"] = stored["config"]["precision"]
+            if not options.inception_weights:
+                machine["feature_extractor"] = stored["config"]["feature_extractor"]
+        name = options.preset or name
         fixed = parse_assignments(options.set)
-        here = {
-            "feature_extractor": default_extractor_name(options.inception_weights),
-            "precision": "bfloat16" if cluster_gpus or has_fast_bfloat16() else "float32",
-            "seed": options.seed,
-        }
-        base = make_config(preset(name) | here | fixed)
+        base = make_config(preset(name) | machine | {"seed": options.seed} | fixed)
         if not base.uses_gan:
             raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
         return cls(name, {field: getattr(base, field) for field in fixed}, options.objective, base)
@@ -57,6 +61,22 @@ class StudySettings:
             "data_fingerprint": prepared.fingerprint,
             "split_protocol": prepared.split_protocol,
         }
+
+
+def defaults_of_machines(options: Namespace) -> tuple[str, dict]:
+    """Preset and precision for the machines that run the trials: on a cluster the head's own GPU has no part in it."""
+    rented = autoscaled_machines()
+    if rented is not None:
+        has_gpu = fast = totals(rented).gpus > 0
+    elif options.address or os.environ.get("RAY_ADDRESS") or named_machines():
+        has_gpu = fast = False
+        if not (options.preset or options.resume):
+            print("The cluster's GPUs are not known yet: the defaults are for CPUs, in float32.\n"
+                  "For GPUs give --preset search --set precision=bfloat16.")  # fmt: skip
+    else:
+        has_gpu, fast = torch.cuda.is_available(), has_fast_bfloat16()
+    preset_name = "search" if has_gpu or options.gpus_per_trial else "smoke"
+    return preset_name, {"precision": "bfloat16" if fast else "float32"}
 
 
 def has_fast_bfloat16() -> bool:
@@ -92,14 +112,21 @@ def spare(folder: Path) -> Path:
 
 def stored_settings(folder: Path) -> dict:
     """What `write_settings` wrote; ConfigError where that is missing, or damaged beyond mending."""
+    refuse_no_study(folder, "study.json")
     try:
         stored = read_settings(folder / "study.json")
-    except FileNotFoundError:
-        raise ConfigError(f"{folder} is not a study: it has no study.json") from None
     except Damaged as damage:
         stored = mended_settings(folder, damage)
     # Fields that came later have done until then what their default says.
     return stored | {"config": make_config(stored["config"]).model_dump()}
+
+
+def peek_settings(folder: Path) -> dict | None:
+    """The stored settings, nothing mended, as the folder is not locked; None where they are missing or damaged."""
+    try:
+        return read_settings(folder / "study.json")
+    except (FileNotFoundError, NotADirectoryError, Damaged):
+        return None
 
 
 def read_settings(file: Path) -> dict:
@@ -133,4 +160,12 @@ def refuse_other_settings(folder: Path, record: dict) -> None:
     fields = [key for key in ours if key not in ("config", "fixed")]  # which are named one by one
     differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields if ours[key] != theirs.get(key)]
     if differing:
-        raise ConfigError(f"--resume: the study {folder} was made otherwise: {'; '.join(differing)}")
+        flags = {"preset": "--preset", "seed": "--seed", "objective": "--objective", "split_protocol": "--split"}
+        named = ["preset"] if ours["preset"] != theirs["preset"] else fields  # a preset brings its fields along
+        way_out = [
+            f"{flags[key]} {theirs[key]}" if key in flags else f"--set {key}={theirs[key]}"
+            for key in named
+            if ours[key] != theirs.get(key) and (key in flags or key in theirs["config"])
+        ]
+        give = f"; give {' '.join(way_out)}, as the study was started with" if way_out else ""
+        raise ConfigError(f"--resume: the study {folder} has other settings: {'; '.join(differing)}{give}")

@@ -21,7 +21,7 @@ RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("stud
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
     {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"}, {"gan_audit"},
-    {"cluster"}, {"settings"}, {"cli", "progress", "dry_run"},
+    {"cluster"}, {"settings"}, {"cli", "dry_run"}, {"commands"},
     {"run_sweep", "confirm", "audit", "reproduce", "doctor"},
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
@@ -177,3 +177,14 @@ def test_trials_and_audits_load_no_ray():
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", ["run_sweep", "confirm", "audit", "reproduce", "doctor"])
+def test_help_loads_nothing_slow(command):
+    code = (
+        f"import sys, contextlib, study.{command} as command\n"
+        "with contextlib.suppress(SystemExit): command.main(['--help'])\n"
+        "print({'torch', 'timm', 'sklearn', 'optuna', 'ray', 'pandas'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("usage: ") and run.stdout.endswith("\nset()\n")

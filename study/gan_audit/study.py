@@ -16,7 +16,7 @@ from models.feature_extractor import (
 )
 from results.tables.schema import ATTRIBUTES, GENERATOR_METRICS, NEIGHBOURS
 from results.tables.store import read_table, read_trials, write_rows
-from study.errors import ConfigError
+from study.errors import ConfigError, refuse_no_study
 from study.gan.folder import GanFolder
 from study.gan.quality import inception_weights
 from study.gan.store import read_result
@@ -47,8 +47,7 @@ def audit_study(study: Path, announce: Callable[[str], None] = print, everything
 
 def gan_rows(study: Path, everything: bool) -> list[dict]:
     """A completed trial's row for each finished GAN, those of one data set together."""
-    if not (study / "trials").is_dir():
-        raise ConfigError(f"{study} is not a study: it has no folder `trials`")
+    refuse_no_study(study)
     trials = read_trials(study)
     chosen = trials[(trials["status"] == "completed") & trials["gan_key"].notna()]
     if not everything:

@@ -22,7 +22,7 @@ def prepare_external(options: Namespace, dataset: Dataset) -> Path:
         options.test_data,
         dataset.path.parent,
         image_size=dataset.images.shape[-1],
-        split_protocol="random",
+        split_protocol="none",
         positive=options.positive,
         group_pattern=options.group_pattern,
         skip_bad=options.skip_bad,

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config import TrialConfig, make_config
+from study.config import OBJECTIVES, TrialConfig, make_config
 from study.search.attempts import runs_again
 from study.search.records import (
     end_of,
@@ -23,11 +23,6 @@ from study.search.space import SCIENTIFIC, distributions, generator_side, paper_
 from study.training.seeds import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is the caller's to print
-OBJECTIVES = {  # name -> (column, direction) of each objective
-    "pareto": (("frechet_distance", "minimize"), ("validation_auroc", "maximize")),
-    "frechet": (("frechet_distance", "minimize"),),
-    "auroc": (("validation_auroc", "maximize"),),
-}
 # Trials that use a GAN which was trained to its end: one with each synthetic ratio. In simulated studies four uses
 # found a better trial for the same work than two (benchmarks/search_quality.py).
 USES_OF_A_GAN = len(SCIENTIFIC["synthetic_ratio"].values)

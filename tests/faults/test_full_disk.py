@@ -245,7 +245,7 @@ def test_other_errors_are_not_taken_for_the_disks(tmp_path):
 
 def test_the_command_names_the_way_out(tmp_path, capsys, monkeypatch):
     fault = OSError(28, "No space left on device", str(tmp_path / "study.json"))
-    monkeypatch.setattr(run_sweep, "run", lambda options: Broken(tmp_path, fault).ask())
+    monkeypatch.setattr("study.commands.sweep.run", lambda options: Broken(tmp_path, fault).ask())
     assert run_sweep.main(["--trials", "1"]) == 2
     message = capsys.readouterr().err
     assert "No space left on device" in message and "study.json" in message and "--resume" in message

@@ -26,7 +26,7 @@ from data_utils.prepare import prepare
 from data_utils.sources import recognise
 from results.tables.schema import TRIALS
 from results.tables.store import TableError, read_trials, write_rows
-from study.cli import parse_arguments
+from study.cli import sweep_parser
 from study.config import TrialConfig, make_config, preset
 from study.errors import ConfigError
 from study.settings import StudySettings, refuse_other_settings, write_settings
@@ -146,7 +146,7 @@ def give_manifest(folder: Path, content: bytes) -> bool:
 
 
 def give_assignments(folder: Path, assignments: list[str]) -> bool:
-    options = parse_arguments([word for one in assignments for word in (f"--set={one}",)])
+    options = sweep_parser().parse_args([word for one in assignments for word in (f"--set={one}",)])
     try:
         base = StudySettings.resolve(options).base
     except ConfigError as error:

@@ -10,7 +10,7 @@ from results import leaderboard, report
 from results.tables.schema import TRIALS
 from results.tables.store import read_trials, write_rows
 from study import reproduce
-from study.progress import Announcer, print_error
+from study.cli import Announcer, print_error
 
 HOSTILE = [
     "<script>alert(1)</script>", "'\"><img src=x onerror=alert(1)>", "{{ 7 * 7 }}", "\x1b[31mred\x1b]0;title\x07",

@@ -15,9 +15,10 @@ from study import audit
 from study.config import make_config
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
+from study.gan_audit.study import audit_study, gan_rows
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
-from study.trial.record import Task
+from study.trial.record import Task, row_config
 from tests.support.features import PixelQuality, coarse_pixels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,7 +50,7 @@ def finished(prepared_phantoms, tiny_settings, tmp_path_factory):
 def study(finished, tmp_path, monkeypatch):
     """A copy that a test may spoil, audited in coarse pixels."""
     shutil.copytree(finished.parent, tmp_path / "runs")
-    monkeypatch.setattr("study.audit.build_extractors", lambda own, folder, device: [coarse_pixels()])
+    monkeypatch.setattr("study.gan_audit.study.build_extractors", lambda own, folder, device: [coarse_pixels()])
     return tmp_path / "runs" / "study"
 
 
@@ -64,7 +65,7 @@ def pixels(path):
 
 def test_confirmed_gans_are_audited_once(study):
     said = []
-    audit.audit_study(study, said.append)
+    audit_study(study, said.append)
     metrics, neighbours, attributes = (read_table(study, n) for n in ("generator_metrics", "neighbours", "attributes"))
     assert metrics["trial_id"].tolist() == ["confirm-001"] * 3 and set(metrics["confirms"]) == {"search-000"}
     assert set(metrics["seed"]) == {1} and set(metrics["study"]) == {"study"}
@@ -76,16 +77,16 @@ def test_confirmed_gans_are_audited_once(study):
     assert "1 GANs, of which 0 are audited" in said[0] and "confirm-001" in said[1] and len(said) == 2
 
     files = {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()}
-    audit.audit_study(study, said.append)
+    audit_study(study, said.append)
     assert "of which 1 are audited" in said[2] and len(said) == 3
     assert files == {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()}
 
 
 def test_pictures_are_of_synthetic_images_alone(study, capsys):
-    audit.audit_study(study)
+    audit_study(study)
     metrics, neighbours = read_table(study, "generator_metrics"), read_table(study, "neighbours")
     folder = study / "gans" / metrics["gan_key"].iloc[0]
-    config = audit.row_config(audit.gan_rows(study, False)[0])
+    config = row_config(gan_rows(study, False)[0])
     generator = load_generator(config, GanFolder(folder), torch.device("cpu"))
     labels = load_dataset(next((study.parent / "prepared").glob("*.parquet")), 32).side("validation").labels
     images = sample_images(generator, labels, config, "audit")
@@ -99,9 +100,9 @@ def test_pictures_are_of_synthetic_images_alone(study, capsys):
 
 
 def test_all_means_the_searchs_gans_and_parts_of_the_training_set(study):
-    audit.audit_study(study, [].append)
+    audit_study(study, [].append)
     change_row(study, "search-000", training_fraction=0.5)
-    audit.audit_study(study, [].append, everything=True)
+    audit_study(study, [].append, everything=True)
     metrics = read_table(study, "generator_metrics").query("label.isna()").set_index("trial_id")
     assert sorted(metrics.index) == ["confirm-001", "search-000"]
     cached = {path.name for path in (study.parent / "prepared").glob("features-*-0.5-0.safetensors")}
@@ -111,7 +112,7 @@ def test_all_means_the_searchs_gans_and_parts_of_the_training_set(study):
 def test_a_gan_whose_folder_is_gone_is_left_out(study):
     change_row(study, "search-000", phase="confirm")
     shutil.rmtree(study / "gans" / pq.read_table(study / "trials" / "search-000.parquet")["gan_key"][0].as_py())
-    assert [row["trial_id"] for row in audit.gan_rows(study, everything=True)] == ["confirm-001"]
+    assert [row["trial_id"] for row in gan_rows(study, everything=True)] == ["confirm-001"]
 
 
 def test_the_command_prints_verdicts(study, capsys):

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from results.tables.store import read_trials
-from study import run_sweep
+from study.cli import sweep_parser
 from study.config import preset
+from study.settings import StudySettings
 from study.storage.lock import hold
 from tests.support.command import PER_CLASS, photograph
 
@@ -331,10 +332,42 @@ def test_dry_run_writes_nothing_and_starts_no_ray(command, photographs):
 
 
 def test_interrupted_before_the_first_trial(command, photographs, monkeypatch):
-    monkeypatch.setattr(run_sweep, "prepare_data", interrupt)
+    monkeypatch.setattr("study.commands.sweep.prepare_data", interrupt)
     code, _, message = command("--data", photographs)
     assert code == 130 and message.startswith("interrupted") and "Traceback" not in message
 
 
 def interrupt(*arguments):
     raise KeyboardInterrupt
+
+
+# ---- faults that were mended
+
+
+def test_image_ids_of_a_file_that_all_could_read_end_private(command, small_machine, photographs, tmp_path):
+    ids = tmp_path / "ids.csv"
+    ids.write_text("old", encoding="utf-8")
+    ids.chmod(0o644)
+    assert command("--data", photographs, "--trials", "1", "--image-ids", ids)[0] == 0
+    assert ids.stat().st_mode & 0o777 == 0o600 and ids.read_text(encoding="utf-8").startswith("file,image_id")
+
+
+def test_fewer_trials_than_are_done_leave_none_unfinished(command, study):
+    code, printed, _ = command(*study[1][:-1], "1", "--resume")
+    assert code == 0 and ", 0 not finished" in printed
+
+
+def test_a_machine_with_a_gpu_resumes_what_one_without_started(command, study, monkeypatch):
+    monkeypatch.setattr("study.settings.defaults_of_machines", lambda options: ("search", {"precision": "bfloat16"}))
+    assert command(*study[1], "--resume")[0] == 0
+    message = command.refused(*study[1], "--resume", "--preset", "search", "--name", "folders-smoke")
+    assert "give --preset smoke, as the study was started with" in message
+
+
+def test_the_heads_gpu_does_not_decide_for_a_cluster(command, photographs, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("study.settings.has_fast_bfloat16", lambda: True)
+    options = sweep_parser().parse_args(["--address", "10.0.0.1:6379"])
+    settings = StudySettings.resolve(options)
+    assert (settings.preset, settings.base.precision) == ("smoke", "float32")
+    assert "--preset search" in command.capsys.readouterr().out

@@ -15,8 +15,10 @@ from results.tables.schema import PREDICTIONS
 from results.tables.store import read_trials, write_rows
 from study import confirm
 from study.cluster import connect as ray_cluster
+from study.commands.confirm import without_row
 from study.config import make_config, preset
 from study.search.attempts import lost_reason
+from study.search.external import check_done_trials
 from study.settings import StudySettings
 from study.trial.provenance import data_columns
 from study.trial.record import Task
@@ -69,12 +71,13 @@ def photographs(root, names=("clean", "infected"), seed=0):
 
 
 def test_a_dry_run_lists_the_trials(study, capsys):
+    before = sorted(study.parent.rglob("*"))
     assert confirm.main([str(study), "--seeds", "2", "--fractions", "0.5", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "confirming   the GANs of 2 trials, with new seeds" in lines
     assert "    4 x real and synthetic 1, grouped split" in lines
     assert "    2 x real, 50% of the groups, grouped split" in lines
-    assert max(map(len, lines)) <= 80 and not (study / "predictions").exists()
+    assert max(map(len, lines)) <= 80 and sorted(study.parent.rglob("*")) == before
 
 
 def test_what_is_no_study(tmp_path, capsys):
@@ -129,11 +132,11 @@ def test_done_trials_must_have_seen_the_external_images(refused, study, prepared
     message = refused("--fractions", "none", "--test-data", other)
     assert "1 trials are done and were not tested on it, such as confirm-a" in message
 
-    prepared = prepare(other, study.parent / "prepared", image_size=32, split_protocol="random")
+    prepared = prepare(other, study.parent / "prepared", image_size=32, split_protocol="none")
     row = dict.fromkeys(PREDICTIONS.names) | {"trial_id": "confirm-a", "side": "external"}
     rows = [row | {"image_id": image_id} for image_id in load_dataset(prepared.path, 32).image_ids]
     write_rows(study / "predictions" / "confirm-a.parquet", rows, PREDICTIONS)
-    confirm.check_done_trials(study, prepared.path, read_trials(study), "grouped")
+    check_done_trials(study, prepared.path, read_trials(study), "grouped")
 
 
 def test_a_trial_lost_to_a_machine_runs_again_twice():
@@ -142,4 +145,11 @@ def test_a_trial_lost_to_a_machine_runs_again_twice():
         lost.append(lost_reason("node died", lost[-1]))
     trials = pd.DataFrame({"trial_id": list("abcde"), "reason": ["GAN diverged", *lost]}, dtype=object)
     proposals = [SimpleNamespace(trial_id=name) for name in "abcdef"]
-    assert [p.trial_id for p in confirm.without_row(proposals, trials)] == ["c", "d", "f"]
+    assert [p.trial_id for p in without_row(proposals, trials)] == ["c", "d", "f"]
+
+
+def test_an_external_test_set_may_be_small(tmp_path):
+    for path in sorted(photographs(tmp_path / "other", seed=5).rglob("*.png"))[2:-2]:
+        path.unlink()
+    prepared = prepare(tmp_path / "other", tmp_path / "prepared", image_size=32, split_protocol="none")
+    assert prepared.counts["test"] == (2, 2)

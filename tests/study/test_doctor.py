@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from study import doctor
+from study.cli import doctor_parser
 from study.cluster.checks import (
     MIN_FREE_DISK,
     Check,
@@ -30,7 +31,7 @@ from study.cluster.checks import (
     survey,
 )
 from study.cluster.facts import Gpu, NodeFacts, examine, listeners, lock_holds, versions
-from study.doctor import check_photographs, check_prepared, newest_prepared, parse_doctor_arguments, token_is_demanded
+from study.commands.doctor import check_photographs, check_prepared, newest_prepared, token_is_demanded
 from study.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,7 +207,7 @@ def test_a_check_fits_on_the_screen():
 
 def test_photographs_and_prepared_data(phantom_folder, prepared_phantoms, tmp_path):
     def photographs(*arguments):
-        return check_photographs(parse_doctor_arguments(list(map(str, arguments))))
+        return check_photographs(doctor_parser().parse_args(list(map(str, arguments))))
 
     assert photographs().ok is None
     good = photographs("--data", phantom_folder)

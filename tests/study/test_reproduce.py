@@ -10,8 +10,9 @@ import torch
 
 from results.tables.schema import TRIALS
 from results.tables.store import read_trials, write_rows
+from study.commands.reproduce import choose_row, row_config
 from study.config import make_config
-from study.reproduce import choose_row, main, row_config
+from study.reproduce import main
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
 from study.trial.record import Task

@@ -82,4 +82,4 @@ def small_machine(command, monkeypatch):
     monkeypatch.setattr("study.cluster.connect.connect", lambda address: [Machine(2, 0.0)])
     monkeypatch.setattr("study.cluster.nodes.ask_nodes", lambda ask, *arguments: {"this machine": ask(*arguments)})
     monkeypatch.setattr("study.cluster.driver.run_trials", pretend_to_run)
-    monkeypatch.setattr(run_sweep, "warm_features", lambda config, prepared: None)
+    monkeypatch.setattr("study.commands.sweep.warm_features", lambda config, prepared: None)

@@ -1,0 +1,201 @@
+"""The work of `study/confirm.py`: run the best trials of a search and the paper's again, over new seeds and arms."""
+
+import shutil
+import tempfile
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from data_utils.dataset import Dataset, load_dataset, training_subset
+from data_utils.errors import DataError
+from data_utils.resplit import resplit
+from results.stats.evidence import write_evidence
+from results.tables.mending import set_aside_damaged
+from results.tables.schema import ATTRIBUTES
+from results.tables.store import read_trials, write_rows
+from study.cli import EXIT_INTERRUPTED, Announcer
+from study.cluster.checks import refuse_unfit_nodes
+from study.cluster.resources import share_out, what_ray_has
+from study.cluster.tasks import TaskMaker
+from study.config import TrialConfig, make_config
+from study.errors import ConfigError
+from study.gan.quality import warm_features
+from study.gan_audit.study import audit_study
+from study.gan_audit.subgroups import read_subgroups
+from study.search.attempts import runs_again
+from study.search.confirmation import (
+    MIXED,
+    OTHER_SPLIT,
+    Confirmation,
+    Protocol,
+    chains,
+    choose_trials,
+    distinct_gans,
+    plan,
+)
+from study.search.external import check_done_trials, prepare_external
+from study.search.proposer import Proposal
+from study.settings import hold, stored_settings
+from study.trial.provenance import study_columns
+from study.trial.record import prepared_file, row_config
+from study.trial.run import check_fits
+
+DATA_COLUMNS = (
+    "data_fingerprint", "data_layout", "is_sample_data", "split_protocol", "split_seed", "num_near_duplicates",
+    "num_skipped_files", "negative_class", "positive_class",
+)  # fmt: skip
+
+
+def run(options: Namespace) -> int:
+    """Run what has no row yet, then fill the tables of evidence."""
+    study = options.study.expanduser().absolute()
+    settings = stored_settings(study)
+    if options.dry_run:
+        return plan_and_run(options, study, settings)
+    with hold(study):
+        for line in set_aside_damaged(study):
+            print(line, flush=True)
+        return plan_and_run(options, study, settings)
+
+
+def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
+    base, trials = make_config(settings["config"]), read_trials(study)
+    check_base(base)
+    sources = chosen_configs(trials, settings["objective"], options)
+    prepared, split = prepared_file(study, settings["data_fingerprint"]), settings["split_protocol"]
+    splittable = can_split(prepared, OTHER_SPLIT[split], options.dry_run)
+    protocol = Protocol(options.seeds, options.ratios, options.fractions, splittable)
+    proposals = plan(sources, base, protocol, split)
+    waiting = without_row(proposals, trials)
+    print(describe(sources, proposals, len(proposals) - len(waiting)), flush=True)
+    dataset = load_dataset(prepared, base.image_size)
+    check_proposals(waiting, dataset, options.workers_per_trial)
+    subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
+    if options.dry_run:
+        return 0
+    external = prepare_external(options, dataset) if options.test_data else None
+    if external:
+        check_done_trials(study, external, trials, split)
+    columns = study_columns(settings["preset"], settings["objective"])
+    searched = trials[trials["phase"] != "confirm"].iloc[0]  # a confirmation has rows of the other split, too
+    columns |= {name: searched[name] for name in DATA_COLUMNS}
+    announce = Announcer()
+    confirmation = Confirmation(study, base, chains(waiting))
+    if waiting and run_on_ray(options, confirmation, dataset, columns, external, announce):
+        print("interrupted; the same command goes on")
+        return EXIT_INTERRUPTED
+    return write_findings(study, subgroups, announce)
+
+
+def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> dict[str, TrialConfig]:
+    """Id -> config of the trials to confirm, the best by validation first."""
+    rows = trials.set_index("trial_id", drop=False)
+    chosen = choose_trials(trials, objective, options.top, options.trials)
+    return distinct_gans({name: row_config(rows.loc[name].to_dict()) for name in chosen})
+
+
+def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
+    """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
+    ended = trials[[not runs_again(reason) for reason in trials["reason"]]]
+    return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
+
+
+def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_done: int) -> str:
+    """What is run, in a few lines."""
+    lines = [f"confirming   the GANs of {len(sources)} trials, with new seeds"]
+    lines += [
+        f"  {name:<12} {config.backbone}, lstm {config.lstm_depth}, penalty {config.penalty_weight:g}, "
+        f"ratio {config.synthetic_ratio:g}"
+        for name, config in sources.items()
+    ]
+    lines.append(f"trials       {len(proposals)}, of which {num_done} are done")
+    lines += [f"  {number:3d} x {name}" for name, number in Counter(map(condition, proposals)).items()]
+    return "\n".join(lines)
+
+
+def condition(proposal: Proposal) -> str:
+    """Arm, part of the data and split, in words."""
+    config = proposal.config
+    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
+    return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
+
+
+def check_base(base: TrialConfig) -> None:
+    """ConfigError for a study whose fixed fields leave an arm of the confirmation without its meaning."""
+    if base.training_fraction < 1:
+        raise ConfigError(f"training_fraction={base.training_fraction:g}: confirm a study of all training groups")
+    if base.model_copy(update=MIXED | {"synthetic_ratio": 0.0}).arm == "real_unaugmented":
+        raise ConfigError("the study has no classical augmentation: confirm one that leaves rotation or flip on")
+
+
+def can_split(prepared: Path, protocol: str, dry_run: bool) -> bool:
+    """Whether the images can be split otherwise; says why not. A dry run leaves no file with the images behind."""
+    try:
+        if not dry_run:
+            return bool(resplit(prepared, protocol))
+        with tempfile.TemporaryDirectory() as folder:
+            return bool(resplit(Path(shutil.copy(prepared, folder)), protocol))
+    except DataError as error:
+        print(f"no arms under the {protocol} split: {error}")
+        return False
+
+
+def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int) -> None:
+    """ConfigError or DataError, before anything runs, where a part of the training set is too small for a batch."""
+    counts: dict[tuple, int] = {}
+    for proposal in proposals:
+        part = proposal.config.training_fraction, proposal.config.seed
+        if part not in counts:
+            counts[part] = len(training_subset(dataset, *part).side("train").labels)
+        try:
+            check_fits(proposal.config, counts[part], num_workers)
+        except ConfigError as error:
+            raise ConfigError(f"{condition(proposal)}: {error}; or choose other --fractions or --ratios") from None
+
+
+def run_on_ray(
+    options: Namespace,
+    confirmation: Confirmation,
+    dataset: Dataset,
+    columns: dict,
+    external: Path | None,
+    announce: Announcer,
+) -> bool:
+    """Run the waiting trials on Ray; returns whether they were interrupted."""
+    from study.cluster.connect import connect
+    from study.cluster.driver import run_trials
+    from study.cluster.nodes import ask_nodes  # Ray takes seconds to import: not for --help
+
+    announce("starting Ray")
+    machines = connect(options.address)
+    refuse_unfit_nodes(ask_nodes, confirmation.folder, dataset.path)
+    num_runs = len(confirmation.waiting)
+    num_trials = sum(1 + len(first.followers) for first in confirmation.waiting)
+    resources = share_out(machines, num_runs, options.workers_per_trial, options.gpus_per_trial)
+    announce(f"{what_ray_has(machines)}: {resources}")
+    warm_features(confirmation.base, dataset)
+    make_task = TaskMaker(confirmation.folder, dataset.path, columns, resources, more_tests=True, external=external)
+    return run_trials(confirmation, make_task, resources, num_trials, None, announce, num_runs)
+
+
+def write_findings(study: Path, subgroups: list[dict], announce: Announcer) -> int:
+    """Audit the GANs, then estimates and comparisons; returns the exit code."""
+    announce("auditing the GANs")
+    try:
+        audit_study(study, announce)
+    except ConfigError as error:  # no GAN to audit; what was diagnosed counts all the same
+        announce(f"no audit: {error}")
+    if subgroups:
+        write_rows(study / "attributes" / "file.parquet", subgroups, ATTRIBUTES)
+    announce("estimates and comparisons")
+    write_evidence(study)
+    trials = read_trials(study)
+    ended = Counter(trials.loc[trials["phase"] == "confirm", "status"])
+    shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
+    print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
+    for name in ("trials", "predictions", "generator_metrics", "estimates", "comparisons"):
+        print(f"{name:<16} {shown / name}")
+    print(f"{'to read it':<16} python results/report.py {shown}")
+    return int(ended["completed"] == 0)

@@ -1,0 +1,115 @@
+"""The work of `study/doctor.py`: is everything there that a study needs? One line a check."""
+
+import urllib.error
+import urllib.request
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_utils.errors import DataError
+from data_utils.parquet_file import read_table
+from data_utils.sources import recognise
+from models.feature_extractor import build_feature_extractor, default_extractor_name
+from study.cli import make_folder
+from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey
+from study.cluster.facts import exposed_ports, gpus
+from study.cluster.resources import totals
+from study.errors import ConfigError
+from study.gan.quality import INCEPTION_FILE
+
+
+def run(options: Namespace) -> int:
+    """Print each check as it is made; returns 1 where one failed, else 0."""
+    failed = 0
+    for check in all_checks(options, make_folder(options.out)):
+        print(check, flush=True)
+        failed += check.ok is False
+    print(f"{failed} failed" if failed else "nothing failed")
+    return int(failed > 0)
+
+
+def all_checks(options: Namespace, out: Path) -> Iterator[Check]:
+    """Those of this machine, then those of the nodes: this machine alone where Ray does not answer."""
+    prepared = newest_prepared(out)
+    yield check_weights(out / "prepared" / INCEPTION_FILE)
+    yield Check("hub weights", None, "dinov2, `pretrained`: not tested, fetched when asked for")
+    yield check_photographs(options)
+    yield check_prepared(prepared)
+    try:
+        yield from ray_checks(options.address, out, prepared)
+    except ConfigError as error:
+        yield failure("Ray", error)
+        yield from node_checks(survey(ask_here, out, prepared), out, prepared)
+
+
+def ask_here(function, *arguments) -> dict:
+    return {"this machine": function(*arguments)}
+
+
+def ray_checks(address: str | None, out: Path, prepared: Path | None) -> Iterator[Check]:
+    """What every node of the cluster answers; ConfigError where Ray or a node does not."""
+    from study.cluster import nodes  # Ray takes seconds to import: not for --help
+    from study.cluster.connect import connect
+    from study.cluster.private import dashboard_url, started_here
+
+    cpus, num_gpus = totals(connect(address))
+    is_ours, url = started_here(), dashboard_url()
+    where = "started on this machine" if is_ours else f"{len(nodes.living_nodes())} node(s) up"
+    yield Check("Ray", True, f"{where}, {cpus} CPU(s), {num_gpus:g} GPU(s); it finds itself")
+    yield Check("dashboard", True, f"answers at {url}")
+    found = survey(nodes.ask_nodes, out, prepared)
+    yield from node_checks(found, out, prepared)
+    yield check_gpus(nodes.ask_nodes(gpus))
+    demanded = token_is_demanded(url)
+    yield check_token(found.nodes, demanded, is_ours)
+    yield check_ports(nodes.ask_nodes(exposed_ports, nodes.session_name()), demanded, is_ours)
+
+
+def token_is_demanded(url: str) -> bool:
+    """Whether Ray refuses a stranger, who shows no token."""
+    stranger = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        stranger.open(f"http://{url}/api/version", timeout=10).close()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code == 401
+    return False
+
+
+def check_weights(inception: Path) -> Check:
+    """The weights of the feature extractors that need no hub."""
+    try:
+        build_feature_extractor("efficientnet_lite0")
+        if inception.exists():
+            build_feature_extractor("inception", inception)
+    except (ValueError, OSError, RuntimeError) as error:
+        return failure("weights", error)
+    has_inception = inception.exists() or default_extractor_name(None) == "inception"
+    other = "Inception's are here" if has_inception else "Inception's are not here"
+    return Check("weights", True, f"efficientnet_lite0's are read; {other}")
+
+
+def check_photographs(options: Namespace) -> Check:
+    """The layout of `--data` is recognised; the files are not decoded."""
+    if options.data is None:
+        return Check("photographs", None, "no --data; the embedded sample data need none")
+    try:
+        source = recognise(options.data, positive=options.positive, group_pattern=options.group_pattern)
+    except DataError as error:
+        return failure("photographs", error)
+    negative, positive = source.class_names
+    return Check("photographs", True, f"{len(source.records)}: {source.layout}; 1 = {positive}, 0 = {negative}")
+
+
+def newest_prepared(out: Path) -> Path | None:
+    return max((out / "prepared").glob("*.parquet"), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def check_prepared(path: Path | None) -> Check:
+    """The newest prepared file is undamaged."""
+    if path is None:
+        return Check("prepared data", None, "none in --out yet; run_sweep.py makes them")
+    try:
+        table, metadata = read_table(path)
+    except DataError as error:
+        return failure("prepared data", error)
+    return Check("prepared data", True, f"{len(table)} images, fingerprint {metadata['fingerprint']}, undamaged")
