@@ -8,7 +8,6 @@ overhead is what the head of a cluster pays for each trial, whatever the number 
 trials that can end in an hour. Growth: the last tenth of the trials against the first, 1.0 if it is linear.
 """
 
-import argparse
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 import ray
 from ray import tune
 
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
 from results.tables.schema import TRIALS
 from results.tables.store import read_history, read_trials
@@ -120,10 +120,7 @@ def measure(num_trials: int) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--quick", action="store_true", help="12 trials: does it run at all?")
-    options = parser.parse_args(arguments)
+    options = benchmark_parser(__doc__, "12 trials", trials=1000).parse_args(arguments)
     connect(None)
     try:
         result = measure(12 if options.quick else options.trials)

@@ -76,10 +76,13 @@ def commit() -> str | None:
 
 
 def report(rows: list[tuple[str, str, str]], result: dict, device: str = "cpu") -> None:
-    """Print (what, measured, must reach) rows as a table of 80 columns, and all of `result` as the last line."""
+    """Print (what, measured, must reach) rows as a table of 80 columns, and all of `result` as the last line.
+
+    Of a path only the name is printed.
+    """
     place = where(device)
     print(f"{place['machine']}, {place['threads']} thread(s), torch {place['torch']}, commit {place['commit']}\n")
     print(f"{'':<38}{'measured':>22}{'must reach':>16}")
     for what, measured, bound in rows:
         print(f"{what:<38}{measured:>22}{bound:>16}")
-    print(json.dumps({**place, **result}))
+    print(json.dumps({**place, **result}, default=lambda path: path.name))
