@@ -5,8 +5,8 @@ python benchmarks/sweep.py [--trials 2] [--epochs 90] [--turns 2] [--quick]
 Both sides run the same trials of the sample data, each with a GAN of its own, and must write equal metrics:
 
 - the loop: `study.trial.execute.execute` for one trial after the other in one process, no Ray;
-- the driver: `study.cluster.driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is said
-  apart. A share of 1.03 means 3 % longer than the loop.
+- the driver: `study.cluster.driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is
+  given apart. A share of 1.03 means 3 % longer than the loop.
 
 Packed: two trials at once with a thread each, against the loop with two threads (another rounding: its metrics are not
 compared). Needs two CPUs. Trials should take two minutes or more: `--epochs` sets how long they train.
