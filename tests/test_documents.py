@@ -1,13 +1,17 @@
 """README and docs/ name files that exist, and the README stays short."""
 
+import doctest
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.support.report_study import make_study
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [Path("README.md"), Path("benchmarks/README.md"), *sorted(p.relative_to(ROOT) for p in ROOT.glob("docs/*.md"))]
+README = Path("README.md")
+PAGES = [README, Path("benchmarks/README.md"), *sorted(p.relative_to(ROOT) for p in ROOT.glob("docs/*.md"))]
 FOLDERS = "study|models|data_utils|results|benchmarks|tests|docs|examples"
 PATH = re.compile(rf"(?<![\w/.<>*-])(?:{FOLDERS})/[\w/.-]*\w")  # in text, code and links from the root
 BARE = re.compile(r"`([\w-]+\.(?:py|yaml|toml))`")  # a file's name alone
@@ -35,7 +39,7 @@ def names() -> set[str]:
 
 def tree() -> list[str]:
     """The lines of the README's tree of files."""
-    (block,) = re.findall(r"```\n(study/ .*?)```", text_of(Path("README.md")), re.DOTALL)
+    (block,) = re.findall(r"```\n(study/ .*?)```", text_of(README), re.DOTALL)
     return block.splitlines()
 
 
@@ -57,12 +61,29 @@ def test_every_file_that_a_page_names_exists(page):
 
 def test_a_path_that_leads_nowhere_is_found():
     text = "`study/no_such.py`, [there](docs/no_such.md), `no_such.py`, `runs/STUDY/trials`, `study/config.py`"
-    assert missing(text, Path("README.md")) == ["study/no_such.py", "docs/no_such.md", "docs/no_such.md", "no_such.py"]
+    assert missing(text, README) == ["study/no_such.py", "docs/no_such.md", "docs/no_such.md", "no_such.py"]
 
 
 def test_readme_is_short():
-    assert len(text_of(Path("README.md")).splitlines()) <= MAX_LINES
+    assert len(text_of(README).splitlines()) <= MAX_LINES
     assert len(tree()) <= MAX_TREE_LINES
+
+
+def test_readmes_flags_exist():
+    files = [*(ROOT / "study").rglob("*.py"), *(ROOT / "results").rglob("*.py")]
+    known = re.findall(r'"(--[a-z-]+)"', "".join(path.read_text(encoding="utf-8") for path in files))
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text_of(README))) <= set(known)
+
+
+def test_readmes_python_runs(tmp_path, monkeypatch, capsys):
+    make_study(tmp_path / "runs" / "folders-smoke")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", text_of(README), re.DOTALL)
+    names = {}
+    for example in doctest.DocTestParser().get_examples(code):
+        exec(compile(example.source, "README.md", "single"), names)
+    printed = capsys.readouterr().out
+    assert "efficientnetv2_s" in printed and "ci_high" in printed
 
 
 @pytest.mark.parametrize("path", tree_paths(tree()))
