@@ -34,6 +34,7 @@ COLUMNS = [
     ("val",     "validation_auroc", ".3f",  5),
     ("test",    "test_auroc",       ".3f",  5),
 ]  # fmt: skip
+REFERENCE = "principal"  # the system that every trained GAN must beat
 REAL_ONLY = {"backbone": "none: real only", "lstm_depth": None, "synthetic_ratio": None}  # its config names a GAN
 
 
@@ -112,7 +113,7 @@ def _title(ours: pd.DataFrame, study_path: Path) -> str:
 
 def _table(frame: pd.DataFrame) -> str:
     headers = [header for header, *_ in COLUMNS]
-    rows = [row | REAL_ONLY if row["synthetic_ratio"] == 0 else row for row in frame.to_dict("records")]
+    rows = list(map(_gan_cells, frame.to_dict("records")))
     cells = [headers, *([_cell(row, *column[1:]) for column in COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned = ["<" if spec == "s" else ">" for _, _, spec, _ in COLUMNS]
@@ -122,6 +123,13 @@ def _table(frame: pd.DataFrame) -> str:
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, lines[1], rule, *lines[2:]])
+
+
+def _gan_cells(row: dict) -> dict:
+    """The row as it is printed: what its generator is, and no values that its generator does not use."""
+    if row["synthetic_ratio"] == 0:
+        return row | REAL_ONLY
+    return row | {"backbone": row["system"], "lstm_depth": None} if row["generator"] == "principal" else row
 
 
 def _cell(row: dict, key: str, spec: str, widest: int) -> str:
@@ -146,6 +154,7 @@ def _notes(ours: pd.DataFrame) -> str:
         f"{auroc_statement()}; it does not say how many images its FID uses, nor which it pairs for SSIM.",
         *_comparability(ours),
         *_distance_groups(ours),
+        *_no_better_than_reference(ours),
     ]
     return "\n".join(map(wrap, lines))
 
@@ -169,6 +178,22 @@ def _distance_groups(ours: pd.DataFrame) -> list[str]:
     ]
     apart = ["Distances of other feature extractors or image counts cannot be compared; each kind is ranked by itself."]
     return floors + apart * (len(groups.drop_duplicates(DISTANCE_GROUP)) > 1)
+
+
+def _no_better_than_reference(ours: pd.DataFrame) -> list[str]:
+    """Which GANs are no nearer to the real images than a Gaussian per class that was not trained."""
+    measured = ours[(ours["status"] == "completed") & ours["frechet_distance"].notna()]
+    lines = []
+    for reference in measured[measured["system"] == REFERENCE].itertuples():
+        alike = measured[(measured[DISTANCE_GROUP] == [getattr(reference, key) for key in DISTANCE_GROUP]).all(axis=1)]
+        others = alike[alike["system"] != REFERENCE].drop_duplicates("gan_key")
+        worse = others.loc[others["frechet_distance"] >= reference.frechet_distance, "trial_id"]
+        lines.append(
+            f"One Gaussian per class over principal components, not trained, has a Frechet distance of "
+            f"{reference.frechet_distance:.1f}: {len(worse)} of {len(others)} trained GANs are no better"
+            + (f" ({', '.join(worse)})." if len(worse) else ".")
+        )
+    return lines
 
 
 def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:
