@@ -5,14 +5,14 @@ its spread is the least and greatest ratio of a turn.
 """
 
 import json
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from study.trial.provenance import commit, hardware
 
 
 def take_turns(
@@ -50,29 +50,15 @@ def show(speed: dict[str, float]) -> str:
 
 def where(device: str = "cpu") -> dict:
     """Machine, versions, threads and commit, for a benchmark's JSON."""
-    gpu = torch.cuda.get_device_name() if str(device).startswith("cuda") else None
+    info = Path("/proc/cpuinfo")
+    has_amx = info.exists() and "amx_bf16" in info.read_text(encoding="utf-8")
     return {
-        "machine": gpu or f"{processor()}, {os.cpu_count()} CPUs",
+        "machine": hardware(torch.device(device)) + (", AMX" if has_amx else ""),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit(),
     }
-
-
-def processor() -> str:
-    """What the processor calls itself, and whether it has AMX."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.exists() else ""
-    name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
-    return f"{name or platform.processor()}{' with AMX' if 'amx_bf16' in text else ''}"
-
-
-def commit() -> str | None:
-    """The short hash, with + where files differ from it; None outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    return found.stdout.strip() or None
 
 
 def report(rows: list[tuple[str, str, str]], result: dict, device: str = "cpu") -> None:
