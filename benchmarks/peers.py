@@ -29,11 +29,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.competitors.lightweight_gan_process import PIXELS
 from benchmarks.competitors.peer_process import PEERS
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
 from benchmarks.harness.photographs import prepared
-from benchmarks.harness.timed_training import MARKS
+from benchmarks.harness.timed_training import MARKS, PIXELS
 from data_utils.dataset import Dataset, Side
 from models.feature_extractor import build_feature_extractor
 from study.gan.metrics import frechet_distance
@@ -63,7 +63,7 @@ def command(name: str, options: argparse.Namespace, folder: Path, count: int) ->
     if name == "lightweight_gan":
         start = [options.peer_python, "-m", "benchmarks.competitors.lightweight_gan_process", folder]
     else:
-        start = [sys.executable, "-m", "benchmarks.competitors.peer_process", name, folder]
+        start = [sys.executable, "-m", "benchmarks.competitors.peer_process", folder, name]
         settings = [*(options.set if name == "ours" else []), *(TINY[name] if options.quick else [])]
         start += [f"--set={setting}" for setting in settings]
     limits = ["--seconds", 60 * options.minutes, "--images", count, "--device", options.device]
@@ -106,16 +106,12 @@ def measure(names: list[str], data: Dataset, folder: Path, device: str) -> dict:
     return {"curves": result, "floor": frechet_distance(extractor(train[chosen])[0], real), "images": len(real)}
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="photographs, in any layout that the study reads")
-    parser.add_argument("--minutes", type=float, default=10)
+def main(arguments: list[str] | None = None) -> None:
+    parser = benchmark_parser(__doc__, "a step of each with tiny networks", data=None, minutes=10.0, device="cpu")
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
     parser.add_argument("--peer-python", type=Path, help="Python of an environment that holds lightweight-gan")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="settings of ours")
     parser.add_argument("--cores", type=int, nargs="+", default=sorted(os.sched_getaffinity(0)))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="a step of each with tiny networks, to see that it runs")
     options = parser.parse_args(arguments)
     options.minutes *= not options.quick
     names = [*options.peers, *(["lightweight_gan"] if options.peer_python else [])]
@@ -132,10 +128,8 @@ def main(arguments: list[str] | None = None) -> dict:
         for name, curve in result["curves"].items()
     ]  # fmt: skip
     rows += [("floor: training photographs", f"{result['floor']:.1f}", ""), ("lowest", lowest, "ours")]
-    options.data, options.peer_python = options.data and options.data.name, bool(options.peer_python)
     report([("after", " ".join(f"{60 * options.minutes * m:6.0f}s" for m in MARKS), ""), *rows],
            {**vars(options), **result, "lowest": lowest}, options.device)  # fmt: skip
-    return result
 
 
 if __name__ == "__main__":

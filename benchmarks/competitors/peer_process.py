@@ -1,12 +1,10 @@
 """One peer of `benchmarks/peers.py` that is written with this project's packages, trained in a process of its own.
 
-python -m benchmarks.competitors.peer_process NAME FOLDER --seconds S --images N
+python -m benchmarks.competitors.peer_process FOLDER NAME --seconds S --images N
 """
 
-import argparse
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.competitors.dcgan import BATCH, LATENT, Dcgan
 from benchmarks.competitors.tutorial import build_tutorial
-from benchmarks.harness.timed_training import train_for
+from benchmarks.harness.timed_training import peer_parser, train_for
 from data_utils.augment import to_float, to_uint8
 from data_utils.dataset import Side, evenly_drawn
 from study.config import make_config, parse_assignments, preset
@@ -81,12 +79,8 @@ PEERS = {"ours": ours, "tutorial": tutorial, "dcgan": dcgan}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=PEERS)
-    parser.add_argument("folder", type=Path, help="holds images.npy and labels.npy; the results go into NAME/ there")
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--images", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
+    parser = peer_parser(__doc__)
+    parser.add_argument("name", choices=PEERS, help="the results go into a folder of this name")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(1)
