@@ -1,8 +1,9 @@
 """Frechet distance after equal time on the same photographs: this study's GAN, a tutorial's, a DCGAN, lightweight-gan.
 
-python benchmarks/peers.py --data FOLDER [--minutes 10] [--peers ours tutorial dcgan] [--cores 0 1] [--device cuda]
+python benchmarks/peers.py --data FOLDER [--minutes 10] [--peers ours principal_gan ...] [--cores 0 1] [--device cuda]
 
-- ours: the `search` preset at 64 px; `--set FIELD=VALUE` changes it.
+- ours: the paper's WGAN-GP with LSTM at the `search` preset, 64 px; principal_gan, r3gan: the study's other systems.
+  `--set FIELD=VALUE` changes all of them.
 - tutorial: the paper's sizes and rates in a tutorial's loop (`benchmarks/competitors/tutorial.py`).
 - dcgan: Radford et al. (2016), `benchmarks/competitors/dcgan.py`.
 - lightweight_gan: the package of that name with the settings of its command line, only with --peer-python, the Python
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.competitors.peer_process import PEERS
+from benchmarks.competitors.peer_process import OURS, PEERS
 from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
 from benchmarks.harness.photographs import prepared
@@ -41,7 +42,7 @@ from study.gan.metrics import frechet_distance
 IMAGE_SIZE = 64
 STDERR = 2  # what peers print is no part of the table
 TINY_GAN = ["lstm_width=8", "decoder_width=8", "critic_width=8", "latent_dim=8"]
-TINY = {"ours": TINY_GAN, "tutorial": TINY_GAN, "dcgan": ["width=4"]}
+TINY = {"dcgan": ["width=4"]}
 ENVIRONMENT = {
     "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
     "OMP_NUM_THREADS": "1",
@@ -64,7 +65,7 @@ def command(name: str, options: argparse.Namespace, folder: Path, count: int) ->
         start = [options.peer_python, "-m", "benchmarks.competitors.lightweight_gan_process", folder]
     else:
         start = [sys.executable, "-m", "benchmarks.competitors.peer_process", folder, name]
-        settings = [*(options.set if name == "ours" else []), *(TINY[name] if options.quick else [])]
+        settings = [*(options.set if name in OURS else []), *(TINY.get(name, TINY_GAN) if options.quick else [])]
         start += [f"--set={setting}" for setting in settings]
     limits = ["--seconds", 60 * options.minutes, "--images", count, "--device", options.device]
     return [str(part) for part in (*start, *limits)]

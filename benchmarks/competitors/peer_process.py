@@ -5,6 +5,7 @@ python -m benchmarks.competitors.peer_process FOLDER NAME --seconds S --images N
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,17 +16,18 @@ from benchmarks.competitors.tutorial import build_tutorial
 from benchmarks.harness.timed_training import peer_parser, train_for
 from data_utils.augment import to_float, to_uint8
 from data_utils.dataset import Side, evenly_drawn
-from study.config import make_config, parse_assignments, preset
+from study.config import SYSTEMS, make_config, parse_assignments, preset
 from study.gan.sampling import sample_images
 from study.gan.step import GanTraining, build_training
 
 Peer = tuple[Callable[[], int], Callable[[], Tensor]]  # step, sample
 
 
-def ours(train: Side, count: int, settings: dict) -> Peer:
-    """The study's training at the `search` preset; a step is an epoch."""
-    config = make_config(preset("search") | settings)
+def ours(train: Side, count: int, settings: dict, system: str | None = None) -> Peer:
+    """The study's training at the `search` preset, the paper's WGAN-GP or a row of `SYSTEMS`; a step is an epoch."""
+    config = make_config(preset("search") | SYSTEMS.get(system, {}) | settings)
     training, labels = build_training(config, train.images.device), evenly_drawn(train.labels, count)
+    training.fit(train)
     return epochs(training, train), lambda: sample_images(training.ema, labels, config, "evaluation")
 
 
@@ -75,7 +77,9 @@ def dcgan(train: Side, count: int, settings: dict) -> Peer:
     return step, sample
 
 
-PEERS = {"ours": ours, "tutorial": tutorial, "dcgan": dcgan}
+TRAINED = [name for name, fields in SYSTEMS.items() if fields.get("gan_epochs") != 0]
+OURS = {"ours": ours} | {name: partial(ours, system=name) for name in TRAINED}
+PEERS = OURS | {"tutorial": tutorial, "dcgan": dcgan}
 
 
 def main() -> None:
