@@ -1,4 +1,4 @@
-"""A full or failing disk, or a damaged file, stops the whole study: every further trial would fail on it too.
+"""A full or failing disk, or a damaged file, stops the whole study, as every further trial would fail too.
 
 Such errors are recognised by their text, since Ray passes on errors of workers on other machines as text.
 """
@@ -15,7 +15,7 @@ WORDS = (
 
 
 def storage_fault(error: BaseException | None) -> str | None:
-    """The line of an error or of its causes that names a disk error or a damaged file; None where there is none."""
+    """The line of an error or of its causes that names a disk error or a damaged file, or None."""
     while error is not None:
         for line in str(error).splitlines():
             if any(word in line for word in WORDS):
@@ -24,9 +24,9 @@ def storage_fault(error: BaseException | None) -> str | None:
     return None
 
 
-def way_out(fault: str) -> StorageFault:
-    """The error that tells the user of a storage fault and how to continue."""
+def way_out(fault: str, again: str) -> StorageFault:
+    """The error that tells the user of a storage fault; `again` says how the command continues."""
     return StorageFault(
-        f"a disk error stopped the study: {fault}; finished trials are kept: free space or repair the disk, then run "
-        "the same command with --resume"
+        f"a disk error stopped the study: {fault}; finished trials are kept: "
+        f"free space or repair the disk, then {again}"
     )

@@ -26,9 +26,9 @@ from data_utils.layouts import recognise
 from data_utils.prepare import prepare
 from results.tables.schema import TRIALS
 from results.tables.store import TableError, read_trials, write_rows
-from study.cli import sweep_parser
 from study.config import TrialConfig, make_config, preset
 from study.errors import ConfigError
+from study.flags import sweep_parser
 from study.settings import StudySettings, refuse_other_settings, write_settings
 
 SECONDS = [pytest.param(0.6, id="short"), pytest.param(12, marks=pytest.mark.slow, id="long")]  # of five targets

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from study import doctor
-from study.cli import doctor_parser
 from study.cluster.checks import (
     MIN_FREE_DISK,
     Check,
@@ -33,6 +32,7 @@ from study.cluster.checks import (
 from study.cluster.facts import Gpu, NodeFacts, examine, listeners, lock_holds, versions
 from study.commands.doctor import check_photographs, check_prepared, newest_prepared, token_is_demanded
 from study.errors import ConfigError
+from study.flags import doctor_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path("/mnt/study")
