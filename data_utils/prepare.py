@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import hmac
 import os
-import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +29,7 @@ SPLITS: dict[str, Callable] = {
 PROTOCOLS = (*SPLITS, "given")
 SIDES = ("train", "validation", "test")
 MAX_ALIKE = 5  # printed
+SALT_BYTES = 32
 
 
 def prepare(
@@ -94,7 +95,7 @@ def prepare(
         counts={side: _by_class(labels[split == side]) for side in SIDES},
         group_counts={side: _groups_by_class(groups[split == side], labels[split == side]) for side in SIDES},
         num_groups=len(np.unique(groups)),
-        notes=(*source.notes, *notes, *_alike_in_both_classes(patches, alike)),
+        notes=(*source.notes, *notes, *(_alike_in_both_classes(patches, alike) if data else ())),
         leaks=tuple(_names_of_pairs(patches, pairs)),
         num_leaked_test=near_duplicates.num_leaked_test(split, groups),
         files=tuple(sorted(zip((patch.name for patch in patches), columns["image_id"], strict=True))),
@@ -176,13 +177,22 @@ def _fingerprint(
 
 def _salt(folder: Path) -> bytes:
     path = folder / "salt"
-    if not path.exists():
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".salt.") as file:  # mode 0600
-            file.write(os.urandom(32))
-            file.flush()
-            with contextlib.suppress(FileExistsError):  # another process was first
-                os.link(file.name, path)
-    return path.read_bytes()
+    with contextlib.suppress(FileExistsError):  # it is there, or another process is first
+        # One write of 32 bytes: a reader sees them all. Hard links, which would be safer still, exFAT does not have.
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.write(descriptor, os.urandom(SALT_BYTES))
+        os.close(descriptor)
+    return _read_salt(path)
+
+
+def _read_salt(path: Path, patience: float = 5.0) -> bytes:
+    """The salt, waited for where another process has made the file and not filled it yet."""
+    deadline = time.monotonic() + patience
+    while len(salt := path.read_bytes()) != SALT_BYTES:
+        if time.monotonic() > deadline:
+            raise DataError(f"{path} does not hold {SALT_BYTES} bytes; move the folder {path.parent} away")
+        time.sleep(0.01)
+    return salt
 
 
 def _columns(patches: list[Patch], groups: np.ndarray, split: np.ndarray, salt: bytes) -> dict[str, list]:

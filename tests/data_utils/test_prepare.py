@@ -385,3 +385,14 @@ def test_a_decoder_s_warning_names_the_file(tmp_path, monkeypatch, recwarn):
     notes = prepare(data, tmp_path / "out", image_size=32).notes
     assert "1 files were read, but are not quite in order: ulcer/a7.png (Corrupt EXIF data)" in notes
     assert not recwarn.list
+
+
+def test_a_salt_that_another_process_is_writing_is_waited_for(tmp_path, monkeypatch):
+    from data_utils.prepare import _read_salt, _salt
+
+    monkeypatch.setattr("os.link", None)  # exFAT has no hard links
+    salt = _salt(tmp_path)
+    assert len(salt) == 32 and _salt(tmp_path) == salt
+    (tmp_path / "salt").write_bytes(b"")
+    with pytest.raises(DataError, match="does not hold 32 bytes"):
+        _read_salt(tmp_path / "salt", patience=0.05)
