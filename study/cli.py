@@ -44,11 +44,11 @@ def users_mistake(error: Exception, again: str) -> Exception | None:
     from data_utils.errors import DataError
     from models.feature_extractor import ExtractorUnavailable
     from results.tables.store import TableError
-    from study.storage.faults import storage_fault, way_out
+    from study.storage.faults import storage_fault
 
     if isinstance(error, (OSError, StorageInternalError, StorageFault)):
-        fault = storage_fault(error)
-        return fault and way_out(fault, again)
+        kept = f"finished trials are kept: free space or repair the disk, then {again}"
+        return (fault := storage_fault(error)) and StorageFault(f"a disk error stopped the study: {fault}; {kept}")
     return error if isinstance(error, (ConfigError, DataError, TableError, ExtractorUnavailable)) else None
 
 

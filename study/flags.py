@@ -1,6 +1,7 @@
 """The flags of each command. Imports nothing slow, so that `--help` is fast."""
 
 from argparse import ArgumentParser, ArgumentTypeError
+from functools import partial
 from pathlib import Path
 
 from study.config import DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
@@ -156,18 +157,15 @@ def duration(text: str) -> float:
     return seconds
 
 
-def count(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+def count(text: str, lowest: int = 1, highest: int | None = None) -> int:
+    """A whole number in a range."""
+    if not text.isdecimal() or int(text) < lowest or (highest is not None and int(text) > highest):
+        span = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+        raise ArgumentTypeError(f"{text!r} is not a whole number {span}")
     return int(text)
 
 
-def seed(text: str) -> int:
-    """A whole number that every random generator takes."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
-    return int(text)
+seed = partial(count, lowest=0, highest=2**32 - 1)  # what every random generator takes
 
 
 def gpu_share(text: str) -> float:

@@ -149,15 +149,13 @@ def mended_settings(folder: Path, damage: Damaged) -> dict:
 def refuse_other_settings(folder: Path, record: dict) -> None:
     """ConfigError if the command that resumes a study has other settings; it names them and the flags to give."""
     ours, theirs = ({**r, **r["config"]} for r in (record, stored_settings(folder)))
-    fields = [key for key in ours if key not in ("config", "fixed")]  # which are named one by one
-    differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields if ours[key] != theirs.get(key)]
-    if differing:
-        flags = {"preset": "--preset", "seed": "--seed", "objective": "--objective", "split_protocol": "--split"}
-        named = ["preset"] if ours["preset"] != theirs["preset"] else fields  # a preset brings its fields along
-        way_out = [
-            f"{flags[key]} {theirs[key]}" if key in flags else f"--set {key}={theirs[key]}"
-            for key in named
-            if ours[key] != theirs.get(key) and (key in flags or key in theirs["config"])
-        ]
-        give = f"; give {' '.join(way_out)}, as the study was started with" if way_out else ""
-        raise ConfigError(f"--resume: the study {folder} has other settings: {'; '.join(differing)}{give}")
+    fields = [key for key in ours if key not in ("config", "fixed") and ours[key] != theirs.get(key)]
+    if not fields:
+        return
+    differing = "; ".join(f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields)
+    flags = {"preset": "--preset ", "seed": "--seed ", "objective": "--objective ", "split_protocol": "--split "}
+    flags = {field: f"--set {field}=" for field in record["config"]} | flags
+    named = ["preset"] if "preset" in fields else fields  # a preset brings its fields along
+    given = " ".join(f"{flags[key]}{theirs[key]}" for key in named if key in flags and key in theirs)
+    way_out = f"; give {given}, as the study was started with" if given else ""
+    raise ConfigError(f"--resume: the study {folder} has other settings: {differing}{way_out}")

@@ -6,8 +6,6 @@ Such errors are recognised by their text, since Ray passes on errors of workers 
 import errno
 import os
 
-from study.errors import StorageFault
-
 WORDS = (
     *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)),
     "database or disk is full", "disk I/O error", "is damaged",
@@ -22,11 +20,3 @@ def storage_fault(error: BaseException | None) -> str | None:
                 return line.strip()
         error = error.__cause__ or error.__context__
     return None
-
-
-def way_out(fault: str, again: str) -> StorageFault:
-    """The error that tells the user of a storage fault; `again` says how the command continues."""
-    return StorageFault(
-        f"a disk error stopped the study: {fault}; finished trials are kept: "
-        f"free space or repair the disk, then {again}"
-    )

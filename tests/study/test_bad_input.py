@@ -71,34 +71,31 @@ def test_batches_and_networks_that_do_not_fit(command, photographs, arguments, w
 # ---- photographs
 
 
-def test_missing_and_empty_folder(command, tmp_path):
-    (tmp_path / "empty").mkdir()
-    for name, words in (("nowhere", "does not exist"), ("empty", "holds 0 class(es)")):
-        message = command.refused("--data", tmp_path / name)
-        assert str(tmp_path / name) in message and words in message
-    assert not any(command.out.rglob("*"))
-
-
-def test_one_and_three_classes(command, photographs):
-    shutil.copytree(photographs / "clean", photographs / "other")
-    assert "holds 3 class(es) of images ('clean', 'infected', 'other')" in command.refused("--data", photographs)
-    for name in ("other", "infected"):
-        shutil.rmtree(photographs / name)
-    assert "holds 1 class(es) of images ('clean')" in command.refused("--data", photographs)
-    assert not any(command.out.rglob("*"))
-
-
-def test_fewer_than_twenty_images_of_a_class(command, photographs):
-    for path in sorted((photographs / "infected").iterdir())[19:]:
+def keep_nineteen(data: Path) -> None:
+    for path in sorted((data / "infected").iterdir())[19:]:
         path.unlink()
-    message = command.refused("--data", photographs)
-    assert "19" in message and "20" in message
 
 
-def test_one_group(command, photographs):
-    for path in photographs.rglob("*.png"):
+def name_one_patient(data: Path) -> None:
+    for path in data.rglob("*.png"):
         path.rename(path.with_name(f"patient_{path.name}"))
-    assert "group" in command.refused("--data", photographs)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (shutil.rmtree, ["data does not exist"]),
+        (lambda data: shutil.copytree(data / "clean", data / "other"), ["holds 3 class", "'clean', 'infected'"]),
+        (lambda data: shutil.rmtree(data / "infected"), ["holds 1 class", "'clean'"]),
+        (keep_nineteen, ["19", "20"]),
+        (name_one_patient, ["group"]),
+    ],
+)
+def test_photographs_that_cannot_be_split(command, photographs, spoil, words):
+    spoil(photographs)
+    message = command.refused("--data", photographs)
+    assert all(word in message for word in words), message
+    assert not command.studies()
 
 
 def test_which_class_is_positive_is_asked_for(command, photographs):
