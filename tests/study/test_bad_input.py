@@ -101,7 +101,7 @@ def test_photographs_that_cannot_be_split(command, photographs, spoil, words):
 def test_which_class_is_positive_is_asked_for(command, photographs):
     (photographs / "infected").rename(photographs / "b")
     message = command.refused("--data", photographs)
-    assert "'b', 'clean'" in message and "--positive NAME" in message
+    assert "'b', 'clean'" in message and "Say --positive " in message
     assert command("--data", photographs, "--positive", "b", "--dry-run")[0] == 0
 
 
