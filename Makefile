@@ -11,8 +11,10 @@ test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml requirements-no-deps.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@echo "Installing PyTorch, Ray and the rest, about 7 GB on disk; this takes minutes"
+	$(VENV)/bin/python -m pip install --quiet --progress-bar on --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
 	@touch $@

@@ -9,7 +9,6 @@ that of the EMA generator's images to the validation photographs. Rounding alone
 than the tutorial's own standard deviation over seeds.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from benchmarks.competitors.tutorial import build_tutorial
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
 from benchmarks.harness.photographs import prepared
 from data_utils.dataset import Dataset, evenly_drawn
@@ -48,17 +48,12 @@ def distance_after(name: str, data: Dataset, settings: dict) -> tuple[float, flo
     return GanQuality(config, data).frechet_distance(images), seconds
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="photographs, in any layout that the study reads")
-    parser.add_argument("--image-size", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=3, help="2 or more")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="an epoch of tiny networks, to see that it runs")
+def main(arguments: list[str] | None = None) -> None:
+    defaults = {"data": None, "image_size": 32, "epochs": 40, "seeds": 3, "device": "cpu"}
+    parser = benchmark_parser(__doc__, "an epoch of tiny networks", **defaults)
     options = parser.parse_args(arguments)
     if options.seeds < 2:
-        parser.error(f"--seeds {options.seeds}: a spread needs two")
+        parser.error(f"--seeds {options.seeds}: a spread needs 2 or more")
     keep_freed_memory()
     epochs = 1 if options.quick else options.epochs
     settings = {"image_size": options.image_size, "gan_epochs": epochs} | (TINY if options.quick else {})
@@ -82,10 +77,8 @@ def main(arguments: list[str] | None = None) -> dict:
             (f"{name}: mean less the tutorial's", f"{apart:+.1f}", f"within {spread:.1f}"),
             (f"{name}: seconds a training", f"{mean(seconds[name]):.0f}", ""),
         ]
-    options.data = options.data and options.data.name
     result = {**vars(options), "epochs": epochs, "distances": distances, "seconds": seconds}
     report(rows, result, options.device)
-    return result
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """A generator's Frechet distance during a study, against torch-fidelity called by hand.
 
-python benchmarks/frechet.py [--images 320] [--extractor inception] [--inception-weights PATH] [--device cuda]
+python benchmarks/frechet.py [--images 320] [--train-images 1490] [--device cuda]
 
-- evaluation: synthetic images' features and the distance to real images whose features are cached, over
-  `torch_fidelity.calculate_metrics` on both sets of images by the same network in batches of the same size. Less is
-  better. Inception without --inception-weights gets random weights, which take as long.
+- evaluation: synthetic images' EfficientNet-Lite0 features and the distance to real images whose features are cached,
+  over `torch_fidelity.calculate_metrics` on both sets of images by the same network in batches of the same size. Less
+  is better.
 - statistics: the distance of N features of width D to N others, times faster than torch-fidelity's. Theirs grows with
   D, ours with N: what makes up most of it is the singular values of an N x N matrix.
 - values: the greatest relative difference of the distances in this run.
@@ -13,17 +13,16 @@ python benchmarks/frechet.py [--images 320] [--extractor inception] [--inception
 """
 
 import argparse
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch_fidelity
 from torch import Tensor
+from torch.utils.data import Subset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.dataset import Side
 from models.feature_extractor import FeatureExtractor, build_feature_extractor, efficientnet_lite0
@@ -61,22 +60,6 @@ class Lite0(FeatureExtractorBase):
         return (self.network(images)[0],)
 
 
-class UntrainedInception(FeatureExtractorInceptionV3):
-    """Inception that keeps its random weights."""
-
-    def load_state_dict(self, state: dict) -> None:
-        pass
-
-
-def random_inception(folder: Path) -> Path:
-    """A file of random weights of Inception."""
-    torch.save({}, folder / "none.pth")
-    torch.manual_seed(0)
-    network = UntrainedInception("inception", ["2048"], feature_extractor_weights_path=folder / "none.pth")
-    torch.save(network.state_dict(), folder / "inception.pth")
-    return folder / "inception.pth"
-
-
 def smooth_images(count: int, size: int, seed: int) -> Tensor:
     """uint8 (count, 3, size, size): blurred noise, so that the two sets have features of some spread."""
     draws = torch.Generator().manual_seed(seed)
@@ -84,25 +67,12 @@ def smooth_images(count: int, size: int, seed: int) -> Tensor:
     return (torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear") * 255).to(torch.uint8)
 
 
-class Images(torch.utils.data.Dataset):
-    """uint8 images for torch-fidelity, which asks for a Dataset."""
-
-    def __init__(self, images: Tensor):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, number: int) -> Tensor:
-        return self.images[number]
-
-
-def by_hand(fake: Tensor, real: Tensor, network: str, weights: Path | None, device: str) -> float:
+def by_hand(fake: Tensor, real: Tensor, device: str) -> float:
     """torch-fidelity's distance, all of it computed; in this process, since worker processes would only cost here."""
+    input1, input2 = (Subset(images, range(len(images))) for images in (fake, real))  # it asks for a Dataset
     metrics = torch_fidelity.calculate_metrics(
-        input1=Images(fake), input2=Images(real), fid=True, feature_extractor=network,
-        feature_extractor_weights_path=weights and str(weights), batch_size=BATCH, cuda=device.startswith("cuda"),
-        cache=False, save_cpu_ram=True, verbose=False,
+        input1=input1, input2=input2, fid=True, feature_extractor="lite0", batch_size=BATCH,
+        cuda=device.startswith("cuda"), cache=False, save_cpu_ram=True, verbose=False,
     )  # fmt: skip
     return metrics["frechet_inception_distance"]
 
@@ -121,17 +91,13 @@ def relative_difference(ours: float, theirs: float) -> float:
     return abs(ours - theirs) / abs(theirs)
 
 
-def measure_evaluation(options: argparse.Namespace, folder: Path) -> tuple[dict, float]:
+def measure_evaluation(options: argparse.Namespace) -> tuple[dict, float]:
     """How many times faster one evaluation is, and the relative difference of the two distances."""
     fake, real = (smooth_images(options.images, 64, seed) for seed in (1, 2))
-    if options.extractor == "inception":
-        network, weights = "inception-v3-compat", options.inception_weights or random_inception(folder)
-    else:
-        network, weights = "lite0", None
-    extractor = build_feature_extractor(options.extractor, weights, options.device)
+    extractor = build_feature_extractor("efficientnet_lite0", None, options.device)
     real_features = extractor(real, BATCH)[0]
     sides = {
-        "by hand": partial(by_hand, fake, real, network, weights, options.device),
+        "by hand": partial(by_hand, fake, real, options.device),
         "cached": partial(cached, fake, real_features, extractor),
     }
     difference = relative_difference(sides["cached"](), sides["by hand"]())
@@ -174,16 +140,10 @@ def inverse(speed: dict[str, float]) -> dict[str, float]:
     return {"ratio": 1 / speed["ratio"], "low": 1 / speed["high"], "high": 1 / speed["low"]}
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=320, help="on each side; also the real ones")
-    parser.add_argument("--train-images", type=int, default=1490)
-    parser.add_argument("--extractor", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception"])
-    parser.add_argument("--inception-weights", type=Path)
+def main(arguments: list[str] | None = None) -> None:
+    defaults = {"images": 320, "train_images": 1490, "turns": 3, "device": "cpu"}
+    parser = benchmark_parser(__doc__, "few images and features", **defaults)
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of the GAN's epoch")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="few images and features, to see that it runs")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     settings, shapes = {"precision": options.precision}, STATISTICS
@@ -192,8 +152,7 @@ def main(arguments: list[str] | None = None) -> dict:
         settings |= {"image_size": 32, "decoder_width": 16, "critic_width": 8, "lstm_width": 8, "eval_images": 16}
     if "lite0" not in torch_fidelity.registry.FEATURE_EXTRACTORS_REGISTRY:
         torch_fidelity.register_feature_extractor("lite0", Lite0)
-    with tempfile.TemporaryDirectory() as folder:
-        evaluation, difference = measure_evaluation(options, Path(folder))
+    evaluation, difference = measure_evaluation(options)
     statistics = {f"N {count}, D {width}": measure_statistics(count, width, options.turns) for count, width in shapes}
     greatest = max(difference, *(found[1] for found in statistics.values()))
     share = measure_share(options, settings)
@@ -208,13 +167,11 @@ def main(arguments: list[str] | None = None) -> dict:
             ("share of a search GAN's time", f"{share:.3f}", "<= 0.10"),
         ],
         {
-            **vars(options), "inception_weights": options.inception_weights is not None,
-            "evaluation": inverse(evaluation), "statistics": {shape: found[0] for shape, found in statistics.items()},
-            "difference": greatest, "share": share,
+            **vars(options), "evaluation": inverse(evaluation), "difference": greatest, "share": share,
+            "statistics": {shape: found[0] for shape, found in statistics.items()},
         },
         options.device,
     )  # fmt: skip
-    return {"evaluation": evaluation, "statistics": statistics, "difference": greatest, "share": share}
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ rounding the same step as any other. Counted operations and kept bytes are the s
 peak is counted operations over time, over a matrix product's in the same precision, measured just before and after.
 """
 
-import argparse
 from functools import partial
 
 import torch
 
 from benchmarks.competitors.tutorial import build_tutorial
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.flops import count_flops, lstm_flops, matmul_peak
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from models.generator import GRID
@@ -95,12 +95,7 @@ def iteration_flops(config: GanConfig, device: torch.device) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="tiny networks, to see that it runs")
-    options = parser.parse_args()
+    options = benchmark_parser(__doc__, "tiny networks", batch=16, turns=5, device="cpu").parse_args()
     keep_freed_memory()
     device = torch.device(options.device)
     sizes = {"image_size": 32, "lstm_width": 16, "decoder_width": 16, "critic_width": 8} if options.quick else {}

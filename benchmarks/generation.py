@@ -8,13 +8,13 @@ bfloat16. The ratios are times faster than the plain network. bfloat16 rounds: i
 of 255.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.augment import to_uint8
 from models.generator import GENERATORS
@@ -77,13 +77,9 @@ def measure(networks: dict[str, nn.Module], z: Tensor, labels: Tensor, turns: in
     }
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
+def main(arguments: list[str] | None = None) -> None:
+    parser = benchmark_parser(__doc__, "tiny networks", batch=64, turns=7, device="cpu")
     parser.add_argument("--backbone", default="plain", choices=GENERATORS)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="tiny networks, to see that it runs")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     device = torch.device(options.device)
@@ -102,7 +98,6 @@ def main(arguments: list[str] | None = None) -> dict:
         ]
     result = {**vars(options), "paper_per_second": PAPER_PER_SECOND, **result}
     report(rows, result, options.device)
-    return result
 
 
 if __name__ == "__main__":

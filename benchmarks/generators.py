@@ -5,7 +5,8 @@ python benchmarks/generators.py [--device cuda] [--batch 64] [--precision bfloat
 For plain, EfficientNetV2-S and -M, each with two LSTM layers:
 
 - parameters, in millions;
-- seconds per 1,000 real images trained: rounds of `critic_steps` critic steps and one generator step, the best of them;
+- seconds per 1,000 real images trained: rounds of `critic_steps` critic steps and one generator step, the best of
+  `--rounds` after one that is not measured;
 - memory: on a GPU the most that was allocated at a time; on a CPU the bytes of weights, gradients, optimisers and
   moving average, plus what the costliest step keeps for its backward pass (each storage once), which is what a GPU
   would hold but for its work space;
@@ -15,18 +16,19 @@ The paper's figures are of an RTX 4090; its hours are of whole trainings whose n
 Generators take turns, so that their ratios hold on a machine whose speed drifts.
 """
 
-import argparse
 from functools import partial
 
 import torch
 
-from benchmarks.gan_step import draw, iterate, kept_bytes
+from benchmarks.gan_step import draw, iterate
 from benchmarks.generation import TINY, inputs, sample
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report, take_turns
 from models.generator import parameter_count
 from models.inference import for_inference
 from results.tables.published import read_published
 from study.config import GanConfig, make_config, preset
+from study.gan.footprint import kept_bytes, weights_bytes
 from study.gan.step import GanTraining, build_training
 from study.training.memory import keep_freed_memory
 
@@ -36,16 +38,6 @@ PUBLISHED_MODELS = {
     "efficientnetv2_m": "efficientnetv2_m_lstm",
 }
 SAMPLED = 64
-
-
-def state_bytes(training: GanTraining) -> int:
-    """Weights of generator, critic and moving average, gradients, and the optimisers' moments."""
-    networks = [training.generator, training.critic, training.ema]
-    tensors = [t for network in networks for t in (*network.parameters(), *network.buffers())]
-    tensors += [p.grad for network in networks[:2] for p in network.parameters() if p.grad is not None]
-    for optimiser in (training.generator_optimiser, training.critic_optimiser):
-        tensors += [t for moments in optimiser.state.values() for t in moments.values() if torch.is_tensor(t)]
-    return sum(t.untyped_storage().nbytes() for t in tensors)
 
 
 def memory_bytes(training: GanTraining, batches: list) -> int:
@@ -61,7 +53,7 @@ def memory_bytes(training: GanTraining, batches: list) -> int:
         lambda: training.critic_step(batch.real, fakes[0], batch.labels, batch.epsilon),
         lambda: training.generator_step(batch.labels, batch.z, batch.real),
     )
-    return max(map(kept_bytes, steps)) + state_bytes(training)
+    return max(map(kept_bytes, steps)) + weights_bytes(training)
 
 
 def measure_training(configs: dict[str, GanConfig], turns: int, device: torch.device) -> tuple[dict, dict]:
@@ -92,13 +84,10 @@ def paper(backbone: str, metric: str, scale: float = 1.0) -> str:
     return "-".join(f"{figure:.3g}" for figure in figures) or "-"
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=preset("paper")["gan_batch_size"])
+def main(arguments: list[str] | None = None) -> None:
+    defaults = {"batch": preset("paper")["gan_batch_size"], "rounds": 1, "device": "cpu"}
+    parser = benchmark_parser(__doc__, "tiny networks", **defaults)
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
-    parser.add_argument("--rounds", type=int, default=1, help="of training measured, after one that is not")
-    parser.add_argument("--quick", action="store_true", help="tiny networks, to see that it runs")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     device = torch.device(options.device)
@@ -121,7 +110,6 @@ def main(arguments: list[str] | None = None) -> dict:
     }
     rows = [row for name, found in result.items() for row in rows_of(name, found)]
     report(rows, {**vars(options), **result}, options.device)
-    return result
 
 
 def rows_of(name: str, found: dict) -> list[tuple[str, str, str]]:

@@ -8,7 +8,6 @@ is better than linear. Two workers share the batches of one training through tor
 without Ray: 2.0 times faster would be linear; their losses of the first epoch must be one worker's.
 """
 
-import argparse
 import tempfile
 import time
 
@@ -16,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report, show, speedup, synchronise, take_turns
 from data_utils.dataset import Side
 from study.config import GanConfig, make_config, preset
@@ -94,14 +94,10 @@ def compare_workers(settings: tuple) -> dict[str, float]:
     return speedup(alone, shared)
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = benchmark_parser(__doc__, "few images", images=512, turns=3, device="cpu")
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 2000, 5000, 10_000, 20_000])
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128, 256])
-    parser.add_argument("--images", type=int, default=512, help="where the size or the workers change")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs")
     options = parser.parse_args(arguments)
     if options.quick:
         options.counts, options.sizes, options.images, options.turns = [64, 128], [32, 64], 128, 1
@@ -128,7 +124,6 @@ def main(arguments: list[str] | None = None) -> dict:
         {**vars(options), "seconds": best, "over_linear": result},
         options.device,
     )  # fmt: skip
-    return result
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ of the size asked for. Without --data the images are rendered phantoms. Checked:
 pixels have the same mean and deviation to 0.03.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from benchmarks.harness.photographs import prepared
 from data_utils.augment import apply_augmentation, draw_augmentation
@@ -96,16 +96,9 @@ def check_equal_work(ours: Batches, theirs: Batches, images: Tensor, device: tor
     assert (moments[0] - moments[1]).abs().max() < 0.03, moments
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="photographs, in any layout that the study reads")
-    parser.add_argument("--image-size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="few small images, to see that it runs")
-    options = parser.parse_args(arguments)
+def main(arguments: list[str] | None = None) -> None:
+    defaults = {"data": None, "image_size": 128, "batch": 64, "workers": 2, "device": "cpu", "turns": 5}
+    options = benchmark_parser(__doc__, "few small images", **defaults).parse_args(arguments)
     if options.quick:
         options.image_size, options.batch, options.workers, options.turns = 32, 16, 1, 1
     keep_freed_memory()
@@ -123,7 +116,6 @@ def main(arguments: list[str] | None = None) -> dict:
         seconds = take_turns(sides, options.turns, options.device)
     speed = speedup(seconds["jpeg"], seconds["resident"])
     per_second = {name: len(images) / min(times) for name, times in seconds.items()}
-    options.data = options.data and options.data.name
     result = {**vars(options), "images": len(images), "per_second": per_second, "speedup": speed}
     report(
         [
@@ -134,7 +126,6 @@ def main(arguments: list[str] | None = None) -> dict:
         result,
         options.device,
     )
-    return result
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Frechet distance after equal time on the same photographs: this study's GAN, a tutorial's, a DCGAN, lightweight-gan.
 
-python benchmarks/peers.py --data FOLDER [--minutes 10] [--peers ours tutorial dcgan] [--cores 0 1] [--device cuda]
+python benchmarks/peers.py --data FOLDER [--minutes 10] [--peers ours principal_gan ...] [--cores 0 1] [--device cuda]
 
-- ours: the `search` preset at 64 px; `--set FIELD=VALUE` changes it.
+- ours: the paper's WGAN-GP with LSTM at the `search` preset, 64 px; principal_gan, r3gan: the study's other systems.
+  `--set FIELD=VALUE` changes all of them.
 - tutorial: the paper's sizes and rates in a tutorial's loop (`benchmarks/competitors/tutorial.py`).
 - dcgan: Radford et al. (2016), `benchmarks/competitors/dcgan.py`.
 - lightweight_gan: the package of that name with the settings of its command line, only with --peer-python, the Python
@@ -29,11 +30,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.competitors.lightweight_gan_process import PIXELS
-from benchmarks.competitors.peer_process import PEERS
+from benchmarks.competitors.peer_process import OURS, PEERS
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
 from benchmarks.harness.photographs import prepared
-from benchmarks.harness.timed_training import MARKS
+from benchmarks.harness.timed_training import MARKS, PIXELS
 from data_utils.dataset import Dataset, Side
 from models.feature_extractor import build_feature_extractor
 from study.gan.metrics import frechet_distance
@@ -41,7 +42,7 @@ from study.gan.metrics import frechet_distance
 IMAGE_SIZE = 64
 STDERR = 2  # what peers print is no part of the table
 TINY_GAN = ["lstm_width=8", "decoder_width=8", "critic_width=8", "latent_dim=8"]
-TINY = {"ours": TINY_GAN, "tutorial": TINY_GAN, "dcgan": ["width=4"]}
+TINY = {"dcgan": ["width=4"]}
 ENVIRONMENT = {
     "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
     "OMP_NUM_THREADS": "1",
@@ -63,8 +64,8 @@ def command(name: str, options: argparse.Namespace, folder: Path, count: int) ->
     if name == "lightweight_gan":
         start = [options.peer_python, "-m", "benchmarks.competitors.lightweight_gan_process", folder]
     else:
-        start = [sys.executable, "-m", "benchmarks.competitors.peer_process", name, folder]
-        settings = [*(options.set if name == "ours" else []), *(TINY[name] if options.quick else [])]
+        start = [sys.executable, "-m", "benchmarks.competitors.peer_process", folder, name]
+        settings = [*(options.set if name in OURS else []), *(TINY.get(name, TINY_GAN) if options.quick else [])]
         start += [f"--set={setting}" for setting in settings]
     limits = ["--seconds", 60 * options.minutes, "--images", count, "--device", options.device]
     return [str(part) for part in (*start, *limits)]
@@ -106,16 +107,12 @@ def measure(names: list[str], data: Dataset, folder: Path, device: str) -> dict:
     return {"curves": result, "floor": frechet_distance(extractor(train[chosen])[0], real), "images": len(real)}
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="photographs, in any layout that the study reads")
-    parser.add_argument("--minutes", type=float, default=10)
+def main(arguments: list[str] | None = None) -> None:
+    parser = benchmark_parser(__doc__, "a step of each with tiny networks", data=None, minutes=10.0, device="cpu")
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
     parser.add_argument("--peer-python", type=Path, help="Python of an environment that holds lightweight-gan")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="settings of ours")
     parser.add_argument("--cores", type=int, nargs="+", default=sorted(os.sched_getaffinity(0)))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="a step of each with tiny networks, to see that it runs")
     options = parser.parse_args(arguments)
     options.minutes *= not options.quick
     names = [*options.peers, *(["lightweight_gan"] if options.peer_python else [])]
@@ -132,10 +129,8 @@ def main(arguments: list[str] | None = None) -> dict:
         for name, curve in result["curves"].items()
     ]  # fmt: skip
     rows += [("floor: training photographs", f"{result['floor']:.1f}", ""), ("lowest", lowest, "ours")]
-    options.data, options.peer_python = options.data and options.data.name, bool(options.peer_python)
     report([("after", " ".join(f"{60 * options.minutes * m:6.0f}s" for m in MARKS), ""), *rows],
            {**vars(options), **result, "lowest": lowest}, options.device)  # fmt: skip
-    return result
 
 
 if __name__ == "__main__":

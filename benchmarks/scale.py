@@ -2,13 +2,12 @@
 
 taskset -c 0 python benchmarks/scale.py [--trials 1000] [--quick]
 
-The real search, Tune driver, stopping rule, rows and Optuna file; only the Ray Train run of a trial is left out: its
-Tune actor reports three measurements of a made-up GAN, then writes the history and the row that a worker would. So
-overhead is what the head of a cluster pays for each trial, whatever the number of machines, and its inverse bounds the
-trials that can end in an hour. Growth: the last tenth of the trials against the first, 1.0 if it is linear.
+Search, Tune driver, stopping rule, rows and Optuna's file are the real ones; only the Ray Train run of a trial is left
+out: its Tune actor reports three measurements of a made-up GAN, then writes the history and the row that a worker
+would. The overhead is what the head of a cluster pays for each trial, whatever the number of machines; its inverse
+bounds the trials that can end in an hour. Growth: the last tenth of the trials against the first, 1.0 if it is linear.
 """
 
-import argparse
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 import ray
 from ray import tune
 
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
 from results.tables.schema import TRIALS
 from results.tables.store import read_history, read_trials
@@ -36,7 +36,7 @@ MEASURED = dict.fromkeys(("num_real", "num_fake"), 100)
 
 
 def no_training(settings: dict) -> None:
-    """In the place of `drive_trial`: what a worker reports and writes, without the training."""
+    """Stands in for `drive_trial`: reports and writes what a worker would, without the training."""
     (task,) = settings["tasks"]
     merit = int(hashlib.sha256(task.trial_id.encode()).hexdigest()[:8], 16) / 2**32
     epochs = range(task.config.gan_eval_interval, task.config.gan_epochs + 1, task.config.gan_eval_interval)
@@ -57,7 +57,7 @@ def no_training(settings: dict) -> None:
 
 
 class Clock:
-    """Hears the driver's lines; at each end of a trial it notes time and resident memory."""
+    """Takes the driver's lines, and notes time and resident memory at each line that ends a trial."""
 
     def __init__(self):
         self.seconds, self.memory = [time.perf_counter()], [resident_bytes()]
@@ -120,10 +120,7 @@ def measure(num_trials: int) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--quick", action="store_true", help="12 trials: does it run at all?")
-    options = parser.parse_args(arguments)
+    options = benchmark_parser(__doc__, "12 trials", trials=1000).parse_args(arguments)
     connect(None)
     try:
         result = measure(12 if options.quick else options.trials)

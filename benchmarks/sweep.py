@@ -5,14 +5,13 @@ python benchmarks/sweep.py [--trials 2] [--epochs 90] [--turns 2] [--quick]
 Both sides run the same trials of the sample data, each with a GAN of its own, and must write equal metrics:
 
 - the loop: `study.trial.execute.execute` for one trial after the other in one process, no Ray;
-- the driver: `study.cluster.driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is said
-  apart. A share of 1.03 means 3 % longer than the loop.
+- the driver: `study.cluster.driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is
+  given apart. A share of 1.03 means 3 % longer than the loop.
 
 Packed: two trials at once with a thread each, against the loop with two threads (another rounding: its metrics are not
 compared). Needs two CPUs. Trials should take two minutes or more: `--epochs` sets how long they train.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 import ray
 import torch
 
+from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.dataset import load_dataset
 from data_utils.prepare import prepare
@@ -133,12 +133,7 @@ def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=90)
-    parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="tiny trials: does it run at all?")
-    options = parser.parse_args(arguments)
+    options = benchmark_parser(__doc__, "tiny trials", trials=2, epochs=90, turns=2).parse_args(arguments)
     settings = {"gan_epochs": options.epochs, "feature_extractor": default_extractor_name(None)}
     base = make_config(preset("smoke") | settings)
     if options.quick:

@@ -13,16 +13,14 @@ import contextlib
 import importlib
 import types
 from collections.abc import Iterator
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
 
-from benchmarks.harness.timed_training import train_for
+from benchmarks.harness.timed_training import PIXELS, peer_parser, train_for
 
 BATCH = 16
-PIXELS = "pixels"  # the folder of PNG files
 
 
 class CpuTorch(types.ModuleType):
@@ -74,12 +72,7 @@ def train(options: argparse.Namespace, image_size: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help=f"holds images.npy, and the same as files in {PIXELS}/")
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--images", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = peer_parser(__doc__).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     image_size = np.load(options.folder / "images.npy", mmap_mode="r").shape[-1]

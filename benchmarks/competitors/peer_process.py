@@ -1,12 +1,11 @@
 """One peer of `benchmarks/peers.py` that is written with this project's packages, trained in a process of its own.
 
-python -m benchmarks.competitors.peer_process NAME FOLDER --seconds S --images N
+python -m benchmarks.competitors.peer_process FOLDER NAME --seconds S --images N
 """
 
-import argparse
 import itertools
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,20 +13,21 @@ from torch import Tensor
 
 from benchmarks.competitors.dcgan import BATCH, LATENT, Dcgan
 from benchmarks.competitors.tutorial import build_tutorial
-from benchmarks.harness.timed_training import train_for
+from benchmarks.harness.timed_training import peer_parser, train_for
 from data_utils.augment import to_float, to_uint8
 from data_utils.dataset import Side, evenly_drawn
-from study.config import make_config, parse_assignments, preset
+from study.config import SYSTEMS, make_config, parse_assignments, preset
 from study.gan.sampling import sample_images
 from study.gan.step import GanTraining, build_training
 
 Peer = tuple[Callable[[], int], Callable[[], Tensor]]  # step, sample
 
 
-def ours(train: Side, count: int, settings: dict) -> Peer:
-    """The study's training at the `search` preset; a step is an epoch."""
-    config = make_config(preset("search") | settings)
+def ours(train: Side, count: int, settings: dict, system: str | None = None) -> Peer:
+    """The study's training at the `search` preset, the paper's WGAN-GP or a row of `SYSTEMS`; a step is an epoch."""
+    config = make_config(preset("search") | SYSTEMS.get(system, {}) | settings)
     training, labels = build_training(config, train.images.device), evenly_drawn(train.labels, count)
+    training.fit(train)
     return epochs(training, train), lambda: sample_images(training.ema, labels, config, "evaluation")
 
 
@@ -77,16 +77,14 @@ def dcgan(train: Side, count: int, settings: dict) -> Peer:
     return step, sample
 
 
-PEERS = {"ours": ours, "tutorial": tutorial, "dcgan": dcgan}
+TRAINED = [name for name, fields in SYSTEMS.items() if fields.get("gan_epochs") != 0]
+OURS = {"ours": ours} | {name: partial(ours, system=name) for name in TRAINED}
+PEERS = OURS | {"tutorial": tutorial, "dcgan": dcgan}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=PEERS)
-    parser.add_argument("folder", type=Path, help="holds images.npy and labels.npy; the results go into NAME/ there")
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--images", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
+    parser = peer_parser(__doc__)
+    parser.add_argument("name", choices=PEERS, help="the results go into a folder of this name")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(1)

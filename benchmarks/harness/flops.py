@@ -1,6 +1,5 @@
 """Floating-point operations of a piece of training, counted, and the machine's peak, measured."""
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness.interleaved import synchronise
+from benchmarks.harness.interleaved import take_turns
 
 
 class Everywhere(nullcontext):
@@ -39,11 +38,5 @@ def lstm_flops(module: nn.Module, tokens: int, batch: int) -> int:
 def matmul_peak(dtype: torch.dtype, device: str = "cpu", size: int = 2048, repeats: int = 5) -> float:
     """Operations a second of a square matrix product: the best of `repeats`."""
     a, b = torch.randn(2, size, size, device=device).to(dtype)
-    seconds = []
-    for _ in range(repeats + 1):
-        synchronise(device)
-        started = time.perf_counter()
-        a @ b
-        synchronise(device)
-        seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / min(seconds[1:])
+    seconds = take_turns({"product": lambda: a @ b}, repeats, device)["product"]
+    return 2 * size**3 / min(seconds)

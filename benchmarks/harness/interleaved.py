@@ -5,14 +5,14 @@ its spread is the least and greatest ratio of a turn.
 """
 
 import json
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from study.trial.provenance import commit, hardware
 
 
 def take_turns(
@@ -50,9 +50,10 @@ def show(speed: dict[str, float]) -> str:
 
 def where(device: str = "cpu") -> dict:
     """Machine, versions, threads and commit, for a benchmark's JSON."""
-    gpu = torch.cuda.get_device_name() if str(device).startswith("cuda") else None
+    info = Path("/proc/cpuinfo")
+    has_amx = info.exists() and "amx_bf16" in info.read_text(encoding="utf-8")
     return {
-        "machine": gpu or f"{processor()}, {os.cpu_count()} CPUs",
+        "machine": hardware(torch.device(device)) + (", AMX" if has_amx else ""),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -60,26 +61,14 @@ def where(device: str = "cpu") -> dict:
     }
 
 
-def processor() -> str:
-    """What the processor calls itself, and whether it has AMX."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.exists() else ""
-    name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
-    return f"{name or platform.processor()}{' with AMX' if 'amx_bf16' in text else ''}"
-
-
-def commit() -> str | None:
-    """The short hash, with + where files differ from it; None outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    return found.stdout.strip() or None
-
-
 def report(rows: list[tuple[str, str, str]], result: dict, device: str = "cpu") -> None:
-    """Print (what, measured, must reach) rows as a table of 80 columns, and all of `result` as the last line."""
+    """Print (what, measured, must reach) rows as a table of 80 columns, and all of `result` as the last line.
+
+    Of a path only the name is printed.
+    """
     place = where(device)
     print(f"{place['machine']}, {place['threads']} thread(s), torch {place['torch']}, commit {place['commit']}\n")
     print(f"{'':<38}{'measured':>22}{'must reach':>16}")
     for what, measured, bound in rows:
         print(f"{what:<38}{measured:>22}{bound:>16}")
-    print(json.dumps({**place, **result}))
+    print(json.dumps({**place, **result}, default=lambda path: path.name))

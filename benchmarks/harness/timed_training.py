@@ -3,6 +3,7 @@
 So that a package with an environment of its own can be timed like the others.
 """
 
+import argparse
 import json
 import time
 from collections.abc import Callable
@@ -11,6 +12,17 @@ from pathlib import Path
 import numpy as np
 
 MARKS = (0.25, 0.5, 1.0)  # of the time
+PIXELS = "pixels"  # the folder of PNG files
+
+
+def peer_parser(doc: str) -> argparse.ArgumentParser:
+    """The command line of a process that trains a peer."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("folder", type=Path, help=f"holds images.npy, labels.npy and the same images in {PIXELS}/")
+    parser.add_argument("--seconds", type=float, required=True, help="of training")
+    parser.add_argument("--images", type=int, required=True, help="made at each mark")
+    parser.add_argument("--device", default="cpu")
+    return parser
 
 
 def train_for(seconds: float, step: Callable[[], int], sample: Callable[[], np.ndarray], folder: Path) -> None:

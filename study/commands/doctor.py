@@ -8,7 +8,8 @@ from pathlib import Path
 
 from data_utils.errors import DataError
 from data_utils.parquet_file import read_table
-from models.feature_extractor import build_feature_extractor, default_extractor_name
+from models.feature_extractor import build_feature_extractor
+from models.inception import has_inception
 from study.cli import make_folder
 from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey
 from study.cluster.facts import exposed_ports, gpus
@@ -77,15 +78,15 @@ def token_is_demanded(url: str) -> bool:
 
 def check_weights(inception: Path) -> Check:
     """The weights of the feature extractors that are not fetched from a hub."""
+    given = inception if inception.exists() else None
+    names = ["efficientnet_lite0", *(["inception"] if has_inception(given) else [])]
     try:
-        build_feature_extractor("efficientnet_lite0")
-        if inception.exists():
-            build_feature_extractor("inception", inception)
+        for name in names:
+            build_feature_extractor(name, given)
     except (ValueError, OSError, RuntimeError) as error:
         return failure("weights", error)
-    has_inception = inception.exists() or default_extractor_name(None) == "inception"
-    other = "Inception's are here" if has_inception else "Inception's are not here"
-    return Check("weights", True, f"efficientnet_lite0's are read; {other}")
+    absent = "" if "inception" in names else "; inception's are not here, so that no FID is measured"
+    return Check("weights", True, f"{' and '.join(names)} are read{absent}")
 
 
 def check_photographs(options: Namespace) -> Check:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks import search_quality
-from benchmarks.search_quality import WORTH, Landscape, Picks, random_search, simulate
+from benchmarks.harness.landscape import WORTH, Landscape
+from benchmarks.search_quality import Picks, random_search, simulate
 from study.config import make_config, preset
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -30,7 +30,13 @@ from study.cluster.checks import (
     survey,
 )
 from study.cluster.facts import Gpu, NodeFacts, examine, listeners, lock_holds, versions
-from study.commands.doctor import check_photographs, check_prepared, newest_prepared, token_is_demanded
+from study.commands.doctor import (
+    check_photographs,
+    check_prepared,
+    check_weights,
+    newest_prepared,
+    token_is_demanded,
+)
 from study.errors import ConfigError
 from study.flags import doctor_parser
 
@@ -256,3 +262,12 @@ def test_token_is_demanded_where_a_stranger_is_refused(status, demanded):
         thread.start()
         assert token_is_demanded(f"127.0.0.1:{server.server_port}") is demanded
         thread.join()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_inceptions_weights_are_read_where_a_study_would_find_them(tmp_path, monkeypatch, installed):
+    monkeypatch.setattr("study.commands.doctor.has_inception", lambda weights: installed)
+    built = []
+    monkeypatch.setattr("study.commands.doctor.build_feature_extractor", lambda name, weights: built.append(name))
+    found = check_weights(tmp_path / "none").found
+    assert ("inception" in built) == installed and ("no FID" in found) != installed

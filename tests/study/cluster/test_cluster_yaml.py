@@ -64,7 +64,7 @@ def test_dashboard_listens_on_loopback_and_the_autoscaler_is_on(config):
 def test_what_is_shipped_installs_and_holds_no_results(config):
     shipped = {local for remote, local in config["file_mounts"].items() if "dfu-gan-study" in remote}
     packages = {pattern.rstrip("*") for pattern in BUILD["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert packages | {"pyproject.toml", BUILD["project"]["readme"]} <= shipped
+    assert packages | {"pyproject.toml", "requirements-no-deps.txt", BUILD["project"]["readme"]} <= shipped
     assert not shipped & {".", "./", "runs", "data", ".venv"}
     assert {"runs/", "data/", ".venv/"} <= set(config["rsync_exclude"])
 
@@ -73,7 +73,7 @@ def test_no_version_is_pinned_outside_pyproject(config):
     commands = [command for name, value in config.items() if name.endswith("commands") for command in value]
     assert not re.search(r"[=~<>!]=\s*\d", " ".join(commands).replace("sys.version_info >= (3, 11)", ""))
     installed = [command for command in commands if "pip install" in command]
-    assert installed and all("-e ~/dfu-gan-study" in command for command in installed)
+    assert installed and all("~/dfu-gan-study" in command for command in installed)
 
 
 def test_commands_are_valid_shell(config):
@@ -83,7 +83,7 @@ def test_commands_are_valid_shell(config):
                 subprocess.run(["bash", "-n", "-c", command], check=True)
 
 
-def test_every_word_that_is_nobodys_is_marked(config):
+def test_every_placeholder_is_marked(config):
     """Placeholders stand on a line marked EDIT, or a few lines below such a comment."""
     text = (ROOT / (RENTED if config["provider"]["type"] == "aws" else NAMED)).read_text(encoding="utf-8").splitlines()
     placeholder = re.compile(r"0{8}|192\.168\.|dfu-gan-study-head|ssh_user: study|ssh_private_key|region:")
@@ -122,7 +122,7 @@ def test_only_the_head_may_do_anything_with_aws(rented):
     assert "IamInstanceProfile" not in nodes["gpu_worker"]["node_config"]
 
 
-def test_workers_hear_of_their_end(rented):
+def test_workers_ask_whether_the_spot_market_wants_them_back(rented):
     assert "export DFU_PREEMPTION_URL=http://169.254.169.254;" in rented["worker_start_ray_commands"][-1]
 
 
@@ -131,7 +131,7 @@ def test_shared_storage_is_mounted_on_every_node(rented):
     assert any("mount -t nfs4" in command and "/mnt/study" in command for command in commands)
 
 
-def test_policy_names_what_it_allows():
+def test_policy_allows_no_wildcard():
     """The policy of docs/cluster.md: no wildcard action, and what changes something is bound to this cluster."""
     page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
     (policy,) = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
@@ -142,7 +142,7 @@ def test_policy_names_what_it_allows():
         assert reads or statement["Resource"] != "*" or "Condition" in statement
 
 
-# ---- what the head of a running cluster reads of its file
+# ---- what the head of a running cluster reads from its file
 
 
 @pytest.fixture
