@@ -21,7 +21,7 @@ RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("stud
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
     {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"}, {"gan_audit"},
-    {"cluster"}, {"settings"}, {"cli", "dry_run"}, {"commands"},
+    {"cluster"}, {"settings"}, {"flags"}, {"cli", "dry_run"}, {"commands"},
     {"run_sweep", "confirm", "audit", "reproduce", "doctor"},
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
