@@ -13,7 +13,8 @@ PACKAGES = ("study", "models", "data_utils", "results")
 FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 RESULTS_MAY_IMPORT = {
     *sys.stdlib_module_names, "results",
-    "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "matplotlib", "jinja2", "PIL",
+    "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "sqlalchemy", "matplotlib", "jinja2",
+    "PIL",
 }  # fmt: skip
 
 RAY_ROOM = "study.cluster"

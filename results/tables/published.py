@@ -22,8 +22,7 @@ FIGURES = {
         "real_or_fake_precision": "real_or_fake_precision", "real_or_fake_recall": "real_or_fake_recall",
     },
     ("diagnosis", "cnn_lstm_table"): {
-        "test_accuracy": "accuracy", "test_precision": "precision", "test_recall": "recall", "test_f1": "f1",
-        "test_tpr": "tpr", "test_fpr": "fpr", "test_auroc": "auroc",
+        f"test_{metric}": metric for metric in ("accuracy", "precision", "recall", "f1", "tpr", "fpr", "auroc")
     },
     ("generators", "wgan_gp_lstm"): {
         "generator_parameters": "generator_parameters", "generator_lstm_parameters": "generator_lstm_parameters",
@@ -77,6 +76,13 @@ def auroc_statement() -> str:
     auroc = published[published["metric"] == "auroc"].set_index("model")["value"]
     figures = ", ".join(f"{auroc[model]:.3g} ({place})" for model, place in AUROCS.items())
     return f"The paper gives its AUROC as {figures}"
+
+
+def claimed_gain() -> tuple[float, float]:
+    """The gain by synthetic images that the paper claims, low and high, as a difference of accuracies."""
+    published = read_published()
+    (row,) = published[published["metric"] == "accuracy_gain"].itertuples()
+    return row.value, row.value_high
 
 
 def comparable(row: dict) -> str:

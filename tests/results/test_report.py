@@ -17,7 +17,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from results.leaderboard import saved_minutes
-from results.page.answer import answer, audit_finding, direction, image_quality, limits
+from results.page.answer import answer, direction, limits
+from results.page.generator import audit_finding, image_quality
 from results.page.parts import Section
 from results.page.run import budget_table
 from results.page.sections import image_parts, render

@@ -9,6 +9,7 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from sqlalchemy import URL
 
 from results.tables.schema import COLLAPSED, HONEST, TABLES
 from results.tables.store import write_rows
@@ -236,9 +237,8 @@ def write_images(folder: Path, draws: np.random.Generator) -> None:
 
 def write_search(folder: Path, trials: list[dict]) -> None:
     """Optuna's file as the search leaves it."""
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'optuna.db'}", study_name=folder.name, directions=["minimize", "maximize"]
-    )
+    storage = str(URL.create("sqlite", database=str(folder / "optuna.db")))
+    study = optuna.create_study(storage=storage, study_name=folder.name, directions=["minimize", "maximize"])
     space = {
         "dropout": optuna.distributions.FloatDistribution(0, 0.5),
         "backbone": optuna.distributions.CategoricalDistribution(("plain", "efficientnetv2_s", "efficientnetv2_m")),

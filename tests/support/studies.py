@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
+from sqlalchemy import URL
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -33,7 +34,7 @@ def clean_environment() -> dict:
 
 
 def states(study: Path) -> Counter:
-    storage = f"sqlite:///{study / 'optuna.db'}"
+    storage = str(URL.create("sqlite", database=str(study / "optuna.db")))
     return Counter(t.state for t in optuna.load_study(study_name=study.name, storage=storage).trials)
 
 
