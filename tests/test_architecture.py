@@ -165,6 +165,13 @@ def test_no_folder_holds_more_than_15_files(package):
     assert {str(f.relative_to(ROOT)): n for f in folders if (n := len(list(f.glob("*.py")))) > 15} == {}
 
 
+@pytest.mark.parametrize("pattern", ["results/**/*", "study/*", "benchmarks/*"])
+def test_no_file_beside_a_command_hides_a_module_of_the_standard_library(pattern):
+    """Python puts a command's folder first on its path."""
+    names = {path.stem for path in ROOT.glob(pattern) if path.suffix == ".py" or path.is_dir()}
+    assert names > {"__init__"} and not names & (sys.stdlib_module_names - {"__init__"})
+
+
 def test_no_test_imports_another():
     for path in (ROOT / "tests").rglob("*.py"):
         modules = imported_modules(path.read_text(encoding="utf-8"), path.relative_to(ROOT))

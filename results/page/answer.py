@@ -138,7 +138,7 @@ def p_value(row) -> str:
 def _differences(rows: list) -> Table:
     frame = pd.DataFrame(
         {"outcome": OUTCOMES[row.metric], "reference": arm_name(row.arm_b), "difference": difference(row),
-         "interval": ends(row), "p": p_value(row), "shown": f"{difference(row)} ({ends(row)})"}
+         "interval": ends(row), "p": p_value(row), "shown": f"{difference(row)}\n({ends(row)})"}
         for row in rows
     )  # fmt: skip
     columns = (("outcome", "outcome", "s"), ("compared with", "reference", "s"),

@@ -31,7 +31,7 @@ def differences(evidence: Evidence) -> Drawing | Note:
     error = [points["difference"] - points["ci_low"], points["ci_high"] - points["difference"]]
     style = {"fmt": "o", "color": look(0)["color"], "label": "95 % interval"}
     axes.errorbar(points["difference"], np.arange(len(rows)), xerr=error, **style)
-    axes.set(xlabel="test accuracy, difference to real images alone, points")
+    axes.set(xlabel="points of test accuracy over real images")
     names = rows["gan"] + ": " + rows["arm_a"].map(arm_name)
     axes.set_yticks(range(len(rows)), names.str.replace(": ", ":\n"))
     legend_below(figure, axes)
@@ -117,8 +117,11 @@ def few_data(evidence: Evidence) -> Drawing | Note:
 
 def robustness(evidence: Evidence) -> Drawing | Note:
     """AUROC against the strength of each corruption of the test images; strength 0 is the unchanged image."""
-    conditions = {"metric": "auroc", "subgroup": None, "training_fraction": 1.0, "split_protocol": evidence.protocol}
-    curves = {arm_name(arm): evidence.estimates_of(arm, **conditions) for arm in evidence.contrasted_arms}
+    rows = select(
+        evidence.estimates,
+        side="test", metric="auroc", subgroup=None, training_fraction=1.0, split_protocol=evidence.protocol,
+    )  # fmt: skip
+    curves = {arm_name(arm): evidence.of_arm(rows, arm) for arm in evidence.contrasted_arms}
     corruptions = sorted({name for curve in curves.values() for name in curve["corruption"]} - {"none"})
     if not corruptions:
         return Note("No test images were corrupted yet.", CONFIRM)

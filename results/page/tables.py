@@ -62,7 +62,7 @@ def search_table(evidence: Evidence) -> list[Table | Note]:
     delta = (frame["test_auroc"] - paper_row()["test_auroc"]).map("{:+.3f}".format)
     delta = frame["comparable"].map(letters).fillna(delta)
     delta[0] = MISSING
-    place = [MISSING if pd.isna(row.rank) else f"{row.rank}{'*' * row.pareto}" for row in frame.itertuples()]
+    place = [MISSING if pd.isna(row.rank) else f"{row.rank}{'*' if row.pareto else ''}" for row in frame.itertuples()]
     note = frame["status"].mask(frame["status"].isin(["completed", "published"]), "")
     note = note.mask(frame["rank"].eq(1).fillna(False), "one seed, best of a search")
     real_only = frame["synthetic_ratio"] == 0  # its config names a GAN
@@ -119,16 +119,17 @@ def _arms_table(
     frame = pd.DataFrame(arms)
     columns = [("arm", "name", "s"), ("GAN", "gan", "s")]
     columns += [(METRICS[metric], metric, "s") for metric in metrics if metric in frame]
-    counts = {"seeds": "num_seeds", "images": "num_images", "positive": "num_positive", "groups": "num_groups"}
-    columns += [(header, key, ".0f") for header, key in counts.items()]
-    by = [("subgroup", "subgroup", "s")] if paper is None else []
+    columns += [(name, f"num_{name}", ".0f") for name in ("seeds", "images", "groups")]
+    if paper is None:
+        columns = [("subgroup", "subgroup", "s"), *columns, ("positive", "num_positive", ".0f")]
     caption = f"{title}: mean ± standard deviation over seeds (95 % interval)"
-    return Table(name, caption, frame, (*by, *columns, ("classifier", "classifier_key", "s")), folded)
+    return Table(name, caption, frame, (*columns, ("classifier", "classifier_key", "s")), folded)
 
 
 def _estimate(row) -> str:
+    """Mean and deviation, and the interval in a line of its own."""
     deviation = "" if pd.isna(row.sd) else f" ± {row.sd:.3f}"
-    interval = "" if pd.isna(row.ci_low) else f" ({row.ci_low:.3f} to {row.ci_high:.3f})"
+    interval = "" if pd.isna(row.ci_low) else f"\n({row.ci_low:.3f} to {row.ci_high:.3f})"
     return f"{row.value:.3f}{deviation}{interval}"
 
 
