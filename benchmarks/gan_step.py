@@ -33,7 +33,7 @@ def draw(config: GanConfig, device: torch.device, seed: int = 0) -> list[Batch]:
         Batch(
             real=(torch.rand(size, generator=draws) * 2 - 1).to(device, memory_format=torch.channels_last),
             labels=torch.randint(0, 2, size[:1], generator=draws).to(device),
-            z=torch.randn(size[0], config.latent_dim, generator=draws).to(device),
+            z=torch.randn(size[0], config.z_dim, generator=draws).to(device),
             epsilon=torch.rand(size[0], 1, 1, 1, generator=draws).to(device),
         )
         for _ in range(config.critic_steps)
@@ -44,7 +44,7 @@ def iterate(training: GanTraining, batches: list[Batch]) -> None:
     fakes = training.synthesise(batches)
     for batch, fake in zip(batches, fakes, strict=True):
         training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
-    training.generator_step(batches[-1].labels, batches[0].z)
+    training.generator_step(batches[-1].labels, batches[0].z, batches[-1].real)
 
 
 def difference_after(config: GanConfig, device: torch.device, dtype: torch.dtype) -> float:

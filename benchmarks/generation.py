@@ -40,7 +40,7 @@ def settled_generator(config: GanConfig, device: torch.device) -> nn.Module:
 
 
 def inputs(config: GanConfig, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.randn(count, config.latent_dim).to(device), (torch.arange(count) % 2).to(device)
+    return torch.randn(count, config.z_dim).to(device), (torch.arange(count) % 2).to(device)
 
 
 def samplers(generator: nn.Module) -> dict[str, nn.Module]:

@@ -59,7 +59,7 @@ def memory_bytes(training: GanTraining, batches: list) -> int:
     batch = batches[0]
     steps = (
         lambda: training.critic_step(batch.real, fakes[0], batch.labels, batch.epsilon),
-        lambda: training.generator_step(batch.labels, batch.z),
+        lambda: training.generator_step(batch.labels, batch.z, batch.real),
     )
     return max(map(kept_bytes, steps)) + state_bytes(training)
 

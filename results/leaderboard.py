@@ -34,6 +34,7 @@ COLUMNS = [
     ("val",     "validation_auroc", ".3f",  5),
     ("test",    "test_auroc",       ".3f",  5),
 ]  # fmt: skip
+REFERENCE = "principal"  # the system that every trained GAN must beat
 REAL_ONLY = {"backbone": "none: real only", "lstm_depth": None, "synthetic_ratio": None}  # its config names a GAN
 
 
@@ -104,7 +105,7 @@ def format_leaderboard(frame: pd.DataFrame, study_path: Path) -> str:
 
 def _table(frame: pd.DataFrame) -> str:
     headers = [header for header, *_ in COLUMNS]
-    rows = [row | REAL_ONLY if row["synthetic_ratio"] == 0 else row for row in frame.to_dict("records")]
+    rows = list(map(gan_cells, frame.to_dict("records")))
     cells = [headers, *([_cell(row, *column[1:]) for column in COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned = ["<" if spec == "s" else ">" for _, _, spec, _ in COLUMNS]
@@ -114,6 +115,13 @@ def _table(frame: pd.DataFrame) -> str:
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, lines[1], rule, *lines[2:]])
+
+
+def gan_cells(row: dict) -> dict:
+    """The row as it is shown: what its generator is, without values that its generator does not use."""
+    if row["synthetic_ratio"] == 0:
+        return row | REAL_ONLY
+    return row | {"backbone": row["system"], "lstm_depth": None} if row["generator"] == "principal" else row
 
 
 def _cell(row: dict, key: str, spec: str, widest: int) -> str:
@@ -145,7 +153,23 @@ def _notes(ours: pd.DataFrame) -> str:
     ]
     if len(groups.drop_duplicates(DISTANCE_GROUP)) > 1:
         lines += ["Distances of other feature extractors or image counts do not compare; each kind has its own ranks."]
+    lines += _against_reference(completed.dropna(subset="frechet_distance"))
     return "\n".join(map(wrap, lines))
+
+
+def _against_reference(measured: pd.DataFrame) -> list[str]:
+    """Which GANs are no nearer to the real images than a Gaussian per class that was not trained."""
+    lines = []
+    for _, group in measured.groupby(DISTANCE_GROUP, dropna=False):
+        others = group[group["system"] != REFERENCE].drop_duplicates("gan_key")
+        for distance in group.loc[group["system"] == REFERENCE, "frechet_distance"]:
+            worse = others.loc[others["frechet_distance"] >= distance, "trial_id"]
+            named = f" ({', '.join(worse)})" if len(worse) else ""
+            lines.append(
+                f"An untrained Gaussian per class over principal components has a Frechet distance of {distance:.1f}: "
+                f"{len(worse)} of {len(others)} trained GANs are no better{named}."
+            )
+    return lines
 
 
 def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:

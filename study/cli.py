@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from study.config import OBJECTIVES, PRESET_NAMES
+from study.config import DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
 from study.errors import ConfigError
 
 EXIT_USER_ERROR = 2
@@ -111,7 +111,7 @@ def reproduce_parser() -> argparse.ArgumentParser:
 
 def doctor_parser() -> argparse.ArgumentParser:
     """Of `study/doctor.py`."""
-    used = ("--data", "--positive", "--group-pattern", "--out", "--address")
+    used = ("--data", "--positive", "--negative", "--group-pattern", "--out", "--address")
     known = {name: settings for group in FLAGS.values() for name, settings in group.items()}
     return _parser(
         {"as for run_sweep.py": {name: known[name] for name in used}},
@@ -188,6 +188,14 @@ def fractions(text: str) -> tuple[float, ...]:
     return numbers
 
 
+def systems(text: str) -> tuple[str, ...]:
+    """`principal,r3gan` -> names of systems; `none` -> no names."""
+    names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in SYSTEMS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown; there are: {', '.join(SYSTEMS)}, or none")
+    return names
+
+
 FLAGS = {
     "data": {
         "--data": {
@@ -196,14 +204,17 @@ FLAGS = {
             "help": "folder of photographs, or CSV manifest (default: embedded sample data)",
         },
         "--positive": {"metavar": "NAME", "help": "the positive class, where its name does not tell"},
+        "--negative": {"metavar": "NAME[,NAME]", "help": "the other class, where there are more than two"},
         "--group-pattern": {
             "metavar": "REGEX",
-            "help": "matched at the start of a file's name; its one group in parentheses is the patient or wound",
+            "help": "matched at the start of the path below the class folder, or of the file's name; its one group in "
+            "parentheses is the patient or wound",
         },
         "--split": {
-            "choices": ("grouped", "random"),
+            "choices": ("grouped", "random", "given"),
             "default": "grouped",
-            "help": "random replicates the paper's protocol, with copies of a wound on both sides",
+            "help": "random replicates the paper's protocol, with copies of a wound on both sides; given takes the "
+            "folders train, validation and test as they are",
         },
         "--split-seed": {"type": seed, "default": 0, "metavar": "N", "help": "seed of the 70:15:15 split (default 0)"},
         "--skip-bad": {"action": "store_true", "help": "leave out files that cannot be decoded, and record how many"},
@@ -226,6 +237,12 @@ FLAGS = {
             "choices": tuple(OBJECTIVES),
             "default": "pareto",
             "help": "what is optimised, on validation: Frechet distance, AUROC or (default) both",
+        },
+        "--systems": {
+            "type": systems,
+            "metavar": "NAME,NAME",
+            "help": f"methods trained once besides the search: {', '.join(SYSTEMS)}, or none "
+            f"(default {','.join(DEFAULT_SYSTEMS)})",
         },
         "--set": {
             "action": "append",
@@ -298,6 +315,7 @@ CONFIRM_FLAGS = {
     "more tests": {
         "--test-data": {"type": Path, "metavar": "PATH", "help": "other photographs, all of them an external test set"},
         "--positive": {"metavar": "NAME", "help": "their positive class, where its name does not tell"},
+        "--negative": {"metavar": "NAME[,NAME]", "help": "their other class, where there are more than two"},
         "--group-pattern": {"metavar": "REGEX", "help": "their groups, as for run_sweep.py"},
         "--skip-bad": {"action": "store_true", "help": "leave out those of them that cannot be decoded"},
         "--subgroups": {

@@ -27,21 +27,25 @@ class GanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    backbone: Backbone = "plain"
+    generator: Literal["recurrent", "principal"] = "recurrent"  # models/generator.py, models/principal.py
+    backbone: Backbone = "plain"                      # of the recurrent generator, like the next three
     lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
     lstm_width: Positive = 368
     latent_dim: Positive = 256
     decoder_width: Positive = 256                     # channels of the 8x8 map
+    residual_width: Positive = 24                     # channels of the principal generator's U-Net
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
     pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
     critic_width: Positive = 64
     image_size: ImageSize = 128                       # pixels
+    gan_objective: Literal["wasserstein", "non_saturating", "relativistic", "hinge"] = "wasserstein"
+    penalty: Literal["interpolates", "zero_centred", "real"] = "interpolates"  # see models/objectives.py
     penalty_weight: float = Field(10.0, ge=0)         # lambda of Gulrajani et al. 2017, eq. 3
     penalty_interval: Positive = 1                    # > 1 = lazy penalty: another algorithm, opt-in
     critic_steps: Positive = 5                        # critic steps per generator step
     gan_batch_size: Positive = 64                     # over all workers of the trial
-    gan_epochs: Positive = 500
+    gan_epochs: int = Field(500, ge=0)                # 0: the generator as it starts
     gan_eval_interval: Positive = 10                  # epochs between two Frechet distances
     generator_lr: Rate = 1e-4
     critic_lr: Rate = 1e-4
@@ -52,6 +56,7 @@ class GanConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     tf32: bool = False                                # of a GPU's float32 products
     feature_extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = "efficientnet_lite0"
+    measure_fid: bool = True                          # measured at the end, where Inception's weights are at hand
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
     training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
     seed: int = Field(0, ge=0)
@@ -61,6 +66,28 @@ class GanConfig(BaseModel):
         if self.pretrained and (self.backbone == "plain" or self.backbone_width != 1 or self.backbone_depth != 1):
             raise ValueError("pretrained needs an EfficientNetV2 backbone with backbone_width=1 and backbone_depth=1")
         return self
+
+    @model_validator(mode="after")
+    def _starts_from_something(self):
+        if self.gan_epochs == 0 and self.generator != "principal":
+            raise ValueError("gan_epochs=0 makes noise: only generator=principal has images before it is trained")
+        return self
+
+    @property
+    def z_dim(self) -> int:
+        """Length of the generator's input; the principal generator's holds a noise map, too."""
+        return self.latent_dim + (self.image_size**2 if self.generator == "principal" else 0)
+
+    @property
+    def system(self) -> str:
+        """The name of the method: a row of `SYSTEMS`, or the paper's names for its own generators."""
+        for name, fields in SYSTEMS.items():
+            if all(getattr(self, field) == value for field, value in fields.items() if field in IDENTITY):
+                return name
+        if self.generator != "recurrent" or self.gan_objective != "wasserstein":
+            return f"{self.generator}_{self.gan_objective}"
+        backbone = "" if self.backbone == "plain" else f"{self.backbone}_"
+        return f"{backbone or 'wgan_gp_'}lstm" if self.lstm_depth else f"{backbone}wgan_gp"
 
     @property
     def training_part(self) -> str:
@@ -174,6 +201,23 @@ OBJECTIVES = {  # name -> (column, direction) of each objective
     "frechet": (("frechet_distance", "minimize"),),
     "auroc": (("validation_auroc", "maximize"),),
 }
+
+
+# Methods that every study trains beside those of its search: the fields that each sets over the preset.
+RELATIVISTIC = {
+    "gan_objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1.0, "penalty_interval": 2,
+    "critic_steps": 1, "gan_batch_size": 16, "generator_lr": 4e-4, "critic_lr": 4e-4, "adam_beta2": 0.99,
+}  # fmt: skip
+SYSTEMS = {
+    # one Gaussian per class over the first 150 principal components: the reference, not trained
+    "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0},
+    # the same as a start, and what the relativistic objective adds to it (Huang et al. 2024)
+    "principal_gan": {"generator": "principal", "latent_dim": 150, **RELATIVISTIC},
+    # the relativistic objective on the paper's networks without LSTM
+    "r3gan":         {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", **RELATIVISTIC},
+}  # fmt: skip
+IDENTITY = ("generator", "gan_objective", "gan_epochs")  # the fields that make a system what it is
+DEFAULT_SYSTEMS = ("principal", "principal_gan")
 
 
 def preset(name: str) -> dict:

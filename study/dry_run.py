@@ -104,7 +104,7 @@ def forward_flops(config: TrialConfig) -> tuple[float, float]:
         generator = new_generator(config.model_copy(update={"pretrained": False})).eval()
         critic = Critic(config.image_size, config.critic_width)
         image = torch.zeros(1, 3, config.image_size, config.image_size)
-        return _count(generator, torch.zeros(1, config.latent_dim), label), _count(critic, image, label)
+        return _count(generator, torch.zeros(1, config.z_dim), label), _count(critic, image, label)
 
 
 @torch.no_grad()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from data_utils.prepare import Prepared
+from data_utils.prepared import Prepared
 from models.feature_extractor import default_extractor_name
 from study.cluster.resources import autoscaled_machines, named_machines, totals
-from study.config import TrialConfig, make_config, parse_assignments, preset
+from study.config import DEFAULT_SYSTEMS, TrialConfig, make_config, parse_assignments, preset
 from study.errors import ConfigError, Damaged, refuse_no_study
 from study.storage.lock import hold
 from study.storage.sealed import read_json, warn_and_set_aside, write_json
@@ -30,6 +30,7 @@ class StudySettings:
     fixed: dict
     objective: str
     base: TrialConfig
+    systems: tuple[str, ...]
 
     @classmethod
     def resolve(cls, options: Namespace, stored: dict | None = None) -> "StudySettings":
@@ -44,12 +45,14 @@ class StudySettings:
             machine["precision"] = stored["config"]["precision"]
             if not options.inception_weights:
                 machine["feature_extractor"] = stored["config"]["feature_extractor"]
-        name = options.preset or name
+        name, systems = options.preset or name, options.systems
+        if systems is None:
+            systems = tuple(stored.get("systems", ())) if stored else DEFAULT_SYSTEMS
         fixed = parse_assignments(options.set)
         base = make_config(preset(name) | machine | {"seed": options.seed} | fixed)
         if not base.uses_gan:
             raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
-        return cls(name, {field: getattr(base, field) for field in fixed}, options.objective, base)
+        return cls(name, {field: getattr(base, field) for field in fixed}, options.objective, base, systems)
 
     def record(self, prepared: Prepared) -> dict:
         """What `study.json` holds."""
@@ -57,6 +60,7 @@ class StudySettings:
             "preset": self.preset,
             "fixed": self.fixed,
             "objective": self.objective,
+            "systems": list(self.systems),
             "config": self.base.model_dump(),
             "data_fingerprint": prepared.fingerprint,
             "split_protocol": prepared.split_protocol,

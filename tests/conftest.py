@@ -10,7 +10,8 @@ from PIL import Image
 
 from data_utils.dataset import Dataset, load_dataset
 from data_utils.phantoms import render_phantoms
-from data_utils.prepare import Prepared, prepare
+from data_utils.prepare import prepare
+from data_utils.prepared import Prepared
 from tests.support.features import PixelQuality
 
 pytest_plugins = ["tests.support.command"]
@@ -63,7 +64,8 @@ def tiny_settings() -> dict:
         "image_size": 32, "latent_dim": 8, "lstm_depth": 1, "lstm_width": 8, "decoder_width": 16, "critic_width": 8,
         "backbone_width": 0.25, "backbone_depth": 0.25, "critic_steps": 2, "gan_batch_size": 16, "gan_epochs": 2,
         "gan_eval_interval": 1, "generator_lr": 1e-3, "critic_lr": 1e-3, "ema_decay": 0.9, "eval_images": 16,
-        "classifier_width": 8, "classifier_lstm_width": 8, "classifier_epochs": 2, "classifier_batch_size": 16,
+        "measure_fid": False, "classifier_width": 8, "classifier_lstm_width": 8, "classifier_epochs": 2,
+        "classifier_batch_size": 16,
         "classifier_lr": 2e-3,
     }  # fmt: skip
 

@@ -9,14 +9,14 @@ import optuna
 import pandas as pd
 from sqlalchemy import URL
 
-from results.leaderboard import leaderboard
+from results.leaderboard import gan_cells, leaderboard
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
 from results.page.parts import Note
 from results.stats.evidence import Evidence
 from results.tables.store import TableError
 
 OBJECTIVES = {"frechet_distance": "Frechet distance", "validation_auroc": "validation AUROC"}
-ROLES = {"paper": 0, "search": 1, "baseline": 2}  # phase -> look
+ROLES = {"paper": 0, "search": 1, "baseline": 2, "system": 3}  # phase -> look
 
 
 def search_figures(evidence: Evidence) -> list[Drawing | Note]:
@@ -53,7 +53,8 @@ def load_search(folder: Path) -> optuna.Study | None:
 
 def pareto(evidence: Evidence) -> Drawing | Note:
     """Frechet distance against validation AUROC, the front marked."""
-    trials = leaderboard(evidence.searched).iloc[1:].dropna(subset=list(OBJECTIVES))
+    rows = leaderboard(evidence.searched).iloc[1:].dropna(subset=list(OBJECTIVES)).to_dict("records")
+    trials = pd.DataFrame(map(gan_cells, rows))
     if trials.empty:
         return Note("No trial of the search has both a Frechet distance and a validation AUROC.")
     figure, (axes,) = new_figure()

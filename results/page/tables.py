@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from results.leaderboard import leaderboard
+from results.leaderboard import gan_cells, leaderboard
 from results.page.answer import SIGNIFICANCE
 from results.page.parts import AUDIT, CONFIRM, MISSING, Note, Table
 from results.stats.evidence import Evidence, arm_name, select
@@ -56,20 +56,17 @@ SHARE_COLUMNS = (
 
 def search_table(evidence: Evidence) -> list[Table | Note]:
     """The search's leaderboard; the difference to the paper only where the two can be compared."""
-    frame = leaderboard(evidence.searched).copy()
-    reasons = [reason for reason in dict.fromkeys(frame["comparable"]) if reason != "yes"]
+    rows, paper = leaderboard(evidence.searched).to_dict("records"), paper_row()["test_auroc"]
+    reasons = [reason for reason in dict.fromkeys(row["comparable"] for row in rows) if reason != "yes"]
     letters = {reason: f"({chr(ord('a') + number % 26)})" for number, reason in enumerate(reasons)}
-    delta = (frame["test_auroc"] - paper_row()["test_auroc"]).map("{:+.3f}".format)
-    delta = frame["comparable"].map(letters).fillna(delta)
-    delta[0] = MISSING
-    place = [MISSING if pd.isna(row.rank) else f"{row.rank}{'*' if row.pareto else ''}" for row in frame.itertuples()]
-    note = frame["status"].mask(frame["status"].isin(["completed", "published"]), "")
-    note = note.mask(frame["rank"].eq(1).fillna(False), "one seed, best of a search")
-    real_only = frame["synthetic_ratio"] == 0  # its config names a GAN
-    frame = frame.assign(
-        delta=delta, place=place, note=note, backbone=frame["backbone"].mask(real_only, "none: real images only"),
-        lstm_depth=frame["lstm_depth"].mask(real_only),
-    )  # fmt: skip
+    for row in rows:
+        row["delta"] = letters.get(row["comparable"], f"{row['test_auroc'] - paper:+.3f}")
+        row["place"] = MISSING if pd.isna(row["rank"]) else f"{row['rank']}{'*' if row['pareto'] else ''}"
+        row["note"] = "" if row["status"] in ("completed", "published") else row["status"]
+    rows[0]["delta"] = MISSING
+    if len(rows) > 1 and rows[1]["place"] != MISSING:
+        rows[1]["note"] = "one seed, best of a search"
+    frame = pd.DataFrame(map(gan_cells, rows))
     caption = "Trials of the search, one seed each, ranked by validation AUROC; row 0 is the paper. * Pareto front"
     explained = [f"{letter} not comparable with the paper: {reason}." for reason, letter in letters.items()]
     table = Table("leaderboard", caption, frame, SEARCH_COLUMNS)

@@ -20,8 +20,11 @@ CURVES = (
 def training_figures(evidence: Evidence) -> list[Drawing | Note]:
     reports = {"GAN": gan_history(evidence), "classifier": classifier_history(evidence)}
     floor = evidence.trials["frechet_floor"].median()
-    figures = [curve(reports[models], floor, models, *rest, name=name, title=title)
-               for name, title, models, *rest in CURVES if len(reports[models])]  # fmt: skip
+    figures = []
+    for name, title, models, column, axis, ascending in CURVES:
+        shown = reports[models].dropna(subset=column)
+        if len(shown):
+            figures.append(curve(shown, floor, name, title, f"{models} epoch", column, axis, ascending))
     return figures or [Note("No training was recorded yet.", RESUME)]
 
 
@@ -47,12 +50,11 @@ def classifier_history(evidence: Evidence) -> pd.DataFrame:
 
 
 def curve(
-    reports: pd.DataFrame, floor: float, models: str, column: str, axis: str, ascending: bool, name: str, title: str
+    reports: pd.DataFrame, floor: float, name: str, title: str, epoch: str, column: str, axis: str, ascending: bool
 ) -> Drawing:
     """A column of HISTORY against the epoch: the mean over a model's runs and their range. The best `SHOWN` models get
     a colour; `floor` is drawn beside Frechet distances."""
     figure, (axes,) = new_figure()
-    reports = reports.dropna(subset=column)
     last = reports.sort_values("epoch").groupby(["model", "run"])[column].last()
     final = last.groupby("model").mean().sort_values(ascending=ascending, kind="stable")
     for rank, model in reversed(list(enumerate(final.index))):
@@ -66,6 +68,6 @@ def curve(
     if column == "frechet_distance" and pd.notna(floor):
         axes.axhline(floor, color=OTHERS, linewidth=1, linestyle=":", label="real to real images")
         alt += f"; real to real images {floor:.1f}"
-    axes.set(xlabel=f"{models} epoch", ylabel=axis)
+    axes.set(xlabel=epoch, ylabel=axis)
     legend_below(figure, axes)
     return Drawing(name, title, f"{alt}.", figure)

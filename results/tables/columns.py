@@ -36,7 +36,7 @@ TRIALS = (
     """
 study                       text  name of the study
 trial_id                    text  name of the trial
-phase                       text  baseline, paper, search or confirm
+phase                       text  baseline, system, paper, search or confirm
 status                      text  completed, pruned or failed
 reason                      text  why the trial was pruned or failed
 started_at                  text  start of the trial, UTC, ISO 8601
@@ -47,7 +47,11 @@ arm                         text  what the classifier was trained on
 confirms                    text  searched trial whose GAN and ratio a confirm trial repeats
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
 gan_reused                  flag  the GAN was trained by an earlier trial
-backbone                    text  generator blocks: plain or an EfficientNetV2
+system                      text  name of the method that the GAN's fields make up; null for real images only
+generator                   text  recurrent (the paper's) or principal (starts from principal components)
+backbone                    text  blocks of the recurrent generator: plain or an EfficientNetV2
+gan_objective               text  adversarial objective (models/objectives.py)
+penalty                     text  where the critic's gradient is penalised
 precision                   text  number format of GAN training: float32 or bfloat16
 feature_extractor           text  network whose features the Frechet distance compares
 lstm_depth                  int   LSTM layers of the generator, 0 for none
@@ -60,18 +64,20 @@ seed                        int   seed of the trial
 penalty_interval            int   critic steps per gradient penalty, 1 for every step
 critic_steps                int   critic steps per generator step
 gan_batch_size              int   images per GAN step, over all workers of the trial
+residual_width              int   channels of the principal generator's U-Net
 gan_epochs                  int   epochs that the GAN is to be trained
 gan_eval_interval           int   epochs between two Frechet distances
 eval_images                 int   synthetic images per Frechet distance
 backbone_width              real  channel multiplier of the EfficientNetV2 blocks
 backbone_depth              real  depth multiplier of the EfficientNetV2 blocks
-penalty_weight              real  weight of the gradient penalty (lambda of Gulrajani et al. 2017, eq. 3)
+penalty_weight              real  weight of the penalty (lambda of Gulrajani et al. 2017, eq. 3)
 generator_lr                real  learning rate of the generator
 critic_lr                   real  learning rate of the critic
 adam_beta1                  real  Adam's beta 1 of the GAN
 adam_beta2                  real  Adam's beta 2 of the GAN
 ema_decay                   real  decay of the generator's weight average, per generator step
 pretrained                  flag  the generator's blocks start from ImageNet weights
+measure_fid                 flag  the FID is measured at the end of a GAN's training
 gan_flip                    flag  real images are mirrored in GAN training
 tf32                        flag  float32 products on the GPU use TensorFloat-32
 training_fraction           real  share of the training groups that is used
@@ -96,7 +102,12 @@ classifier_frozen           flag  the classifier's pretrained features are not t
 frechet_distance            real  Frechet distance of synthetic to validation images in `feature_extractor`'s features
 frechet_floor               real  the same for as many training images in place of the synthetic ones
 frechet_first               real  Frechet distance at the GAN's first measurement
-fid                         real  frechet_distance where the features are Inception's, else null
+fid                         real  FID to the validation images; null without Inception's weights
+fid_floor                   real  FID of `num_fake` training images to the validation images
+fid_train                   real  FID to the training images
+fid_train_floor             real  FID of the validation images to the training images
+fid_kid                     real  kernel distance to the validation images in Inception's features
+fid_seconds                 real  measuring the FID, seconds, real images' features left out
 kid_mean                    real  kernel distance to validation images, mean over subsets
 kid_std                     real  kernel distance, standard deviation over subsets
 inception_score             real  inception score of the synthetic images

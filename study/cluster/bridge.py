@@ -15,6 +15,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.cluster.private import free_orphans
+from study.config import SYSTEMS
 from study.search.proposer import Proposal, Proposer
 from study.search.stopping import Halving
 from study.storage.faults import storage_fault
@@ -191,6 +192,8 @@ def describe(proposal: Proposal) -> str:
     if not config.uses_gan:
         return f"{config.arm.replace('_', ' ')}{' only' if config.arm == 'real' else ''}{part}"
     gan = f"{config.backbone} lstm {config.lstm_depth} gp {config.penalty_weight:g}"
+    if config.system in SYSTEMS:
+        gan = config.system
     only = " synthetic only" if config.training_images == "synthetic_only" else ""
     return f"{gan} ratio {config.synthetic_ratio:g}{only}{part}"
 

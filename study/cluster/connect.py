@@ -11,22 +11,20 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-os.environ |= {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_register_timeout_seconds": "300",  # on a busy machine Ray would kill its processes while they start
-    "RAY_worker_maximum_startup_concurrency": "16",  # a trial is four processes; below this Ray warns of them
-}
-
 import ray
 
 from study.cluster.head import answers
 from study.cluster.nodes import head_asks_this_ray, living_nodes
-from study.cluster.private import session_folder, stay_on_loopback, use_token_if_there_is_one
+from study.cluster.private import ray_on_this_machine, session_folder, stay_on_loopback, use_token_if_there_is_one
 from study.cluster.resources import Machine, autoscaled_machines, named_machines
 from study.errors import ConfigError
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
 LOOPBACK = "127.0.0.1"
+PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+LONGEST_SOCKET = 107  # characters of a socket's path on Linux
+SOCKET_BELOW = 80  # characters that Ray adds to the path of its folder
+SOCKET_BELOW_TMPDIR = 40  # and that Python's multiprocessing adds to TMPDIR
 # How long a trial waits for its workers before that counts as a failure: on a machine under load; on a cluster, where
 # a lost machine's trials wait for those of the others to end, or for a new machine.
 WORKER_START_S = {"machine": 300, "cluster": 24 * 3600}
@@ -39,27 +37,28 @@ def connect(address: str | None) -> list[Machine]:
     where its dashboard does not, or answers for another Ray: then Ray never frees the workers of a stopped trial.
     """
     growing_to, machines = autoscaled_machines(), named_machines()
+    source = "--address" if address else "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "ray up"
     address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
+    bypass_proxy(address)
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["cluster" if address else "machine"])
     if address:
-        refuse_silent_address(address)
+        refuse_silent_address(address, source)
         if on_loopback_alone(address):
             use_loopback()
         use_token_if_there_is_one()
     else:
         pin_local_address()
+    options = {} if address else local_options()
     try:
-        context = ray.init(
-            address or "local",
-            log_to_driver=False,
-            configure_logging=False,
-            **({} if address else local_options()),
-        )
+        context = ray.init(address or "local", log_to_driver=False, configure_logging=False, **options)
     except Exception as error:  # Ray raises a bare one where its dashboard takes too long to start
-        where, token = "Ray could not be started here", ""
-        if address:
-            where, token = f"no Ray cluster could be joined at {address}", "copy its token to ~/.ray/auth_token; "
-        raise ConfigError(f"{where}; {token}if the machine is busy, try again later: {str(error).strip()}") from None
+        reason = str(error).strip()
+        if not address:
+            raise ConfigError(f"Ray could not be started here: {reason}") from None
+        raise ConfigError(
+            f"no Ray cluster could be joined at {address}: {reason}. If it demands a token, copy the token of its head "
+            "to ~/.ray/auth_token"
+        ) from None
     if not dashboard_answers(context):
         ray.shutdown()
         raise ConfigError(
@@ -68,15 +67,27 @@ def connect(address: str | None) -> list[Machine]:
         )
     if not head_asks_this_ray():
         ray.shutdown()
+        proxies = [name for name in PROXIES if os.environ.get(name)]
         raise ConfigError(
-            "another Ray on the head answers in place of this one, and stopped trials would hold their CPUs for ever; "
-            "stop the other Rays on the head"
+            "Ray's own question about its nodes, asked on the head, is not answered by this Ray, and stopped trials "
+            "would hold their CPUs for ever. "
+            + (f"A proxy is set ({', '.join(proxies)}): add the head's address to no_proxy, or " if proxies else "")
+            + "Stop the other Rays on the head (`ray stop`)"
         )
     if growing_to:
         return growing_to
     if machines:
         wait_for_machines(machines)
     return [machine_of(node) for node in living_nodes()]
+
+
+def bypass_proxy(address: str | None) -> None:
+    """Let loopback, this machine and the head never be reached through a proxy: Ray's State API obeys `http_proxy`."""
+    head = (address or "").rpartition("/")[2].rpartition(":")[0]
+    local = ["localhost", LOOPBACK, "::1", ray.util.get_node_ip_address(), *([head] if head else [])]
+    for name in ("no_proxy", "NO_PROXY"):
+        known = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*known, *local]))
 
 
 def machine_of(node: dict) -> Machine:
@@ -129,9 +140,16 @@ def local_options() -> dict:
     It has a token that nobody else can read, and a folder of its own: in Ray's default folder others could replace its
     sockets.
     """
-    hide_token()
-    # In /tmp, since the path of a socket has at most 107 characters.
-    private = new_private_folder(Path(os.environ.get("RAY_TMPDIR", "/tmp")))
+    place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
+    if len(str(place)) + SOCKET_BELOW > LONGEST_SOCKET:
+        raise ConfigError(
+            f"RAY_TMPDIR={place} is too long for the sockets that Ray makes there; name a folder of at most "
+            f"{LONGEST_SOCKET - SOCKET_BELOW} characters, such as /tmp"
+        )
+    private = new_private_folder(place)
+    if len(tempfile.gettempdir()) + SOCKET_BELOW_TMPDIR > LONGEST_SOCKET:
+        os.environ["TMPDIR"] = str(private)  # Ray's dashboard and its workers make sockets there, too
+    hide_token(private)
     return {"include_dashboard": True} | session_folder(private / "r")  # Ray opens its own folder to all
 
 
@@ -153,9 +171,19 @@ def new_private_folder(place: Path) -> Path:
     return folder
 
 
-def hide_token() -> None:
-    """Make Ray's token readable by its owner alone; Ray itself would let everybody read it."""
-    path = Path.home() / ".ray" / "auth_token"
+def hide_token(private: Path) -> None:
+    """Make Ray's token readable by its owner alone; Ray itself would let everybody read it.
+
+    It is `~/.ray/auth_token`, or in the folder `private` where there is no home that can be written.
+    """
+    try:
+        write_token(Path.home() / ".ray" / "auth_token")
+    except (OSError, RuntimeError):  # a read-only home, or none
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(private / "auth_token")
+        write_token(private / "auth_token")
+
+
+def write_token(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         os.fchmod(file.fileno(), 0o600)
@@ -164,10 +192,17 @@ def hide_token() -> None:
             file.write(secrets.token_hex(32))
 
 
-def refuse_silent_address(address: str) -> None:
-    """ConfigError unless something accepts connections at host:port; Ray itself would try for minutes."""
-    if ":" in address and not answers(address, timeout=10.0):  # the address may also be "auto"
-        raise ConfigError(f"no Ray cluster answers at {address}; is it up? `ray status` on its head tells")
+def refuse_silent_address(address: str, source: str = "--address") -> None:
+    """ConfigError unless something accepts connections at host:port; Ray itself would try for minutes.
+
+    `auto` stands for the Ray that runs on this machine. `source` is what gave the address.
+    """
+    found = ray_on_this_machine() if address == "auto" else address
+    if found is None or not answers(found, timeout=10.0):
+        raise ConfigError(
+            f"no Ray cluster answers at {found or 'this machine'} ({source} gave {address}); is it up? `ray status` on "
+            f"its head tells. {'Unset RAY_ADDRESS' if source == 'RAY_ADDRESS' else 'Leave it out'} to start Ray here"
+        )
 
 
 def dashboard_answers(context, timeout: float = 60.0) -> bool:

@@ -12,15 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-os.environ |= {
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the real-only baseline reports no Frechet distance
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are not used
-    # Nor are its logs. TensorBoard's writer is waited for without end where its thread has died, of a full disk say.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is heard here
-    "RAY_AIR_NEW_OUTPUT": "0",  # progress is printed by the bridge, a line an event
-}
-
 import ray
 from ray import tune
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.state import state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
@@ -13,6 +13,11 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 def use_token_if_there_is_one() -> None:
     """Join a cluster with the user's token, as `ray start` does and `ray.init` does not."""
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def ray_on_this_machine() -> str | None:
+    """host:port of the Ray that `auto` means: the last one started on this machine that still runs, if any."""
+    return next(iter(services.find_gcs_addresses()), None)
 
 
 def stay_on_loopback() -> None:

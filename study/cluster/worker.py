@@ -3,14 +3,8 @@
 A worker reports to Ray Train each Frechet distance of the first task's GAN, and the end of each task.
 """
 
-import os
 import time
 from pathlib import Path
-
-os.environ |= {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # halves the start-up of a Ray Train run
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a trial; `study.training.preemption` hears of it sooner
-}
 
 import torch
 from ray import train, tune

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_utils.errors import DataError
+from data_utils.layouts import recognise
 from data_utils.parquet_file import read_table
-from data_utils.sources import recognise
 from models.feature_extractor import build_feature_extractor, default_extractor_name
 from study.cli import make_folder
 from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey
@@ -93,7 +93,8 @@ def check_photographs(options: Namespace) -> Check:
     if options.data is None:
         return Check("photographs", None, "no --data; the embedded sample data need none")
     try:
-        source = recognise(options.data, positive=options.positive, group_pattern=options.group_pattern)
+        known = {"positive": options.positive, "negative": options.negative, "group_pattern": options.group_pattern}
+        source = recognise(options.data, **known)
     except DataError as error:
         return failure("photographs", error)
     negative, positive = source.class_names

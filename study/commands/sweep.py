@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from data_utils.dataset import load_dataset, training_subset
-from data_utils.prepare import Prepared, prepare
-from data_utils.sources import recognise
+from data_utils.layouts import recognise
+from data_utils.prepare import prepare
+from data_utils.prepared import Prepared, ProgressLines
 from models.feature_extractor import build_feature_extractor
 from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
 from results.tables.mending import set_aside_damaged
@@ -29,7 +30,7 @@ from study.errors import ConfigError
 from study.gan.quality import INCEPTION_FILE, warm_features
 from study.search.attempts import runs_again
 from study.search.proposer import Search
-from study.search.space import paper_configurations
+from study.search.space import paper_configurations, system_configs
 from study.settings import StudySettings, lock_study, peek_settings, write_settings
 from study.storage.atomic import write_atomically
 from study.storage.lock import remove_leftovers
@@ -71,7 +72,7 @@ def settings_to_resume(options: Namespace) -> dict | None:
     out = options.out.expanduser()
     if options.name:
         return peek_settings(out / options.name)
-    known = {"positive": options.positive, "group_pattern": options.group_pattern}
+    known = {"positive": options.positive, "negative": options.negative, "group_pattern": options.group_pattern}
     layout = recognise(options.data, **known).layout if options.data else "sample data: rendered wound phantoms"
     presets = [options.preset] if options.preset else PRESET_NAMES
     found = [peek_settings(out / f"{SHORT_NAMES[layout]}-{preset}") for preset in presets]
@@ -91,7 +92,7 @@ def search_and_report(
         announce(line)
     trials = searched(folder)
     rows = rows_by_id(trials)
-    total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1  # and the baseline
+    total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1 + len(settings.systems)  # and the baseline
     remaining = total - len(done(trials))
     interrupted, resources = False, None
     if remaining > 0:
@@ -107,7 +108,7 @@ def search_and_report(
         announce(f"{what_ray_has(machines)}: {resources}")
     # Only now does the study exist: a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, record)
-    search = Search(folder, settings.base, settings.fixed, settings.objective, rows)
+    search = Search(folder, settings.base, settings.fixed, settings.objective, rows, settings.systems)
     for line in search.mended:
         announce(line)
     if resources:
@@ -169,10 +170,13 @@ def check_settings(settings: StudySettings, prepared: Prepared, num_workers: int
     """ConfigError or DataError, before anything runs, where the trials' settings cannot work with these data."""
     base, num_train = settings.base, sum(prepared.counts["train"])
     check_networks(base.model_copy(update=paper) for paper in paper_configurations(base, settings.fixed))
+    systems = system_configs(base, settings.systems).values()
+    check_networks(systems)
     if base.training_fraction < 1:
         dataset = load_dataset(prepared.path, base.image_size)
         num_train = len(training_subset(dataset, base.training_fraction, base.seed).side("train").labels)
-    check_fits(base, num_train, num_workers)
+    for config in (base, *systems):
+        check_fits(config, num_train, num_workers)
 
 
 def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
@@ -184,8 +188,10 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
         split_protocol=options.split,
         split_seed=options.split_seed,
         positive=options.positive,
+        negative=options.negative,
         group_pattern=options.group_pattern,
         skip_bad=options.skip_bad,
+        progress=ProgressLines(),
     )
     if options.inception_weights:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from data_utils.dataset import Side
-from models.wgan_gp import critic_loss
+from models.objectives import critic_loss
 from study.gan.step import Batch, GanTraining, draw_batch
 from study.training.memory import free_memory
 from study.training.precision import autocast
@@ -104,7 +104,10 @@ def reference_gradient(training: GanTraining, batch: Batch) -> Tensor:
     config, (fake,) = training.config, copy.deepcopy(training).synthesise([batch])
     weight = config.penalty_weight * config.penalty_interval
     with autocast(config, batch.real.device):
-        loss, *_ = critic_loss(training.critic, batch.real, fake, batch.labels, weight, batch.epsilon)
+        loss, *_ = critic_loss(
+            training.critic, batch.real, fake, batch.labels, weight, batch.epsilon,
+            objective=config.gan_objective, penalty=config.penalty,
+        )  # fmt: skip
     return flat(torch.autograd.grad(loss, list(training.critic.parameters()), materialize_grads=True))
 
 
@@ -119,14 +122,14 @@ def check_gradient(trial: GanTraining, batch: Batch, expected: Tensor) -> float:
 def time_steps(trial: GanTraining, batch: Batch) -> float:
     """Seconds of a critic step, with its share of a generator step."""
     (fake,) = trial.synthesise([batch])
-    trial.generator_step(batch.labels, batch.z)
+    trial.generator_step(batch.labels, batch.z, batch.real)
     wait = torch.cuda.synchronize if batch.real.is_cuda else lambda: None
     wait()
     started = time.perf_counter()
     for step in range(TIMED_STEPS):
         trial.critic_step(batch.real, fake, batch.labels, batch.epsilon)
         if (step + 1) % trial.config.critic_steps == 0:
-            trial.generator_step(batch.labels, batch.z)
+            trial.generator_step(batch.labels, batch.z, batch.real)
     wait()
     return (time.perf_counter() - started) / TIMED_STEPS
 

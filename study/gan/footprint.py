@@ -45,7 +45,7 @@ def shapes_of_a_batch(config: GanConfig) -> Batch:
     return Batch(
         real=torch.empty(batch, 3, config.image_size, config.image_size, device=META),
         labels=torch.empty(batch, dtype=torch.long, device=META),
-        z=torch.empty(batch, config.latent_dim, device=META),
+        z=torch.empty(batch, config.z_dim, device=META),
         epsilon=torch.empty(batch, 1, 1, 1, device=META),
     )
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor, build_feature_extractor
+from models.inception import has_inception
 from study.config import GanConfig
 from study.gan.features import ImageFeatures, image_features, side_features
 from study.gan.metrics import distance_ratio, frechet_distance, inception_score, kernel_distance, precision_recall
@@ -78,19 +79,59 @@ class GanQuality:
         started = time.perf_counter()
         # numpy's threads follow torch's: on busy cores two BLAS threads took 40 times the CPU time of one for the KID
         with threadpool_limits(torch.get_num_threads(), user_api="blas"):
-            metrics = quality_metrics(self.features(fake), *reals, extractor_name=self.extractor.name)
+            metrics = quality_metrics(self.features(fake), *reals)
         self.seconds += time.perf_counter() - started
-        return metrics
+        return metrics | self.fid_columns(fake)
+
+    @cached_property
+    def inception(self) -> FeatureExtractor | None:
+        """The FID's network; None where the config does without, or its weights are not at hand."""
+        weights = inception_weights(self.dataset.path.parent)
+        if self.config.feature_extractor == "inception":
+            return self.extractor
+        if not (self.config.measure_fid and has_inception(weights)):
+            return None
+        return build_feature_extractor("inception", weights, self.dataset.images.device)
+
+    @cached_property
+    def inception_reals(self) -> tuple[ImageFeatures, ImageFeatures]:
+        """Inception's features of the validation and of the training images."""
+        part = self.config.training_part
+        validation = side_features(self.dataset, "validation", self.inception)
+        return validation, side_features(self.dataset, "train", self.inception, part)
+
+    def fid_columns(self, fake: Tensor) -> dict[str, float | None]:
+        """The FID (Heusel et al. 2017) and KID of synthetic images uint8 (N, 3, S, S), to be compared at equal counts.
+
+        `fid` is against the validation images, `fid_train` against the training images, as most papers report it. The
+        floors are those of real images: `num_fake` training images against validation, and validation against training.
+        """
+        if self.inception is None:
+            return dict.fromkeys(("fid", "fid_floor", "fid_train", "fid_train_floor", "fid_kid", "fid_seconds"))
+        validation, train = self.inception_reals
+        started = time.perf_counter()
+        features = self.inception(fake)[0]
+        with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+            return {
+                "fid": frechet_distance(features, validation.features),
+                "fid_floor": _frechet_floor(len(fake), validation, train, torch.Generator().manual_seed(0)),
+                "fid_train": frechet_distance(features, train.features),
+                "fid_train_floor": frechet_distance(validation.features, train.features),
+                "fid_kid": kernel_distance(features, validation.features, 0)["kid_mean"],
+                "fid_seconds": time.perf_counter() - started,
+            }
 
 
 def warm_features(config: GanConfig, dataset: Dataset) -> None:
     """Compute the real images' features once, before several trials would do so at the same time."""
     quality = GanQuality(config, dataset)
     _ = quality.validation, quality.train
+    if quality.inception:
+        _ = quality.inception_reals
 
 
 def quality_metrics(
-    fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, *, extractor_name: str, seed: int = 0
+    fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, seed: int = 0
 ) -> dict[str, float | int | None]:
     """The image-quality columns; None where there are too few images, never NaN.
 
@@ -98,7 +139,7 @@ def quality_metrics(
 
     - `frechet_distance` and `frechet_floor` depend on the counts `num_fake` and `num_real`: compare only equal ones.
       `frechet_floor` is what a perfect generator would score: `num_fake` training images, a seeded choice, against
-      validation. `fid` is `frechet_distance` where the extractor is Inception.
+      validation.
     - KID (Binkowski et al. 2018): 100 subsets of half the smaller count, at most 1000; unbiased at any count.
     - Inception score (Salimans et al. 2016) in one split, since ten would hold too few images each. The count bounds
       it: `inception_score_real`, the score of the validation images, shows what can be reached.
@@ -111,12 +152,10 @@ def quality_metrics(
       validation images; well under 1 means copying.
     """
     generator = torch.Generator().manual_seed(seed)
-    distance = frechet_distance(fake.features, validation.features)
     prc = precision_recall(fake.features, validation.features)
     fake_nearest, real_nearest = (_nearest(images, train) for images in (fake, validation))
     return {
-        "frechet_distance": distance,
-        "fid": distance if extractor_name == "inception" else None,
+        "frechet_distance": frechet_distance(fake.features, validation.features),
         "frechet_floor": _frechet_floor(len(fake), validation, train, generator),
         **kernel_distance(fake.features, validation.features, seed),
         "inception_score": inception_score(fake.logits),

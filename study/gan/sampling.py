@@ -11,6 +11,7 @@ from torchvision.utils import make_grid
 from data_utils.augment import to_uint8
 from models.generator import build_generator
 from models.inference import for_inference
+from models.principal import PrincipalGenerator
 from study.config import GanConfig
 from study.gan.folder import GanFolder
 from study.storage.atomic import write_atomically
@@ -27,6 +28,8 @@ GRID_ROWS, GRID_COLUMNS = 2, 8  # of `samples.png`: one row a class
 
 def new_generator(config: GanConfig) -> nn.Module:
     """The generator of a config, with new weights."""
+    if config.generator == "principal":
+        return PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width)
     return build_generator(**config.model_dump(include=GENERATOR_FIELDS))
 
 
@@ -47,7 +50,7 @@ def load_generator(config: GanConfig, folder: GanFolder, device: torch.device) -
 def sample_images(generator: nn.Module, labels: Tensor, config: GanConfig, purpose: str) -> Tensor:
     """Synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,); equal arguments give equal images."""
     draws = make_generator(labels.device, config.seed, "sample", purpose)
-    z = torch.randn(len(labels), config.latent_dim, generator=draws, device=labels.device)
+    z = torch.randn(len(labels), config.z_dim, generator=draws, device=labels.device)
     sampler = for_inference(generator, torch.bfloat16 if config.precision == "bfloat16" else z.dtype)
     batches = zip(z.split(SAMPLING_BATCH), labels.split(SAMPLING_BATCH), strict=True)
     return torch.cat([to_uint8(sampler(*batch)) for batch in batches])

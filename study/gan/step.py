@@ -12,7 +12,8 @@ from data_utils.augment import to_float
 from data_utils.dataset import Side
 from models.batch_norm import synchronise_batch_norm
 from models.critic import Critic
-from models.wgan_gp import critic_loss, generator_loss
+from models.objectives import critic_loss, generator_loss
+from models.principal import PrincipalGenerator
 from study.config import GanConfig
 from study.gan.sampling import new_generator
 from study.training.precision import autocast
@@ -28,7 +29,7 @@ class Batch:
 
     real: Tensor  # float32 (B, 3, S, S) in [-1, 1]
     labels: Tensor  # int64 (B,)
-    z: Tensor  # (B, latent_dim)
+    z: Tensor  # (B, z_dim)
     epsilon: Tensor  # (B, 1, 1, 1) in [0, 1]
 
 
@@ -45,6 +46,12 @@ class GanTraining:
     micro_batches: int = 1  # > 1: the critic sees a batch in that many pieces; less memory, same gradients
     backend: str = "eager"  # see study.gan.backend
 
+    def fit(self, train: Side) -> None:
+        """Let a generator that starts from the training images see them."""
+        if isinstance(self.generator, PrincipalGenerator):
+            self.generator.fit(to_float(train.images), train.labels)
+            self.ema.load_state_dict(self.generator.state_dict())
+
     def run_epoch(self, train: Side, epoch: int) -> dict[str, float]:
         """One pass of the critic over the real images; returns the epoch's mean losses by name."""
         config, device = self.config, train.images.device
@@ -60,8 +67,8 @@ class GanTraining:
                 epsilon = batch.epsilon if with_penalty else None
                 critic_parts.append(self.critic_step(batch.real, fake, batch.labels, epsilon))
             if numbers.stop % config.critic_steps == 0:
-                z = share(torch.randn(config.gan_batch_size, config.latent_dim, generator=draws, device=device))
-                generator_losses.append(self.generator_step(batches[-1].labels, z))
+                z = share(torch.randn(config.gan_batch_size, config.z_dim, generator=draws, device=device))
+                generator_losses.append(self.generator_step(batches[-1].labels, z, batches[-1].real))
                 self.update_ema(numbers.stop // config.critic_steps)
         no_step = torch.full((1,), float("nan"), device=device)  # an epoch shorter than critic_steps may hold none
         generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
@@ -95,18 +102,21 @@ class GanTraining:
         # A lazy penalty is scaled up to keep its mean weight (Karras et al. 2020, appendix B).
         weight = self.config.penalty_weight * self.config.penalty_interval
         with autocast(self.config, real.device):
-            parts = critic_loss(self.critic, real, fake, labels, weight, epsilon, self.critic.input_gradient)
+            parts = critic_loss(
+                self.critic, real, fake, labels, weight, epsilon, self.critic.input_gradient,
+                objective=self.config.gan_objective, penalty=self.config.penalty,
+            )  # fmt: skip
         return torch.stack(parts).float()
 
-    def generator_step(self, labels: Tensor, z: Tensor) -> Tensor:
-        """One update of the generator; returns the loss."""
+    def generator_step(self, labels: Tensor, z: Tensor, real: Tensor) -> Tensor:
+        """One update of the generator; returns the loss. `real` are images of the same labels."""
         self.critic.requires_grad_(False)  # its weights' gradients are not needed
         with autocast(self.config, z.device):
             fake = self.generator(z, labels)
         images, total = fake.detach().requires_grad_(), 0.0
-        for piece, piece_labels in zip(images.chunk(self.micro_batches), labels.chunk(self.micro_batches), strict=True):
+        for piece in zip(*(tensor.chunk(self.micro_batches) for tensor in (images, labels, real)), strict=True):
             with autocast(self.config, z.device):
-                loss = generator_loss(self.critic, piece, piece_labels) * (len(piece) / len(images))
+                loss = generator_loss(self.critic, *piece, self.config.gan_objective) * (len(piece[0]) / len(images))
             loss.backward()
             total = total + loss.detach().float()
         self.generator_optimiser.zero_grad(set_to_none=True)
@@ -154,7 +164,7 @@ def draw_batch(config: GanConfig, train: Side, order: Tensor, step: int, draws: 
     """This worker's share of batch number `step` of an epoch."""
     device, batch_size = train.images.device, config.gan_batch_size
     rows = order[step * batch_size : (step + 1) * batch_size]
-    z = torch.randn(batch_size, config.latent_dim, generator=draws, device=device)
+    z = torch.randn(batch_size, config.z_dim, generator=draws, device=device)
     epsilon = torch.rand(batch_size, 1, 1, 1, generator=draws, device=device)
     mirrored = torch.rand(batch_size, 1, 1, 1, generator=draws, device=device) < 0.5
     rows, z, epsilon, mirrored = map(share, (rows, z, epsilon, mirrored))

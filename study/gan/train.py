@@ -1,4 +1,4 @@
-"""WGAN-GP training (Gulrajani et al. 2017, algorithm 1), class-conditional, with an EMA generator.
+"""GAN training (Gulrajani et al. 2017, algorithm 1, with any objective), class-conditional, with an EMA generator.
 
 A plain PyTorch loop: it takes a `report` callable and a folder, and needs no Ray.
 """
@@ -48,14 +48,17 @@ def train_gan(
     training = build_training(config, device)
     training.micro_batches = micro_batches
     state = load_checkpoint(folder.path, device)
+    started = time.perf_counter()
+    if not state:
+        training.fit(train)
     history, epoch = (training.load(state), state["epoch"]) if state else ([], 0)
+    seconds = state["seconds"] if state else time.perf_counter() - started
     use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
     for entry in history:
         report(entry)
-    seconds = state["seconds"] if state else 0.0
 
-    while epoch < config.gan_epochs:
-        started, start = time.perf_counter(), epoch
+    while epoch < config.gan_epochs or not history:  # without epochs the start is measured
+        started, start, losses = time.perf_counter(), epoch, {}
         end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)
         while epoch < end:
             epoch += 1
@@ -77,7 +80,7 @@ def train_gan(
                 "seconds": seconds,
                 **losses,
                 "frechet_distance": distance,
-                "images_per_second": (epoch - start) * len(train.labels) / interval,
+                "images_per_second": (epoch - start) * len(train.labels) / interval or None,
                 "num_real": quality.num_real,
                 "num_fake": len(fake_labels),
                 "feature_extractor": config.feature_extractor,
@@ -96,7 +99,7 @@ def train_gan(
         "frechet_first": history[0]["frechet_distance"],
         "gan_epoch": epoch,
         "gan_seconds": seconds,
-        "gan_images_per_second": epoch * len(train.labels) / seconds,
+        "gan_images_per_second": epoch * len(train.labels) / seconds or None,
         "evaluation_seconds": quality.seconds,
         "step_backend": training.backend,
         "generator_parameters": parameter_count(training.generator),

@@ -88,7 +88,7 @@ def interpolate(generator: nn.Module, config: GanConfig, device: torch.device) -
     The path is spherical (Shoemake 1985; White 2016, section 2.1), since normal latent points lie near a sphere.
     """
     draws = make_generator(device, config.seed, "sample", "interpolation")
-    start, end = torch.randn(2, config.latent_dim, generator=draws, device=device)
+    start, end = torch.randn(2, config.z_dim, generator=draws, device=device)
     angle = torch.nn.functional.cosine_similarity(start, end, dim=0).acos()
     t = torch.linspace(0, 1, COLUMNS, device=device)[:, None]
     path = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()  # COLUMNS x latent_dim

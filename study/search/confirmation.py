@@ -12,7 +12,7 @@ from study.search.proposer import Proposal
 
 NO_AUGMENTATION = {"rotation": 0.0, "zoom": 0.0, "contrast": 0.0, "classifier_flip": False}
 MIXED = {"training_images": "real_and_synthetic", "oversampling": 0.0}
-OTHER_SPLIT = {"grouped": "random", "random": "grouped"}
+OTHER_SPLIT = {"grouped": "random", "random": "grouped", "given": "random"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[st
 
     Raises ConfigError for a name that is no completed trial with a GAN, and for a search without such a trial.
     """
-    searched = trials[(trials["status"] == "completed") & trials["phase"].isin(["paper", "search"])]
+    searched = trials[(trials["status"] == "completed") & trials["phase"].isin(["paper", "search", "system"])]
     ranked = leaderboard(searched, objective)
     order = [name for name, rank in zip(ranked["trial_id"], ranked["rank"], strict=True) if pd.notna(rank) and rank > 0]
     if unknown := sorted(set(names or []) - set(order)):

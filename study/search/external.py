@@ -24,6 +24,7 @@ def prepare_external(options: Namespace, dataset: Dataset) -> Path:
         image_size=dataset.images.shape[-1],
         split_protocol="none",
         positive=options.positive,
+        negative=options.negative,
         group_pattern=options.group_pattern,
         skip_bad=options.skip_bad,
     )

@@ -1,6 +1,7 @@
 """The search: which trial to run next, by Optuna and a balanced design. No Ray here."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ from study.search.records import (
     write_optuna,
     write_proposal,
 )
-from study.search.space import SCIENTIFIC, distributions, generator_side, paper_configurations
+from study.search.space import SCIENTIFIC, distributions, generator_side, paper_configurations, system_configs
 from study.training.seeds import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is the caller's to print
@@ -31,7 +32,7 @@ NEW_GAN_EVERY = 3  # trials of the search; those in between use known GANs again
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to run. `number` is Optuna's, None for the real-only baseline, which is no part of the search."""
+    """A trial to run. `number` is Optuna's, None for the baseline and the systems, which are no part of the search."""
 
     trial_id: str
     phase: str
@@ -58,14 +59,23 @@ class Proposer(Protocol):
 class Search:
     """Proposes trials and hears their results; `study.search.records` says what it keeps on disk.
 
-    Order: the real-only baseline; trials that an interruption left unfinished; the paper's configurations; then each
-    finished GAN with every other synthetic ratio before a new GAN, whose scientific parameters are the least
-    used values so far. Nuisance parameters come from TPE.
+    Order: the real-only baseline; the systems that are trained once; trials that an interruption left unfinished; the
+    paper's configurations; then each finished GAN with every other synthetic ratio before a new GAN, whose scientific
+    parameters are the least used values so far. Nuisance parameters come from TPE.
     """
 
-    def __init__(self, folder: Path, base: TrialConfig, fixed: dict, objective: str, rows: dict[str, dict]):
+    def __init__(
+        self,
+        folder: Path,
+        base: TrialConfig,
+        fixed: dict,
+        objective: str,
+        rows: dict[str, dict],
+        systems: Sequence[str] = (),
+    ):
         """`base`: the preset with `fixed` applied; `fixed`: `--set`; `rows`: the study's rows so far by trial id, each
-        without its empty columns. `mended` then holds a line for each damaged proposal.
+        without its empty columns; `systems`: names in `SYSTEMS`, of methods to train once. `mended` then holds a line
+        for each damaged proposal.
         """
         self.folder, self.base, self.fixed = folder, base, fixed
         self.objectives, self.space = OBJECTIVES[objective], distributions(base, fixed)
@@ -76,9 +86,11 @@ class Search:
         seed = derive_seed(base.seed, "tpe", *([len(records)] if records else []))
         self.study = write_optuna(folder, self.objectives, seed % 2**32, trials)
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
-        baseline = Proposal("baseline-000", "baseline", None, real)
-        row = rows.get(baseline.trial_id)
-        self.waiting = [baseline] if row is None or runs_again(row.get("reason")) else []
+        once = [Proposal("baseline-000", "baseline", None, real)]
+        once += [
+            Proposal(f"system-{name}", "system", None, config) for name, config in system_configs(base, systems).items()
+        ]
+        self.waiting = [proposal for proposal in once if is_to_run(rows.get(proposal.trial_id))]
         self.waiting += [self._proposal(records[trial.number]) for trial in self.unfinished()]
 
     def unfinished(self) -> list[FrozenTrial]:
@@ -136,6 +148,10 @@ class Search:
         phase, stoppable = record["attributes"]["phase"], record["attributes"]["stoppable"]
         config = make_config(self.base.model_dump() | record["parameters"])
         return Proposal(trial_id(record), phase, record["number"], config, stoppable)
+
+
+def is_to_run(row: dict | None) -> bool:
+    return row is None or runs_again(row.get("reason"))
 
 
 def _gan_of(parameters: dict) -> tuple:

@@ -5,11 +5,12 @@ tuned only to make the comparison fair (the terms are those of Google's tuning p
 generator are discrete, so that trials often agree in them and share one GAN.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from study.config import GanConfig, TrialConfig
+from study.config import SYSTEMS, GanConfig, TrialConfig, make_config
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ PAPER = (
     {"backbone": "plain", "lstm_depth": 0},
 )
 PAPER_COMMON = {"penalty_weight": 10.0, "synthetic_ratio": 1.0}
+
+
+def system_configs(base: TrialConfig, names: Sequence[str]) -> dict[str, TrialConfig]:
+    """The systems of these names over `base`, whatever `--set` fixed of their own fields: name -> config."""
+    return {name: make_config(base.model_dump() | SYSTEMS[name]) for name in names}
 
 
 def searched(fixed: dict) -> dict:

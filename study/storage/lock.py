@@ -33,6 +33,8 @@ def hold(folder: Path) -> Iterator[None]:
         held = lock.acquire()
     except Timeout:
         raise ConfigError(refusal(folder, read_holder(holder))) from None
+    except NotImplementedError:  # what filelock says of a file system without flock
+        raise ConfigError(f"{folder} is on a file system without locks; choose an --out on another disk") from None
     with held:
         if is_held_elsewhere(holder):
             raise ConfigError(refusal(folder, read_holder(holder)))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from data_utils.prepare import Prepared  # takes a second, in each of Ray's processes
+    from data_utils.prepared import Prepared  # takes a second, in each of Ray's processes
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "torchvision", "timm", "ray", "optuna", "torch-fidelity", "scikit-learn", "numpy", "pyarrow")

@@ -1,5 +1,10 @@
 """One file -> upright RGB pixels without metadata, or the reason why not."""
 
+import io
+import struct
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,3 +107,81 @@ def test_square_keeps_the_centre():
     wide = Image.new("RGB", (90, 30))
     wide.paste((255, 255, 255), (30, 0, 60, 30))
     assert np.asarray(square(wide, 15)).min() == 255
+
+
+# ---- photographs as phones and scanners write them
+
+
+def with_exif(entries: bytes) -> bytes:
+    photograph(1, 64).save(file := io.BytesIO(), "JPEG")
+    whole, block = file.getvalue(), b"Exif\0\0" + entries
+    return whole[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + whole[2:]
+
+
+def test_a_broken_field_of_exif_costs_no_photograph(tmp_path):
+    """Orientation 6, and a resolution of -1/0 whose type the standard does not allow there."""
+    entries = struct.pack("<H", 2) + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + struct.pack("<HHII", 0x11A, 10, 1, 38)
+    (tmp_path / "a.jpg").write_bytes(with_exif(b"II*\0\x08\0\0\0" + entries + b"\0\0\0\0" + struct.pack("<ii", -1, 0)))
+    photograph(1, 64).save(tmp_path / "b.jpg")
+    plain = decode(tmp_path / "b.jpg", tmp_path)
+    turned = decode(tmp_path / "a.jpg", tmp_path)
+    assert turned.tobytes() == plain.transpose(Image.Transpose.ROTATE_270).tobytes() and not turned.getexif()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_fewer_bits_in_sixteen_keep_their_range(tmp_path, bits):
+    Image.fromarray((RAMP / 255 * (2**bits - 1)).astype(np.uint16)).save(tmp_path / "a.tif")
+    assert np.abs(np.asarray(decode(tmp_path / "a.tif", tmp_path))[..., 0] - RAMP).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["avif", "jp2", "jfif", "heic"])
+def test_formats_of_phones(tmp_path, suffix):
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif")
+    smooth = Image.fromarray(np.repeat(RAMP.astype(np.uint8)[..., None], 3, axis=2))
+    smooth.save(tmp_path / f"a.{suffix}", **({"format": "JPEG"} if suffix == "jfif" else {}))
+    assert np.abs(np.asarray(decode(tmp_path / f"a.{suffix}", tmp_path), int) - np.asarray(smooth, int)).mean() < 6
+
+
+def test_a_heic_photograph_of_another_name_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_utils.decode.READS_HEIC", False)
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    assert "a HEIC photograph" in refusal(tmp_path / "a.jpg") and "pillow-heif" in refusal(tmp_path / "a.jpg")
+
+
+def test_a_large_jpeg_file_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_utils.decode.LARGE", 2000)
+    whole = Image.fromarray(np.repeat(RAMP.astype(np.uint8)[..., None], 3, axis=2)).resize((480, 640))
+    whole.save(tmp_path / "a.jpg")
+    whole.save(tmp_path / "progressive.jpg", progressive=True)
+    assert decode(tmp_path / "a.jpg", tmp_path).size == (480, 640)
+    reduced = decode(tmp_path / "a.jpg", tmp_path, shorter_side=100)
+    assert reduced.size == (120, 160)
+    assert np.abs(np.asarray(square(reduced, 20), int) - np.asarray(square(whole, 20), int)).max() <= 3
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # a phone's 200 megapixels are over it
+    assert decode(tmp_path / "a.jpg", tmp_path, shorter_side=100).size == (120, 160)
+    with pytest.raises(BadImage, match="too many pixels"):  # held in memory whole
+        decode(tmp_path / "progressive.jpg", tmp_path, shorter_side=100)
+    monkeypatch.setattr("data_utils.decode.MAX_REDUCED", 3000)
+    with pytest.raises(BadImage, match="too many pixels"):
+        decode(tmp_path / "a.jpg", tmp_path, shorter_side=100)
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from data_utils.layouts import Record, Source
+from data_utils.patches import decode_all
+root = Path(sys.argv[1])
+records = [Record(root / "a.jpg", number % 2, str(number)) for number in range(16)]
+patches, *_ = decode_all(Source("", root, ("a", "b"), records), 64, False, None)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(len(patches), int(peak.split()[1]) // 1024)
+"""
+
+
+def test_photographs_of_48_megapixels_take_little_memory(tmp_path):
+    Image.effect_noise((800, 600), 50).resize((8000, 6000)).convert("RGB").save(tmp_path / "a.jpg")
+    run = subprocess.run([sys.executable, "-c", MEASURE, tmp_path], capture_output=True, text=True, check=True)
+    count, mebibytes = map(int, run.stdout.split())
+    assert count == 16 and mebibytes < 700

@@ -1,6 +1,7 @@
 """Photographs -> prepared file -> tensors."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from PIL import Image
 
 from data_utils.dataset import load_dataset
+from data_utils.decode import decode
 from data_utils.errors import DataError
 from data_utils.near_duplicates import num_leaked_test
 from data_utils.phantoms import render_phantoms
 from data_utils.prepare import prepare
+from data_utils.prepared import ProgressLines
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +149,7 @@ def test_bad_files_are_listed_or_skipped(photographs, tmp_path):
         assert part in str(error.value)
     assert not (tmp_path / "out").exists()
     skipped = prepare(data, tmp_path / "out", image_size=16, skip_bad=True)
-    assert skipped.num_skipped == 2 == load_dataset(skipped.path, 16).num_skipped
+    assert skipped.num_skipped == 2
     assert "2 bad files skipped" in skipped.describe()
 
 
@@ -287,7 +290,7 @@ def test_terminal_codes_in_names_are_escaped(photographs, tmp_path):
 
 def test_sample_data(tmp_path):
     sample = prepare(None, tmp_path, image_size=32)
-    assert sample.is_sample and load_dataset(sample.path, 32).is_sample and "sample data" in sample.describe()
+    assert sample.is_sample and "sample data" in sample.describe()
     assert sample.num_groups >= 150  # lesions are not taken for copies of each other
     assert max(map(len, sample.describe().splitlines())) <= 80
 
@@ -299,3 +302,97 @@ def test_real_patches(real_patches, tmp_path):
     dataset = load_dataset(prepared.path, 64)
     groups = {name: set(dataset.side(name).groups) for name in ("train", "validation", "test")}
     assert sum(map(len, groups.values())) == prepared.num_groups == len(set.union(*groups.values()))
+
+
+# ---- photographs as people have them
+
+
+def pattern(seed):
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC)
+
+
+def folders(root, names):
+    """Photographs by their names below the classes, by turns; equal ends of names are equal pictures."""
+    for number, name in enumerate(names):
+        path = root / ("healthy", "ulcer")[number % 2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pattern(number).save(path)
+    return root
+
+
+def test_equal_pictures_in_both_classes_stop_or_are_skipped(tmp_path):
+    data = folders(tmp_path / "data", [f"p{n}_1.png" for n in range(80)])
+    for number in range(1, 25, 2):
+        shutil.copy(data / f"ulcer/p{number}_1.png", data / f"healthy/p{number}_1.png")
+    with pytest.raises(DataError, match=r"12 picture\(s\) lie in both classes") as error:
+        prepare(data, tmp_path / "out", image_size=32)
+    assert "healthy/p11_1.png = ulcer/p11_1.png" in str(error.value) and "and 2 others" in str(error.value)
+    skipped = prepare(data, tmp_path / "out", image_size=32, skip_bad=True)
+    assert skipped.num_skipped == 24 and sum(map(sum, skipped.counts.values())) == 68
+
+
+def test_pictures_that_look_alike_in_both_classes_are_named(tmp_path):
+    data = folders(tmp_path / "data", [f"p{n}_1.png" for n in range(60)])
+    Image.open(data / "ulcer/p1_1.png").transpose(Image.Transpose.ROTATE_90).save(data / "healthy/p1_2.png")
+    said = " ".join(prepare(data, tmp_path / "out", image_size=32).describe().split())
+    assert "WARNING: pictures that look the same have different labels: healthy/p1_2.png and ulcer/p1_1.png" in said
+
+
+def test_given_sides_and_shares_are_told(tmp_path):
+    data = folders(tmp_path / "data", [f"{('train', 'test', 'valid')[n // 2 % 3]}/a{n}.png" for n in range(90)])
+    given = prepare(data, tmp_path / "out", image_size=32, split_protocol="given")
+    assert given.counts == dict.fromkeys(("train", "validation", "test"), (15, 15))
+    assert "33% : 33% : 33% of the images, as the data came" in given.describe()
+    merged = prepare(data, tmp_path / "out", image_size=32)
+    assert sum(merged.counts["train"]) == 64 and merged.fingerprint != given.fingerprint
+
+
+def test_a_large_group_is_told_in_the_shares(tmp_path):
+    data = folders(tmp_path / "data", [f"{'one' if n < 80 else n}_{n}.png" for n in range(130)])
+    said = prepare(data, tmp_path / "out", image_size=32, group_pattern="([^_]+)_").describe()
+    assert "WARNING      the sides are far from 70:15:15" in said and "70% : 15% : 15%" not in said
+
+
+def test_long_lists_are_cut_and_progress_is_told(tmp_path, capsys):
+    data = folders(tmp_path / "data", [f"a{n}.png" for n in range(60)])
+    for number in range(0, 60, 2):
+        (data / f"healthy/a{number}.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="30 of 30 photographs of 'healthy'") as error:
+        prepare(data, tmp_path / "out", image_size=32, progress=ProgressLines(0))
+    assert str(error.value).count("\n") == 11 and str(error.value).endswith("and 20 others")
+    assert "photographs  60 of 60 read, about 0 s left" in capsys.readouterr().out
+
+
+def test_links_into_a_cache_are_explained(tmp_path):
+    cache = folders(tmp_path / "cache", [f"a{n}.png" for n in range(40)])
+    for path in cache.rglob("*.png"):
+        link = tmp_path / "data" / path.relative_to(cache)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    with pytest.raises(DataError, match=r"40 file\(s\) .*cp -rL FOLDER COPY"):
+        prepare(tmp_path / "data", tmp_path / "out", image_size=32)
+
+
+def test_a_decoder_s_warning_names_the_file(tmp_path, monkeypatch, recwarn):
+    def warning(path, root, **_):
+        if path.name == "a7.png":
+            warnings.warn("Corrupt EXIF data", stacklevel=1)
+        return decode(path, root)
+
+    monkeypatch.setattr("data_utils.patches.decode", warning)
+    data = folders(tmp_path / "data", [f"a{n}.png" for n in range(60)])
+    notes = prepare(data, tmp_path / "out", image_size=32).notes
+    assert "1 files were read, but are not quite in order: ulcer/a7.png (Corrupt EXIF data)" in notes
+    assert not recwarn.list
+
+
+def test_a_salt_that_another_process_is_writing_is_waited_for(tmp_path, monkeypatch):
+    from data_utils.prepare import _read_salt, _salt
+
+    monkeypatch.setattr("os.link", None)  # exFAT has no hard links
+    salt = _salt(tmp_path)
+    assert len(salt) == 32 and _salt(tmp_path) == salt
+    (tmp_path / "salt").write_bytes(b"")
+    with pytest.raises(DataError, match="does not hold 32 bytes"):
+        _read_salt(tmp_path / "salt", patience=0.05)

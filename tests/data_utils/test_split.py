@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from data_utils.errors import DataError
 from data_utils.near_duplicates import find_pairs, merge_groups, perceptual_hashes, thumbnail
 from data_utils.phantoms import render_phantoms
-from data_utils.split import check_class_sizes, grouped_split, random_split
+from data_utils.split import SHARES, check_class_sizes, given_split, grouped_split, random_split
 
 
 def many(num_groups=120, each=4):
@@ -18,12 +18,12 @@ def many(num_groups=120, each=4):
 @pytest.mark.parametrize("name", ["grouped", "random"])
 def test_shares_and_determinism(name):
     labels, groups = many()
-    split = grouped_split(labels, groups, 3) if name == "grouped" else random_split(labels, 3)
+    split = grouped_split(labels, groups, 3) if name == "grouped" else random_split(labels, groups, 3)
     for side, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
         assert (split == side).mean() == pytest.approx(share, abs=0.02)
         assert labels[split == side].mean() == pytest.approx(labels.mean(), abs=0.06)
-    again = grouped_split(labels, groups, 3) if name == "grouped" else random_split(labels, 3)
-    other = grouped_split(labels, groups, 4) if name == "grouped" else random_split(labels, 4)
+    again = grouped_split(labels, groups, 3) if name == "grouped" else random_split(labels, groups, 3)
+    other = grouped_split(labels, groups, 4) if name == "grouped" else random_split(labels, groups, 4)
     assert (split == again).all() and (split != other).any()
 
 
@@ -34,25 +34,90 @@ def sides_of_groups(split, groups):
 def test_only_the_random_split_breaks_groups():
     labels, groups = many()
     assert max(sides_of_groups(grouped_split(labels, groups, 0), groups)) == 1
-    assert max(sides_of_groups(random_split(labels, 0), groups)) > 1
+    assert max(sides_of_groups(random_split(labels, groups, 0), groups)) > 1
 
 
 def test_impossible_splits():
-    labels = np.arange(60) % 2
-    with pytest.raises(DataError, match=r"1 group\(s\).*--group-pattern"):
-        grouped_split(labels, np.zeros(60, int), 0)
-    with pytest.raises(DataError, match="lack a class"):
-        grouped_split(np.repeat([0, 1], 30), np.r_[np.arange(30), np.full(30, 30)], 0)  # all positives in one
+    in_one = np.r_[np.arange(30), np.full(30, 30)]
+    for groups, labels, seen in [
+        (np.zeros(60, int), np.arange(60) % 2, r"of 1 group\(s\), 1 hold negatives and 1 positives"),
+        (in_one, np.repeat([0, 1], 30), r"of 31 group\(s\), 30 hold negatives and 1 positives"),
+    ]:
+        with pytest.raises(DataError, match=seen) as error:
+            grouped_split(labels, groups, 0)
+        assert "--group-pattern" in str(error.value) and "random" not in str(error.value)
     with pytest.raises(DataError, match="19 positive images; at least 20"):
         check_class_sizes(np.array([0] * 30 + [1] * 19))
 
 
-def compare(images, groups):
+@pytest.mark.parametrize(
+    ("positives", "negatives", "each"), [(8, 40, 5), (3, 3, 20), (3, 60, 7), (4, 9, 20), (19, 19, 3)]
+)
+def test_a_split_that_exists_is_found(positives, negatives, each):
+    """Also where patients are of one class only, and fewer than there are folds."""
+    groups = np.repeat(np.arange(positives + negatives), each)
+    labels = (groups < positives).astype(int)
+    for seed in range(20):
+        split = grouped_split(labels, groups, seed)
+        assert max(sides_of_groups(split, groups)) == 1
+        assert all(set(labels[split == side]) == {0, 1} for side in SHARES)
+        assert (split == grouped_split(labels, groups, seed)).all()
+        if positives + negatives > 40:
+            for side, share in SHARES.items():
+                assert (split == side).mean() == pytest.approx(share, abs=0.06)
+
+
+def test_a_searched_split_takes_what_groups_of_both_classes_offer():
+    groups = np.repeat(np.arange(5), 12)
+    labels = np.where(groups < 3, np.arange(60) % 2, 0)  # positives in three groups, with negatives
+    split = grouped_split(labels, groups, 0)
+    assert sorted(split[groups == group][0] for group in range(3)) == ["test", "train", "validation"]
+
+
+def given(sides):
+    labels, groups = many(30, 4)
+    return labels, groups, np.array(sides, dtype=object)[np.arange(120) % len(sides)]
+
+
+def test_given_sides_are_taken_as_they_are():
+    labels, groups, sides = given(["train", "train", "train", "validation", "test"])
+    assert (given_split(labels, groups, 0, sides) == sides).all()
+    labels, groups, sides = given(["train"])
+    sides[100:] = "test"
+    split = given_split(labels, groups, 0, sides)
+    assert ((split == "test") == (sides == "test")).all()
+    assert (split[sides == "train"] == "validation").mean() == pytest.approx(0.15 / 0.85, abs=0.06)
+    assert max(sides_of_groups(split, groups)) == 1
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ([""], "without sides"),
+        (["train", "validation"], "no photographs in test"),
+        (["train", "", "test"], "on no side"),
+    ],
+)
+def test_sides_that_are_no_split(sides, message):
+    labels, groups, sides = given(sides)
+    with pytest.raises(DataError, match=f"--split given: .*{message}"):
+        given_split(labels, groups, 0, sides)
+
+
+def test_a_given_side_without_a_class():
+    labels, groups, sides = given(["train"])
+    sides[np.flatnonzero(labels == 0)[:5]] = "test"
+    with pytest.raises(DataError, match="the test side lacks a class"):
+        given_split(labels, groups, 0, sides)
+
+
+def compare(images, groups, labels=None):
     hashes, thumbnails = (
         np.stack([perceptual_hashes(i) for i in images]),
         np.stack([thumbnail(i) for i in images]),
     )
-    return find_pairs(hashes, thumbnails, np.array(groups)).tolist()
+    labels = np.zeros(len(images), int) if labels is None else np.array(labels)
+    return find_pairs(hashes, thumbnails, np.array(groups), labels).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +128,8 @@ def lesions():
 @pytest.mark.parametrize(
     "change",
     [
-        ImageOps.mirror,
-        ImageOps.flip,
-        lambda image: image.transpose(Image.Transpose.ROTATE_180),
+        *(lambda image, turn=turn: image.transpose(turn) for turn in Image.Transpose),
+        lambda image: image.transpose(Image.Transpose.ROTATE_90).resize((50, 50)).resize((64, 64)),
         lambda image: image.resize((40, 40)).resize((64, 64)),
         lambda image: image.point(lambda value: value * 0.97),
     ],
@@ -73,7 +137,9 @@ def lesions():
 def test_changed_copies_are_found(lesions, change):
     images = [*lesions, change(lesions[4])]
     assert compare(images, range(13)) == [[4, 12]]
-    assert compare(images, [*range(12), 4]) == []  # of the same group: nothing to merge
+    same_group = [*range(12), 4]
+    assert compare(images, same_group) == []  # nothing to merge
+    assert compare(images, same_group, [0] * 12 + [1]) == [[4, 12]]  # but a contradiction
 
 
 def test_smooth_skin_of_other_tone_is_not_a_copy():

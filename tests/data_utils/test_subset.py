@@ -27,9 +27,8 @@ def dataset() -> Dataset:
     split, groups, labels = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
     images = torch.arange(len(rows), dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
     ids = np.array([str(number) for number in range(len(rows))], dtype=object)
-    known = {"layout": "", "split_protocol": "grouped", "num_skipped": 0, "is_sample": False, "path": Path("x")}
     labels = torch.tensor(labels.astype(np.int64))
-    return Dataset(images, labels, split, groups, ids, "fingerprint", ("healthy", "infected"), **known)
+    return Dataset(images, labels, split, groups, ids, "fingerprint", ("healthy", "infected"), Path("x"))
 
 
 def kinds(dataset: Dataset) -> dict[str, int]:

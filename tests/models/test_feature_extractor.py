@@ -1,7 +1,6 @@
 """The feature extractors: shapes, keys, error messages, and features that separate classes of photographs."""
 
 import urllib.error
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from models.feature_extractor import build_feature_extractor, default_extractor_name
+from models.feature_extractor import build_feature_extractor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -103,6 +102,7 @@ def test_an_unreachable_hub_names_the_way_out(monkeypatch):
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    monkeypatch.setattr("models.inception.packaged_weights", lambda: None)
     with pytest.raises(ValueError, match="--inception-weights PATH"):
         build_feature_extractor("inception")
     monkeypatch.setattr(timm, "create_model", unreachable)
@@ -121,15 +121,6 @@ def test_dinov2_gives_features_without_logits(monkeypatch):
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="inception, efficientnet_lite0, dinov2"):
         build_feature_extractor("resnet")
-
-
-def test_the_default_is_inception_only_if_its_weights_are_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert default_extractor_name(None) == "efficientnet_lite0"
-    assert default_extractor_name(tmp_path / "weights.pth") == "inception"
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / Path(URL_INCEPTION_V3).name).touch()
-    assert default_extractor_name(None) == "inception"
 
 
 def test_lite0_separates_ulcer_from_skin_in_unseen_photographs(lite0, real_patches):

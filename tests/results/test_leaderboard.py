@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from data_utils.sources import recognise
+from data_utils.layouts import recognise
 from results.leaderboard import COLUMNS, format_leaderboard, leaderboard
 from results.tables import published
 from results.tables.published import paper_row, read_published
@@ -18,7 +18,8 @@ from results.tables.store import TableError, write_rows
 ROOT = Path(__file__).resolve().parents[2]
 
 COMPLETED = {
-    "study": "demo", "phase": "search", "status": "completed", "backbone": "plain", "lstm_depth": 2,
+    "study": "demo", "phase": "search", "status": "completed", "generator": "recurrent", "backbone": "plain",
+    "lstm_depth": 2,
     "synthetic_ratio": 1.0, "image_size": 32, "feature_extractor": "efficientnet_lite0", "num_real": 96, "num_fake": 96,
     "frechet_distance": 200.0, "frechet_floor": 49.125, "validation_auroc": 0.9, "test_auroc": 0.875,
     "is_sample_data": False, "split_protocol": "grouped", "data_layout": "folder per class",
@@ -254,3 +255,19 @@ def test_command_refuses_a_missing_or_damaged_study_in_one_line(tmp_path):
     run = run_leaderboard(str(tmp_path))
     assert (run.returncode, run.stdout) == (2, "")
     assert "t9.parquet is damaged" in run.stderr and run.stderr.count("\n") == 1
+
+
+def test_gans_no_nearer_than_an_untrained_gaussian_are_named():
+    frame = leaderboard(trials(
+        {"system": "principal", "generator": "principal", "frechet_distance": 120.0, "gan_key": "g0"},
+        {"system": "wgan_gp", "frechet_distance": 165.0, "gan_key": "g1"},
+        {"system": "principal_gan", "generator": "principal", "frechet_distance": 90.0, "gan_key": "g2"},
+        {"system": "wgan_gp", "frechet_distance": 300.0, "num_fake": 48, "gan_key": "g3"},
+    ))  # fmt: skip
+    text = " ".join(format_leaderboard(frame, Path("runs/demo")).split())
+    assert "a Frechet distance of 120.0: 1 of 2 trained GANs are no better (t1)." in text
+    assert "principal_gan -" in text  # its LSTM has no depth
+
+
+def test_without_that_reference_nothing_is_said_of_it():
+    assert "Gaussian" not in format_leaderboard(leaderboard(trials({})), Path("runs/demo"))

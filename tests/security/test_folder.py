@@ -10,8 +10,8 @@ from PIL import Image
 
 from data_utils.decode import BadImage, decode
 from data_utils.errors import DataError
+from data_utils.layouts import recognise
 from data_utils.prepare import prepare
-from data_utils.sources import recognise
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from PIL import Image, TiffImagePlugin
 from data_utils.dataset import load_dataset
 from data_utils.decode import BadImage, decode
 from data_utils.errors import DataError
+from data_utils.layouts import recognise
 from data_utils.prepare import prepare
-from data_utils.sources import recognise
 from results.tables.schema import TRIALS
 from results.tables.store import TableError, read_trials, write_rows
 from study.cli import sweep_parser
@@ -134,13 +134,15 @@ def give_image(folder: Path, content: bytes) -> bool:
 
 def give_manifest(folder: Path, content: bytes) -> bool:
     (folder / "list.csv").write_bytes(content)
+    for name in ("a.png", "b.png"):
+        (folder / name).touch()
     try:
         source = recognise(folder / "list.csv", positive="infected")
     except DataError as error:
         assert "list.csv" in str(error)
         return False
     assert {record.label for record in source.records} == {0, 1} and all(record.group for record in source.records)
-    with pytest.raises(DataError, match="cannot be used"):  # no photograph is there
+    with pytest.raises(DataError, match="cannot be used"):  # the files are empty
         prepare(folder / "list.csv", folder / "out", image_size=16, positive="infected")
     return True
 

@@ -104,7 +104,7 @@ def test_one_group(command, photographs):
 def test_which_class_is_positive_is_asked_for(command, photographs):
     (photographs / "infected").rename(photographs / "b")
     message = command.refused("--data", photographs)
-    assert "'b' and 'clean'" in message and "--positive NAME" in message
+    assert "'b', 'clean'" in message and "--positive NAME" in message
     assert command("--data", photographs, "--positive", "b", "--dry-run")[0] == 0
 
 

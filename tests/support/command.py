@@ -40,7 +40,7 @@ class Command:
     def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
         try:
-            code = run_sweep.main(["--out", str(self.out), *map(str, arguments)])
+            code = run_sweep.main(["--out", str(self.out), "--systems", "none", *map(str, arguments)])
         except SystemExit as exit:  # argparse
             code = exit.code
         return code, *self.capsys.readouterr()

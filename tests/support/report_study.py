@@ -17,7 +17,7 @@ from results.tables.store import write_rows
 WITH_GAN = ("real_and_synthetic_0.5", "real_and_synthetic_1", "synthetic_only_1")
 ARMS = ("real_unaugmented", "real", "real_oversampled_1", *WITH_GAN)
 GANS = {"paper-000": ("plain", 2), "search-004": ("efficientnetv2_s", 1)}
-PHASES = ("baseline", "paper", "search", "confirm")
+PHASES = ("baseline", "system", "paper", "search", "confirm")
 SEEDS = (1, 2, 3)
 CORRUPTIONS = ("blur", "noise", "jpeg", "brightness", "white_balance", "crop")
 NUM_IMAGES, NUM_GROUPS, SIZE = 120, 50, 16
@@ -27,7 +27,7 @@ DATA = {
     "num_near_duplicates": 3, "num_skipped_files": 1,
     "feature_extractor": "efficientnet_lite0", "image_size": SIZE, "preset": "smoke", "objective": "pareto",
     "commit": "c0ffee", "command": "python study/run_sweep.py", "versions": json.dumps({"torch": "2.15.0"}),
-    "hardware": "a test", "device": "cpu", "training_fraction": 1.0, "classifier_key": "c1", "gan_epochs": 20,
+    "hardware": "a test", "device": "cpu", "generator": "recurrent", "training_fraction": 1.0, "classifier_key": "c1", "gan_epochs": 20,
 }  # fmt: skip
 MEASURED = {
     "num_train_real": 400, "validation_num_images": 110, "validation_num_positive": 50, "test_num_images": NUM_IMAGES,
@@ -63,7 +63,7 @@ def write_table(folder: Path, table: str, rows: list[dict], name: str = "all") -
 
 
 def search_trials(draws: np.random.Generator) -> list[dict]:
-    """A baseline, the paper's configuration, a search of eight, of which one was stopped and one failed."""
+    """A baseline, the paper's configuration, a search of eight, of which one was stopped and one failed, a system."""
     rows = [DATA | MEASURED | {"trial_id": "baseline-000", "phase": "baseline", "status": "completed", "seed": 0,
                                "synthetic_ratio": 0.0, "validation_auroc": 0.9, "arm": "real"}]  # fmt: skip
     for number in range(9):
@@ -80,6 +80,8 @@ def search_trials(draws: np.random.Generator) -> list[dict]:
     rows[-1] |= ended | {"saved_seconds": None, "status": "failed", "reason": "the critic's loss is not finite"}
     rows[-2] |= ended | {"status": "pruned", "reason": "stopped by ASHA at GAN epoch 5", "gan_epoch": 5,
                         "gan_seconds": 15.0, "saved_seconds": 45.0}
+    rows.append(rows[1] | {"trial_id": "system-principal", "phase": "system", "gan_key": "gan9", "generator": "principal",
+                           "system": "principal", "gan_epochs": 0, "gan_epoch": 0, "frechet_distance": 150.0})
     return rows
 
 
@@ -119,7 +121,7 @@ def confirm_trials(draws: np.random.Generator) -> list[dict]:
 def history(trial: dict, draws: np.random.Generator) -> list[dict]:
     rows = [{"trial_id": trial["trial_id"], "stage": "classifier", "epoch": epoch, "seconds": 2.0 * epoch,
              "validation_auroc": 0.9 - 0.4 / epoch + draws.normal(0, 0.01)} for epoch in range(1, 11)]  # fmt: skip
-    if trial.get("backbone"):
+    if trial.get("backbone") and trial["gan_epochs"]:
         rows += [{"trial_id": trial["trial_id"], "stage": "gan", "epoch": epoch, "wasserstein": 20 / epoch,
                   "frechet_distance": 110 + 500 / epoch + draws.normal(0, 5), "num_real": 110, "num_fake": 96}
                  for epoch in range(2, (trial.get("gan_epoch") or 10) + 1, 2)]  # fmt: skip

@@ -12,13 +12,14 @@ from sqlalchemy import URL
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "gan_epochs=2", "gan_eval_interval=1", "eval_images=16", "critic_steps=1", "decoder_width=16", "critic_width=8",
-    "lstm_width=8", "classifier_epochs=1", "classifier_width=8", "classifier_lstm_width=8",
+    "measure_fid=false", "lstm_width=8", "classifier_epochs=1", "classifier_width=8", "classifier_lstm_width=8",
 )  # fmt: skip
 PATIENCE_S = 900  # a busy machine takes several times what a free one does
 
 
 def sweep(out: Path, trials: int, *more: str) -> list[str]:
-    settings = [word for assignment in TINY for word in ("--set", assignment)]
+    settings = ["--systems", "none"]
+    settings += [word for assignment in TINY for word in ("--set", assignment)]
     command = [sys.executable, "study/run_sweep.py", "--preset", "smoke", "--trials", str(trials)]
     return [*command, *settings, "--out", str(out), *more]
 

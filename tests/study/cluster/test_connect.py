@@ -4,14 +4,18 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from study.cluster.connect import (
+    bypass_proxy,
     connect,
     dashboard_answers,
+    hide_token,
+    local_options,
     new_private_folder,
     on_loopback_alone,
     refuse_silent_address,
@@ -30,13 +34,13 @@ def test_ray_that_does_not_start_is_told(monkeypatch, tmp_path, error):
     def fail(*arguments, **options):
         raise error
 
-    for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+    for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "")  # what `connect` sets does not outlive the test
-    for name in ("HOME", "RAY_TMPDIR"):
-        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("study.cluster.connect.new_private_folder", lambda place: tmp_path)
     monkeypatch.setattr("study.cluster.private.ray_constants.ENABLE_RAY_CLUSTER", True)
     monkeypatch.setattr("study.cluster.connect.ray.init", fail)
-    with pytest.raises(ConfigError, match=f"Ray could not be started here; .*: {str(error).strip()}"):
+    with pytest.raises(ConfigError, match=f"Ray could not be started here: {str(error).strip()}"):
         connect(None)
 
 
@@ -87,3 +91,66 @@ def test_dashboard_that_is_off_or_silent():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert answers(address) and answers(f"http://{address}")
+
+
+@pytest.mark.parametrize("given", [None, "example.org"])
+def test_a_proxy_is_never_asked_for_loopback_or_the_head(monkeypatch, given):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, given) if given else monkeypatch.delenv(name, raising=False)
+    bypass_proxy("ray://10.1.2.3:6379")
+    bypass_proxy(None)  # a second time adds nothing
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = os.environ[name].split(",")
+        assert {"localhost", "127.0.0.1", "::1", "10.1.2.3"} <= set(hosts) and len(hosts) == len(set(hosts))
+        assert ("example.org" in hosts) == (given is not None)
+
+
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:1"])
+def test_an_address_from_the_environment_that_leads_nowhere_is_named(monkeypatch, address):
+    monkeypatch.setattr("study.cluster.connect.ray_on_this_machine", lambda: None)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=f"RAY_ADDRESS gave {address}.*Unset RAY_ADDRESS"):
+        connect(None)
+    assert time.monotonic() - started < 20
+
+
+def test_settings_of_other_programs_do_not_reach_ray():
+    environment = os.environ | {"RAY_TRAIN_V2_ENABLED": "0", "TUNE_RESULT_DIR": "/nowhere", "RAY_TMPDIR": "/tmp"}
+    environment.pop("RAY_RAYLET_PID", None)
+    names = ("RAY_TRAIN_V2_ENABLED", "TUNE_RESULT_DIR", "RAY_TMPDIR")
+    code = f"import os, study.cluster; print(*map(os.environ.get, {names}))"
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["1", "None", "/tmp"]
+
+
+def test_a_temporary_folder_too_deep_for_sockets_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("d" * 100)))
+    with pytest.raises(ConfigError, match=r"RAY_TMPDIR=.* is too long.* such as /tmp"):
+        local_options()
+
+
+@pytest.mark.parametrize("home", ["no home", "a home that is a file"])
+def test_without_a_home_the_token_lies_in_rays_own_folder(monkeypatch, tmp_path, home):
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if home == "no home":
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    hide_token(tmp_path)
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+    assert token.parent == tmp_path and token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
+
+
+def test_a_temporary_folder_too_deep_for_pythons_sockets_is_left_alone(monkeypatch, tmp_path):
+    for name, value in {"TMPDIR": "/tmp/long", "HOME": str(tmp_path), "RAY_TMPDIR": "/tmp"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("study.cluster.connect.new_private_folder", lambda place: tmp_path)
+    monkeypatch.setattr("study.cluster.connect.tempfile.gettempdir", lambda: "/tmp/long")
+    local_options()
+    assert os.environ["TMPDIR"] == "/tmp/long"
+    monkeypatch.setattr("study.cluster.connect.tempfile.gettempdir", lambda: "/tmp/" + "x" * 150)
+    local_options()
+    assert os.environ["TMPDIR"] == str(tmp_path)

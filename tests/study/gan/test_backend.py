@@ -120,7 +120,7 @@ def test_what_a_capture_changes_is_restored(training, batch):
 def one_step(training, batch) -> list[float]:
     (fake,) = training.synthesise([batch])
     losses = training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
-    return [*losses.tolist(), training.generator_step(batch.labels, batch.z).item()]
+    return [*losses.tolist(), training.generator_step(batch.labels, batch.z, batch.real).item()]
 
 
 def alike(training, other) -> bool:

@@ -47,7 +47,8 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole(training, batches, pi
         parts = one.critic_step(batch.real, fake, batch.labels, batch.epsilon)
         of_critic = gradients_of(one.critic)
         one.critic.load_state_dict(training.critic.state_dict())
-        results.append((parts, of_critic, one.generator_step(batch.labels, batch.z), gradients_of(one.generator)))
+        loss = one.generator_step(batch.labels, batch.z, batch.real)
+        results.append((parts, of_critic, loss, gradients_of(one.generator)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
@@ -77,6 +78,6 @@ def test_optimisers_stored_on_a_gpu_continue_on_a_cpu(training, batches):
 
 def test_the_generator_step_leaves_the_critic_as_it_was(training, batches):
     before = copy.deepcopy(training.critic.state_dict())
-    training.generator_step(batches[0].labels, batches[0].z)
+    training.generator_step(batches[0].labels, batches[0].z, batches[0].real)
     assert all(torch.equal(before[name], value) for name, value in training.critic.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in training.critic.parameters())

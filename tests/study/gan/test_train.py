@@ -27,11 +27,15 @@ CHANGES = {
     "backbone": "efficientnetv2_s", "lstm_depth": 2, "lstm_width": 12, "latent_dim": 6, "decoder_width": 24,
     "critic_width": 12, "penalty_weight": 1.0, "penalty_interval": 3, "critic_steps": 1, "gan_batch_size": 16,
     "gan_epochs": 2, "generator_lr": 2e-3, "critic_lr": 2e-3, "adam_beta1": 0.5, "adam_beta2": 0.99,
-    "ema_decay": 0.0, "gan_flip": False, "precision": "bfloat16", "seed": 1,
+    "ema_decay": 0.0, "gan_flip": False, "precision": "bfloat16", "seed": 1, "generator": "principal",
+    "gan_objective": "relativistic", "penalty": "zero_centred",
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
+PRINCIPAL_CHANGES = {"residual_width": 8}
 OF_THE_TRIAL = {"training_fraction": 0.5, "tf32": True}  # applied before the training; see test_trial
-MEASURING = {"gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "inception", "image_size": 64}
+MEASURING = {
+    "measure_fid": True, "gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "inception", "image_size": 64,
+}  # fmt: skip
 
 
 def trained_weights(config, dataset, folder) -> dict[str, torch.Tensor]:
@@ -52,11 +56,14 @@ def test_every_field_of_the_gan_reaches_its_weights(config, phantoms, tmp_path):
         settings = {"backbone": "efficientnetv2_s", field: value}
         changed = trained_weights(base.model_copy(update=settings), phantoms, tmp_path / field)
         assert not same(changed, efficientnet), field
+    principal = trained_weights(base.model_copy(update={"generator": "principal"}), phantoms, tmp_path / "p")
+    narrow = base.model_copy(update={"generator": "principal", **PRINCIPAL_CHANGES})
+    assert not same(trained_weights(narrow, phantoms, tmp_path / "narrow"), principal)
 
 
 def test_the_key_of_a_gan_depends_on_its_own_fields_only(config):
     key = config.gan_key("data", "code")
-    changes = CHANGES | EFFICIENTNET_CHANGES | OF_THE_TRIAL | MEASURING
+    changes = CHANGES | EFFICIENTNET_CHANGES | PRINCIPAL_CHANGES | OF_THE_TRIAL | MEASURING
     assert set(changes) == set(GanConfig.model_fields) - {"pretrained"}, "a new field needs a line above"
     for field, value in changes.items():
         assert config.model_copy(update={field: value}).gan_key("data", "code") != key, field
@@ -70,9 +77,9 @@ def test_the_lazy_penalty_is_rarer_and_heavier(config, phantoms, tmp_path, monke
 
     calls, critic_loss = [], module.critic_loss
 
-    def spy(critic, real, fake, labels, penalty_weight, epsilon, input_gradient):
+    def spy(critic, real, fake, labels, penalty_weight, epsilon, *more, **objective):
         calls.append((penalty_weight, epsilon is not None))
-        return critic_loss(critic, real, fake, labels, penalty_weight, epsilon, input_gradient)
+        return critic_loss(critic, real, fake, labels, penalty_weight, epsilon, *more, **objective)
 
     monkeypatch.setattr(module, "critic_loss", spy)
     train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, ignore, GanFolder(tmp_path / "lazy"))

@@ -108,3 +108,12 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     with hold(tmp_path):
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left - {"driver.lock", "driver.json"} == {"ray/x/.tmp-d", "trials/e", "trials/.tmp-being-written"}
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(lock):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("study.storage.lock.FileLock.acquire", refuse)
+    with pytest.raises(ConfigError, match=r"file system without locks; choose an --out"), hold(tmp_path):
+        pass

@@ -1,24 +1,15 @@
 """Which layout was recognised, which class is positive, who belongs to which group."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from data_utils.errors import DataError
-from data_utils.segmentation import cut_patches
-from data_utils.sources import recognise
-
-
-def touch(root, *names):
-    """Files that look like images; recognising reads names only."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"")
-    return root
-
-
-def listed(source):
-    return {(str(r.path.relative_to(source.root)), r.label, r.group) for r in source.records}
+from data_utils.layouts import recognise
+from data_utils.layouts.wound_patches import cut_patches
+from tests.support.layouts import listed, touch
 
 
 def test_folder_per_class(tmp_path):
@@ -36,7 +27,7 @@ def test_folder_per_class(tmp_path):
 
 def test_positive_class_is_named_not_guessed(tmp_path):
     touch(tmp_path, "zebra/a_1.png", "apple/a_1.png")
-    with pytest.raises(DataError, match=r"'apple' and 'zebra'.*--positive NAME"):
+    with pytest.raises(DataError, match=r"which of 'apple', 'zebra' .*--positive zebra or --positive apple"):
         recognise(tmp_path)
     assert recognise(tmp_path, positive="apple").class_names == ("zebra", "apple")
     with pytest.raises(DataError, match="--positive"):
@@ -59,7 +50,19 @@ def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         recognise(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"neither a folder nor a \.csv"):
+        recognise(touch(tmp_path, "a.bin") / "a.bin")
+    with pytest.raises(DataError, match=r"unzip (\S*)a\.zip -d \1a; then give --data \1a$"):
         recognise(touch(tmp_path, "a.zip") / "a.zip")
+    with pytest.raises(DataError, match=r"is a workbook; save it as CSV"):
+        recognise(touch(tmp_path, "a.xlsx") / "a.xlsx")
+
+
+def test_a_home_that_no_shell_has_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    touch(tmp_path, "feet/infected/p1_a.jpg", "feet/healthy/p2_a.jpg")
+    assert len(recognise(Path("~/feet")).records) == 2
+    with pytest.raises(DataError, match="does not exist"):
+        recognise(Path("~/hands"))
 
 
 def test_groups_from_names(tmp_path):
@@ -101,35 +104,6 @@ def test_part_b_tolerates_one_name_in_a_hundred(tmp_path, strays, passes):
     else:
         with pytest.raises(DataError, match="do not match the group pattern"):
             recognise(root)
-
-
-def test_manifest(tmp_path):
-    text = "path,label,group\na.png,infected,p1\nsub/b.png,clean,\nc.png,clean,p1\n"
-    (tmp_path / "list.csv").write_text(text, encoding="utf-8")
-    source = recognise(tmp_path / "list.csv")
-    assert source.class_names == ("clean", "infected") and source.root == tmp_path
-    assert [r.label for r in source.records] == [1, 0, 0]
-    groups = [r.group for r in source.records]
-    assert groups[0] == groups[2] == "p1" != groups[1]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,label\na,b\n", "column.*group"),
-        ("", "each of the columns path,label,group once"),
-        ("path,label,group,path\na,x,1,b\n", "wrong: path"),
-        ("path,label,group\na,x,1\nb,y\n", "row 2 has 2 cells, but 3"),
-        ("path,label,group\na,x,1,2\nb,y,1,2\n", "row 1 has 4 cells, but 3"),
-        ('path,label,group\n"a,x,1\n', "cannot be read as CSV"),
-        (b"path,label,group\n\xff,x,1\n", "cannot be read as CSV.*utf-8"),
-        ("path,label,group\na,x,1\n", "1 class"),
-    ],
-)
-def test_bad_manifest(tmp_path, text, message):
-    (tmp_path / "list.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(DataError, match=message):
-        recognise(tmp_path / "list.csv")
 
 
 def segmented(wounds, size=256):

@@ -1,4 +1,6 @@
-"""The WGAN-GP objective against cases whose answer is known."""
+"""Objectives and penalties against cases whose answer is known."""
+
+import math
 
 import pytest
 import torch
@@ -6,7 +8,14 @@ from torch import nn
 
 from benchmarks.harness.flops import count_flops
 from models.critic import Critic
-from models.wgan_gp import critic_loss, generator_loss, gradient_penalty
+from models.objectives import (
+    OBJECTIVES,
+    PENALTIES,
+    critic_loss,
+    generator_loss,
+    gradients,
+    interpolate_penalty,
+)
 
 torch.set_num_threads(1)
 
@@ -16,6 +25,10 @@ def batch():
     torch.manual_seed(0)
     real, fake = torch.rand(2, 5, 3, 32, 32, dtype=torch.float64)
     return real, fake, torch.tensor([0, 1, 0, 1, 1]), torch.rand(5, 1, 1, 1, dtype=torch.float64)
+
+
+def gradient_penalty(critic, real, fake, labels, epsilon, input_gradient=None):
+    return interpolate_penalty(gradients(critic, input_gradient), real, fake, labels, epsilon)
 
 
 def linear_critic(scale_of_label):
@@ -63,22 +76,6 @@ def test_critic_loss_signs_and_parts(batch):
     assert penalty.item() == pytest.approx((real[0].numel() ** -0.5 - 1) ** 2)
     assert loss.item() == pytest.approx(-1 + 10 * penalty)
     assert generator_loss(linear_critic(scale), real, labels).item() == pytest.approx(-1)
-
-
-def test_one_descent_step_of_each_loss_moves_the_scores_the_right_way(batch):
-    real, fake, labels = batch[0].float(), batch[1].float(), batch[2]
-    torch.manual_seed(1)
-    critic = Critic(32, width=4)
-    optimiser = torch.optim.SGD(critic.parameters(), lr=1e-3)
-    loss, before, _ = critic_loss(critic, real, fake, labels, 0.0, None)
-    loss.backward()
-    optimiser.step()
-    assert critic_loss(critic, real, fake, labels, 0.0, None)[1] > before
-
-    fake.requires_grad_()
-    loss = generator_loss(critic, fake, labels)
-    (gradient,) = torch.autograd.grad(loss, fake)
-    assert critic(fake - 0.1 * gradient, labels).mean() > critic(fake, labels).mean()
 
 
 @pytest.mark.parametrize(("weight", "with_epsilon"), [(0.0, True), (10.0, False)])
@@ -204,3 +201,62 @@ def test_a_layer_keeps_one_tensor_for_the_backward_pass():
     parameters = {parameter.data_ptr() for parameter in critic.parameters()}
     activations = [tensor for pointer, tensor in kept.items() if pointer not in parameters and tensor.ndim == 4]
     assert len(activations) <= 1 + len(critic.convolutions) + 1  # the images, each layer's output, the direction
+
+
+LOG2 = math.log(2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "at_zero", "critic_at_2", "generator_at_2"),
+    [  # the losses where all scores are 0, and where real scores 2 and fake -1
+        ("wasserstein", (0, 0), -3, 1),
+        ("non_saturating", (2 * LOG2, LOG2), math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)), math.log1p(math.e)),
+        ("relativistic", (LOG2, LOG2), math.log1p(math.exp(-3)), math.log1p(math.exp(3))),
+        ("hinge", (2, 0), 0, 1),
+    ],
+)
+def test_objectives_in_closed_form(objective, at_zero, critic_at_2, generator_at_2):
+    both, zero = OBJECTIVES[objective], torch.zeros(4, dtype=torch.float64)
+    assert (both.critic(zero, zero).item(), both.generator(zero, zero).item()) == pytest.approx(at_zero)
+    real, fake = zero + 2, zero - 1
+    assert both.critic(real, fake).item() == pytest.approx(critic_at_2)
+    assert both.generator(real, fake).item() == pytest.approx(generator_at_2)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_penalties_of_a_linear_critic_in_closed_form(batch, penalty):
+    """Its gradient's norm is 3 for class 0 and 0.5 for class 1, at every image; two images of five are of class 0."""
+    real, fake, labels, epsilon = batch
+    critic = linear_critic(torch.tensor([3.0, 0.5], dtype=torch.float64) / real[0].numel() ** 0.5)
+    squares = (2 * 9 + 3 * 0.25) / 5
+    expected = {"interpolates": (2 * 4 + 3 * 0.25) / 5, "zero_centred": squares, "real": squares / 2}
+    found = PENALTIES[penalty](gradients(critic, None), real, fake, labels, epsilon)
+    assert found.item() == pytest.approx(expected[penalty])
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_each_penalty_has_autograds_gradients_when_the_chain_is_written_out(batch, penalty):
+    real, fake, labels, epsilon = batch
+    torch.manual_seed(4)
+    critic = Critic(32, width=4).double()
+    plain, written_out = (
+        PENALTIES[penalty](gradients(critic, how), real, fake, labels, epsilon) for how in (None, critic.input_gradient)
+    )
+    assert written_out.item() == pytest.approx(plain.item(), rel=1e-12)
+    for ours, theirs in zip(penalty_gradients(critic, written_out), penalty_gradients(critic, plain), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_one_step_of_each_objective_moves_scores_the_right_way(batch, objective):
+    real, fake, labels = batch[0].float(), batch[1].float(), batch[2]
+    torch.manual_seed(1)
+    critic = Critic(32, width=4)
+    optimiser = torch.optim.SGD(critic.parameters(), lr=1e-3)
+    loss, before, _ = critic_loss(critic, real, fake, labels, 0.0, None, objective=objective)
+    loss.backward()
+    optimiser.step()
+    assert critic_loss(critic, real, fake, labels, 0.0, None)[1] > before
+    fake.requires_grad_()
+    (gradient,) = torch.autograd.grad(generator_loss(critic, fake, labels, real, objective), fake)
+    assert critic(fake - 0.1 * gradient, labels).mean() > critic(fake, labels).mean()

@@ -1,0 +1,113 @@
+"""Lists of photographs: separators, encodings, other names of columns, one column a class; and what is wrong."""
+
+import pytest
+
+from data_utils.errors import DataError
+from data_utils.layouts import recognise
+from tests.support.layouts import touch
+
+
+def manifest(tmp_path, text, *files, name="list.csv"):
+    touch(tmp_path, *(files or ("a.png", "sub/b.png", "c.png")))
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return tmp_path / name
+
+
+TEXT = "path,label,group\na.png,infected,p1\nsub/b.png,clean,\nc.png,clean,p1\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        TEXT.replace(",", ";"),
+        TEXT.replace(",", "\t"),
+        TEXT.replace("\n", "\r\n"),
+        TEXT.encode("utf-8-sig"),
+        TEXT.encode("utf-16"),
+        TEXT.replace("path,label,group", "Image Name,Diagnosis,Patient ID"),
+        TEXT.replace("path,label,group", "filename,class,case"),
+        TEXT.replace("sub/b.png", "sub\\b.png"),
+        TEXT.replace(".png", ""),
+    ],
+    ids=["plain", "semicolon", "tab", "crlf", "bom", "utf16", "names1", "names2", "windows", "suffixless"],
+)
+def test_a_list_is_read(tmp_path, text):
+    source = recognise(manifest(tmp_path, text))
+    assert source.class_names == ("clean", "infected") and source.root == tmp_path
+    assert [r.label for r in source.records] == [1, 0, 0]
+    assert [str(r.path.relative_to(tmp_path)) for r in source.records] == ["a.png", "sub/b.png", "c.png"]
+    groups = [r.group for r in source.records]
+    assert groups[0] == groups[2] == "p1" != groups[1]
+
+
+def test_one_column_a_class(tmp_path):
+    """The list of DFUC 2021."""
+    header = "image,none,infection,ischaemia,both"
+    rows = [header, "a.png,1,0,0,0", "sub/b.png,0,1.0,0,0", "c.png,0,0,0,1", "d.png,0,0,1,0"]
+    path = manifest(tmp_path, "\n".join(rows), "a.png", "sub/b.png", "c.png", "d.png")
+    with pytest.raises(DataError, match=r"4 class\(es\).*--positive infection --negative both"):
+        recognise(path)
+    source = recognise(path, positive="infection,both", negative="none,ischaemia")
+    assert [r.label for r in source.records] == [0, 1, 1, 0]
+    source = recognise(path, positive="infection", negative="none")
+    assert [r.label for r in source.records] == [0, 1] and "were left out" in source.notes[0]
+    rows[2] = "sub/b.png,0,1,0,1"
+    with pytest.raises(DataError, match=r"1 of 4 lines do not have 1 in exactly one of the columns .*, line 3 for one"):
+        recognise(manifest(tmp_path, "\n".join(rows)))
+
+
+def test_without_a_column_of_groups_names_tell_them(tmp_path):
+    text = "file,label\nu/p1_a.png,ulcer\nu/p1_b.png,ulcer\nh/p2_a.png,healthy\n"
+    path = manifest(tmp_path, text, "u/p1_a.png", "u/p1_b.png", "h/p2_a.png")
+    assert [r.group for r in recognise(path).records] == ["p1", "p1", "p2"]
+    assert [r.group for r in recognise(path, group_pattern=r"(\w)/").records] == ["u", "u", "h"]
+
+
+def test_a_column_of_sides(tmp_path):
+    sides = TEXT.replace("group\n", "group,split\n").replace("p1\n", "p1,train\n").replace("clean,\n", "clean,,test\n")
+    assert [r.side for r in recognise(manifest(tmp_path, sides)).records] == ["train", "test", "train"]
+    folds = sides.replace("train", "1").replace("test", "2")
+    assert [r.side for r in recognise(manifest(tmp_path, folds)).records] == [None] * 3
+
+
+def test_a_line_given_twice(tmp_path):
+    source = recognise(manifest(tmp_path, TEXT + "a.png,infected,p1\n"))
+    assert len(source.records) == 3 and "1 lines of list.csv repeat another" in source.notes[-1]
+    with pytest.raises(DataError, match=r"lines 2 and 5 say different things of 'a.png'"):
+        recognise(manifest(tmp_path, TEXT + "./a.png,clean,p1\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a,b\n1,2\n", "has no column path, but 'a', 'b'"),
+        ("path,note\na,b\n", "has no column label"),
+        ("filename,xmin,ymin,xmax,ymax\na,1,2,3,4\n", "boxes, which say where"),
+        ("path,label,group,path\na,x,1,b\n", "several columns 'path'"),
+        ("path,label,group\na,x,1\nb,y\n", "line 3 has 2 cells, but the first line names 3"),
+        ("path,label,group\na,x,1,2\nb,y,1,2\n", "line 2 has 4 cells, but the first line names 3"),
+        ('path,label,group\n"a,x,1\n', "cannot be read as CSV"),
+        (b"path,label,group\n\xff,x,1\n", "cannot be read as CSV.*utf-8.*save it as CSV in UTF-8"),
+        ("path,label,group\na.png,x,1\n", "1 class"),
+        ("path,label,group\nx.png,x,1\ny.png,y,1\n", "2 of 2 files .* are not there: 'x.png', 'y.png'; paths"),
+        ("path,label,group\nold/b.png,x,1\ny.png,y,1\n", "'b.png' lies in .*sub: write the paths as"),
+        ("path,label,group\nC:\\x\\b.png,x,1\nC:\\y.png,y,1\n", "another machine, .*Windows.*lies in .*sub"),
+    ],
+)
+def test_bad_manifest(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        recognise(manifest(tmp_path, text))
+
+
+def test_a_long_list_of_missing_files_is_cut(tmp_path):
+    rows = [f"{n}.jpg,{'xy'[n % 2]},{n}" for n in range(500)]
+    with pytest.raises(DataError, match=r"'9\.jpg' and 490 others") as error:
+        recognise(manifest(tmp_path, "\n".join(["path,label,group", *rows])))
+    assert len(str(error.value)) < 500
+
+
+def test_a_pattern_beside_a_column_of_groups(tmp_path):
+    with pytest.raises(DataError, match=r"--group-pattern has no use with .*: its column 'group' says it"):
+        recognise(manifest(tmp_path, TEXT), group_pattern="(a)")

@@ -1,0 +1,63 @@
+"""Generators on principal components: the Gaussian against its closed form, the U-Net against its start."""
+
+import pytest
+import torch
+
+from models.principal import PrincipalGenerator
+
+
+@pytest.fixture
+def two_classes():
+    """400 images of 32 px with two directions of variance: class 0 varies along the first, class 1 along the second."""
+    torch.manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(3 * 32 * 32, 2))[0].T
+    labels = torch.arange(400) % 2
+    amounts = torch.randn(400, 2) * torch.stack([1 - labels, labels], dim=1)
+    return (0.1 * labels[:, None] + amounts @ directions).view(400, 3, 32, 32), labels, directions, amounts
+
+
+def test_the_gaussian_has_each_classs_mean_and_variance(two_classes):
+    images, labels, directions, amounts = two_classes
+    generator = PrincipalGenerator(32, components=8, width=4)
+    generator.fit(images, labels)
+    for label in (0, 1):
+        z = torch.randn(5000, 8, generator=torch.Generator().manual_seed(1))
+        made = generator.start(z, torch.full((5000,), label)).flatten(1)
+        along = (made - made.mean(dim=0)) @ directions.T
+        expected = amounts[labels == label].var(dim=0)
+        torch.testing.assert_close(along.var(dim=0), expected, rtol=0.1, atol=0.01)
+        torch.testing.assert_close(made.mean(dim=0), images[labels == label].flatten(1).mean(dim=0), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("num_images", [3, 12])
+def test_few_images_leave_the_other_components_empty(num_images):
+    torch.manual_seed(0)
+    images, labels = torch.rand(num_images, 3, 32, 32) * 2 - 1, torch.arange(num_images) % 2
+    generator = PrincipalGenerator(32, components=100, width=4)
+    generator.fit(images, labels)
+    assert torch.isfinite(generator(torch.randn(4, 100 + 32 * 32), torch.tensor([0, 1, 0, 1]))).all()
+    assert (generator.axes[num_images - 1 :] == 0).all()
+
+
+def test_the_u_net_adds_nothing_at_the_start_and_then_all_its_weights_learn(two_classes):
+    images, labels, *_ = two_classes
+    torch.manual_seed(2)
+    generator = PrincipalGenerator(32, components=8, width=4)
+    generator.fit(images, labels)
+    z, classes = torch.randn(6, 8 + 32 * 32), torch.arange(6) % 2
+    torch.testing.assert_close(generator(z, classes), generator.start(z, classes))
+    torch.nn.init.normal_(generator.residual.weight, std=0.1)
+    generator(z, classes).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in generator.parameters())
+
+
+def test_each_image_has_its_own_noise(two_classes):
+    images, labels, *_ = two_classes
+    torch.manual_seed(3)
+    generator = PrincipalGenerator(32, components=8, width=4)
+    generator.fit(images, labels)
+    torch.nn.init.normal_(generator.residual.weight, std=0.1)
+    z = torch.randn(1, 8 + 32 * 32).repeat(2, 1)
+    z[1, 8:] = torch.randn(32 * 32)
+    first, second = generator(z, torch.zeros(2, dtype=torch.long))
+    assert not torch.equal(first, second)
