@@ -27,7 +27,8 @@ DATA = {
     "num_near_duplicates": 3, "num_skipped_files": 1,
     "feature_extractor": "efficientnet_lite0", "image_size": SIZE, "preset": "smoke", "objective": "pareto",
     "commit": "c0ffee", "command": "python study/run_sweep.py", "versions": json.dumps({"torch": "2.15.0"}),
-    "hardware": "a test", "device": "cpu", "generator": "recurrent", "training_fraction": 1.0, "classifier_key": "c1", "gan_epochs": 20,
+    "hardware": "a test", "device": "cpu", "generator": "recurrent",
+    "training_fraction": 1.0, "classifier_key": "c1", "gan_epochs": 20,
 }  # fmt: skip
 MEASURED = {
     "num_train_real": 400, "validation_num_images": 110, "validation_num_positive": 50, "test_num_images": NUM_IMAGES,
@@ -80,8 +81,8 @@ def search_trials(draws: np.random.Generator) -> list[dict]:
     rows[-1] |= ended | {"saved_seconds": None, "status": "failed", "reason": "the critic's loss is not finite"}
     rows[-2] |= ended | {"status": "pruned", "reason": "stopped by ASHA at GAN epoch 5", "gan_epoch": 5,
                         "gan_seconds": 15.0, "saved_seconds": 45.0}
-    rows.append(rows[1] | {"trial_id": "system-principal", "phase": "system", "gan_key": "gan9", "generator": "principal",
-                           "system": "principal", "gan_epochs": 0, "gan_epoch": 0, "frechet_distance": 150.0})
+    system = {"trial_id": "system-principal", "phase": "system", "generator": "principal", "system": "principal"}
+    rows.append(rows[1] | system | {"gan_key": "gan9", "gan_epochs": 0, "gan_epoch": 0, "frechet_distance": 150.0})
     return rows
 
 
