@@ -13,7 +13,8 @@ PACKAGES = ("study", "models", "data_utils", "results")
 FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 RESULTS_MAY_IMPORT = {
     *sys.stdlib_module_names, "results",
-    "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "matplotlib", "jinja2", "PIL",
+    "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "sqlalchemy", "matplotlib", "jinja2",
+    "PIL",
 }  # fmt: skip
 
 RAY_ROOM = "study.cluster"
@@ -162,6 +163,13 @@ def test_reading_results_loads_neither_torch_nor_ray():
 def test_no_folder_holds_more_than_15_files(package):
     folders = {path.parent for path in (ROOT / package).rglob("*.py")}
     assert {str(f.relative_to(ROOT)): n for f in folders if (n := len(list(f.glob("*.py")))) > 15} == {}
+
+
+@pytest.mark.parametrize("pattern", ["results/**/*", "study/*", "benchmarks/*"])
+def test_no_file_beside_a_command_hides_a_module_of_the_standard_library(pattern):
+    """Python puts a command's folder first on its path."""
+    names = {path.stem for path in ROOT.glob(pattern) if path.suffix == ".py" or path.is_dir()}
+    assert names > {"__init__"} and not names & (sys.stdlib_module_names - {"__init__"})
 
 
 def test_no_test_imports_another():

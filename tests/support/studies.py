@@ -11,6 +11,7 @@ import optuna
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sqlalchemy import URL
 
 from results.tables.schema import TRIALS
 from results.tables.store import write_rows
@@ -46,7 +47,7 @@ def clean_environment() -> dict:
 
 
 def states(study: Path) -> Counter:
-    storage = f"sqlite:///{study / 'optuna.db'}"
+    storage = str(URL.create("sqlite", database=str(study / "optuna.db")))
     return Counter(t.state for t in optuna.load_study(study_name=study.name, storage=storage).trials)
 
 
