@@ -1,6 +1,7 @@
 """One file -> RGB pixels, or the reason why not."""
 
 import contextlib
+import io
 import threading
 from pathlib import Path
 
@@ -17,6 +18,11 @@ else:
 
 # Pillow's other formats are not photographs, and some of them start other programs.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "AVIF", "JPEG2000", *(("HEIF",) if READS_HEIC else ()))
+HEIC = {".heic", ".heif"}
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
+    ".avif", ".jp2", ".j2k", ".jpf", ".jpx", *(HEIC if READS_HEIC else ()),
+}  # fmt: skip
 SEVERAL_IMAGES = ("MPO", "HEIF")  # phones put previews and depth maps behind the photograph
 LARGE = 1 << 22  # pixels; larger JPEG files are decoded at a part of their size, other files one at a time
 MAX_REDUCED = 1 << 28  # pixels of a JPEG file that is decoded at a part of its size: phones reach 200 million
@@ -53,16 +59,28 @@ def decode(path: Path, root: Path, shorter_side: int | None = None) -> Image.Ima
             raise BadImage("leads out of the data folder")
         if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
             raise BadImage("not a file")
-        with _open(path) as image, _prepare_to_load(image, shorter_side):
+        return _decode(path, shorter_side)
+    except FileNotFoundError:
+        raise BadImage("no such file") from None
+    except (OSError, RuntimeError) as error:  # of the path: links in a loop, a file that may not be read
+        raise BadImage(f"cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def decode_bytes(content: bytes, shorter_side: int | None = None) -> Image.Image:
+    """`decode` of a file's content."""
+    return _decode(content, shorter_side)
+
+
+def _decode(source: Path | bytes, shorter_side: int | None) -> Image.Image:
+    try:
+        with _open(source) as image, _prepare_to_load(image, shorter_side):
             sixteen_bits = ";16" in str(image.tile)
             image.load()  # a truncated file is found here, not by open() or verify()
             return _without_metadata(_to_rgb(_upright(image), sixteen_bits))
-    except BadImage:
+    except (BadImage, FileNotFoundError):
         raise
-    except FileNotFoundError:
-        raise BadImage("no such file") from None
     except (UnidentifiedImageError, SyntaxError):
-        raise BadImage(_unknown_format(path)) from None
+        raise BadImage(_unknown_format(source)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage("too many pixels (decompression bomb)") from None
     except Exception as error:  # damaged bytes can raise nearly anything inside a decoder
@@ -77,10 +95,11 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
 
 
-def _open(path: Path) -> Image.Image:
-    if _starts_with(path, 0, b"\xff\xd8\xff"):  # Image.open refuses one of 200 megapixels, whatever is made of it
-        return JpegImagePlugin.JpegImageFile(path)
-    return Image.open(path, formats=FORMATS)
+def _open(source: Path | bytes) -> Image.Image:
+    file = source if isinstance(source, Path) else io.BytesIO(source)
+    if _starts_with(source, 0, b"\xff\xd8\xff"):  # Image.open refuses one of 200 megapixels, whatever is made of it
+        return JpegImagePlugin.JpegImageFile(file)
+    return Image.open(file, formats=FORMATS)
 
 
 def _prepare_to_load(image: Image.Image, shorter_side: int | None) -> contextlib.AbstractContextManager:
@@ -94,15 +113,15 @@ def _prepare_to_load(image: Image.Image, shorter_side: int | None) -> contextlib
     return ONE_LARGE if is_large and not in_rows else contextlib.nullcontext()
 
 
-def _starts_with(path: Path, place: int, magic: bytes) -> bool:
-    with open(path, "rb") as file:
+def _starts_with(source: Path | bytes, place: int, magic: bytes) -> bool:
+    with open(source, "rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         return file.read(place + len(magic))[place:] == magic
 
 
-def _unknown_format(path: Path) -> str:
-    if path.stat().st_size == 0:
+def _unknown_format(source: Path | bytes) -> str:
+    if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
         return "empty file"
-    if _starts_with(path, 4, b"ftyphei") and not READS_HEIC:
+    if _starts_with(source, 4, b"ftyphei") and not READS_HEIC:
         return f"a HEIC photograph, whatever its name says; {HEIC_ADVICE}"
     return "not an image in a known format"
 

@@ -6,14 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_utils.decode import HEIC_ADVICE, READS_HEIC
+from data_utils.decode import HEIC, HEIC_ADVICE, SUFFIXES
 from data_utils.errors import DataError
 
-HEIC = {".heic", ".heif"}
-SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
-    ".avif", ".jp2", ".j2k", ".jpf", ".jpx", *(HEIC if READS_HEIC else ()),
-}  # fmt: skip
 # Photographs, too
 UNREAD = (HEIC - SUFFIXES) | {
     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".jxl", ".psd", ".dcm",

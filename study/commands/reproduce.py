@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 
 from data_utils.dataset import load_dataset
-from results.leaderboard import leaderboard
-from results.tables.store import read_trials
-from study.errors import ConfigError, refuse_no_study
+from study.errors import ConfigError
+from study.trial.choice import choose_row
 from study.trial.execute import execute
 from study.trial.provenance import code_version, commit, hardware
 from study.trial.record import Task, prepared_file, row_config
@@ -27,25 +26,6 @@ EXIT_DIFFERENT = 1
 def run(options: Namespace) -> int:
     """Returns 0 if every metric is equal, 1 if some differ."""
     return reproduce(options.study, choose_row(options.study, options.best, options.trial))
-
-
-def choose_row(study: Path, best: str | None, trial_id: str | None) -> dict:
-    """The stored row, with missing values as None. ConfigError if there is no such completed trial."""
-    refuse_no_study(study)
-    trials = read_trials(study)
-    completed = trials[trials["status"] == "completed"]
-    if best == "frechet":
-        completed = completed[completed["frechet_distance"].notna()]
-    if completed.empty:
-        raise ConfigError(f"{study} has no completed trial to reproduce")
-    if best:
-        ranked = leaderboard(completed, best)
-        trial_id = ranked.loc[ranked["rank"] == 1, "trial_id"].iloc[0]
-    chosen = completed[completed["trial_id"] == trial_id]
-    if chosen.empty:
-        raise ConfigError(f"{study} has no completed trial {trial_id!r}; it has: {', '.join(completed['trial_id'])}")
-    row = chosen.iloc[0].to_dict()
-    return {name: None if value is None or value != value else value for name, value in row.items()}
 
 
 def reproduce(study: Path, row: dict) -> int:

@@ -19,9 +19,9 @@ from study.cluster.checks import refuse_unfit_nodes
 from study.cluster.packing import share_of_a_gpu
 from study.cluster.resources import Resources, share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
+from study.commands.dry_run import describe_plan
 from study.commands.photographs import prepare_data, recognise_photographs, write_image_ids
 from study.config import DEFAULT_TRIALS, PRESET_NAMES
-from study.dry_run import describe_plan
 from study.errors import ConfigError, refuse_no_study
 from study.gan.quality import warm_features
 from study.search.attempts import runs_again
@@ -140,7 +140,7 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
     print(f"{'saved':<16} by reuse {by_reuse:.1f} min, by stopping {by_stopping:.1f} min of GAN training")
     if damaged := [str(path.relative_to(folder)) for path in folder.rglob("*.damaged")]:
         print(f"{'set aside':<16} {len(damaged)} damaged files: {', '.join(sorted(damaged))}")
-    for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans"):
+    for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans", "classifiers"):
         print(f"{name:<16} {shown / name}")
     if left > 0:
         print(f"{'to continue':<16} {resume_command()}")

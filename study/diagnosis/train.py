@@ -24,6 +24,7 @@ from study.diagnosis.sets import Condition, predictions
 from study.diagnosis.threshold import choose_threshold
 from study.errors import Diverged
 from study.storage.checkpoint import save_checkpoint
+from study.storage.sealed import write_tensors
 from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
 from study.training.workers import (
@@ -36,6 +37,7 @@ from study.training.workers import (
 )
 
 PREDICTION_BATCH = 128
+CLASSIFIER_FILE = "classifier.safetensors"
 
 
 def train_classifier(
@@ -52,7 +54,8 @@ def train_classifier(
     read once, at the end, and influence nothing.
 
     The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept. Then the
-    threshold is chosen on validation, and the test side is read once. A checkpoint in `resume_from` is continued.
+    threshold is chosen on validation, and the test side is read once. A checkpoint in `resume_from` is continued, and
+    the kept weights are left there as `CLASSIFIER_FILE`.
     `report` gets one dict an epoch; a continued training reports earlier epochs again.
     With `micro_batches` above 1 each batch is taken in that many pieces, and batch norm sees one piece at a time.
     Raises Diverged for a loss that is not finite.
@@ -103,6 +106,9 @@ def train_classifier(
         report(history[-1])
 
     model.load_state_dict(best["weights"])
+    if is_first_worker():
+        weights = {name: tensor.contiguous() for name, tensor in best["weights"].items()}
+        write_tensors(resume_from / CLASSIFIER_FILE, weights, "classifier")
     return {
         "classifier_epoch": best["epoch"],
         "classifier_seconds": history[-1]["seconds"],

@@ -10,10 +10,12 @@ import torch
 
 from data_utils.dataset import Dataset, Side, load_dataset
 from study.diagnosis.sets import Condition, corrupted_tests, external_test
+from study.diagnosis.train import CLASSIFIER_FILE
 from study.errors import Diverged, Unheard
 from study.storage.faults import storage_fault
 from study.training.memory import keep_freed_memory
 from study.training.workers import is_first_worker
+from study.trial.classifiers import forget_weaker_classifiers, keep_classifier
 from study.trial.provenance import machine_columns, now
 from study.trial.record import Task
 from study.trial.run import run_trial
@@ -59,7 +61,12 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     if is_first_worker():
         if predictions:
             task.write_predictions(predictions)
+        keeps = status == "completed" and task.columns["phase"] != "confirm"  # which repeats what is kept already
+        if keeps:
+            keep_classifier(task.study, task.trial_id, task.checkpoints / CLASSIFIER_FILE)
         task.write_row(status, reason, result)
+        if keeps:
+            forget_weaker_classifiers(task.study)
         shutil.rmtree(task.checkpoints, ignore_errors=True)
     return {"status": status, "reason": reason, **result}
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from results.tables.store import read_trials
-from study.commands.reproduce import choose_row, row_config
 from study.config import make_config
 from study.reproduce import main
+from study.trial.choice import choose_row
+from study.trial.record import row_config
 from tests.support.studies import change_row, trained_study
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
@@ -84,9 +85,9 @@ def test_what_cannot_be_reproduced(study, capsys, tmp_path):
     assert f"{tmp_path} is not a study" in refused(capsys, tmp_path, "--best", "auroc")
     for name in ("nothing", "broken"):
         message = refused(capsys, study, "--trial", name)
-        assert f"no completed trial '{name}'" in message and "mixed, real" in message
+        assert name in message and "completed are: mixed, real" in message
     (study / "trials" / "mixed.parquet").unlink()
-    assert "no completed trial" in refused(capsys, study, "--best", "frechet")
+    assert "no completed trial that frechet could rank" in refused(capsys, study, "--best", "frechet")
     prepared = next((study.parent / "prepared").iterdir())
     prepared.rename(tmp_path / "elsewhere")
     message = refused(capsys, study, "--best", "auroc")

@@ -13,6 +13,7 @@ from study.config import TrialConfig, make_config
 from study.diagnosis.sets import SYNTHETIC_GROUP, mix
 from study.errors import ConfigError, Unheard
 from study.trial import run as trial
+from study.trial.classifiers import classifier_file, read_classifier
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
 from study.trial.record import Task
@@ -163,6 +164,23 @@ def test_a_completed_trial_has_a_whole_row(task):
     assert [(entry["stage"], entry["epoch"]) for entry in history] == [("gan", 1), ("gan", 2), ("classifier", 1)]
     assert not done.checkpoints.exists()
     assert row["startup_seconds"] is None and row["saved_seconds"] is None
+
+
+@pytest.mark.usefixtures("pixel_quality")
+@pytest.mark.parametrize("phase", ["search", "confirm"])
+def test_a_search_keeps_its_classifier_and_a_confirmation_does_not(task, phase):
+    done = task()
+    done = replace(done, columns=done.columns | {"phase": phase})
+    row = execute(done, ignore, torch.device("cpu"))
+    assert classifier_file(done.study, done.trial_id).exists() == (phase == "search")
+    if phase == "search":
+        weights = read_classifier(done.study, done.trial_id)
+        trained = sum(tensor.numel() for name, tensor in weights.items() if not is_statistic(name))
+        assert trained == row["classifier_parameters"]
+
+
+def is_statistic(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
 @pytest.mark.usefixtures("pixel_quality")

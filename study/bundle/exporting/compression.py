@@ -1,0 +1,44 @@
+"""The classifier in float and in 8-bit integers side by side: AUROC, size, time."""
+
+import time
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from study.bundle.networks import BATCH, new_session, sigmoid, to_float
+
+REPETITIONS = 50
+
+
+def side_by_side(files: dict[str, bytes], sides: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, dict]:
+    """Name of the file -> its figures; `sides` are uint8 images (N, 3, S, S) and labels (N,) by name of the side.
+
+    The test side decides nothing here: the bundle holds both files, whatever the figures are.
+    """
+    return {name: figures(content, name, sides) for name, content in files.items()}
+
+
+def figures(content: bytes, name: str, sides: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict:
+    session = new_session(content, name)
+    found = {"bytes": len(content)}
+    for side, (images, labels) in sides.items():
+        found[f"{side}_auroc"] = float(roc_auc_score(labels, probabilities(session, images)))
+    batch = to_float(np.resize(next(iter(sides.values()))[0], (BATCH, *images.shape[1:])))
+    found["milliseconds_one_image"] = milliseconds(session, batch[:1])
+    found[f"milliseconds_{BATCH}_images"] = milliseconds(session, batch)
+    return found
+
+
+def probabilities(session, images: np.ndarray) -> np.ndarray:
+    batches = (to_float(images[i : i + BATCH]) for i in range(0, len(images), BATCH))
+    return np.concatenate([sigmoid(session.run(["logits"], {"images": batch})[0]) for batch in batches])
+
+
+def milliseconds(session, batch: np.ndarray) -> float:
+    """The median over 50 runs, after three that warm up."""
+    seconds = []
+    for _ in range(REPETITIONS + 3):
+        started = time.perf_counter()
+        session.run(["logits"], {"images": batch})
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[3:]) * 1000)

@@ -1,0 +1,38 @@
+"""Where a command writes: nothing is overwritten unless the user says so, and then only what such a command wrote."""
+
+import os
+import shutil
+from pathlib import Path
+
+from study.errors import ConfigError
+
+
+def fresh_folder(out: Path, marker: str, force: bool) -> Path:
+    """An empty folder at `out`, absolute; ConfigError where one with content is there.
+
+    With `force` that content is deleted, but only where the file `marker` shows that an earlier run wrote it.
+    """
+    out = out.expanduser().absolute()
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not force:
+            raise ConfigError(f"--out {out} is not empty; choose another folder, or add --force to replace it")
+        if not (out / marker).is_file():
+            raise ConfigError(f"--force: {out} has no {marker}, so something else wrote it; choose another folder")
+        shutil.rmtree(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be made ({error.strerror}); choose another folder") from None
+    return out
+
+
+def fresh_file(path: Path, force: bool) -> Path:
+    """The path of a file that may be written, absolute; ConfigError where one is there and `force` is not given."""
+    path = path.expanduser().absolute()
+    if path.is_dir() or (path.exists() and not force):
+        raise ConfigError(f"--out {path} exists; choose another name" + ("" if path.is_dir() else ", or add --force"))
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"--out {path}: the folder {path.parent} is missing or cannot be written")
+    return path
