@@ -1,6 +1,7 @@
 """How a command runs: its exit code, its progress and its error messages. Imports nothing slow, for `--help`."""
 
 import importlib
+import os
 import sys
 import tempfile
 import time
@@ -11,6 +12,7 @@ from study.errors import ConfigError, StorageFault
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
+EXIT_BROKEN_PIPE = 141  # and for a pipe whose reader has ended, such as `| head`
 PARSERS = {
     "sweep": flags.sweep_parser, "confirm": flags.confirm_parser, "audit": flags.audit_parser,
     "reproduce": flags.reproduce_parser, "doctor": flags.doctor_parser,
@@ -24,8 +26,13 @@ def run_command(name: str, arguments: list[str] | None = None) -> int:
     """
     options = PARSERS[name]().parse_args(arguments)
     again = "run the same command again" + (", with --resume if the study exists" if name == "sweep" else "")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
     try:
         return importlib.import_module(f"study.commands.{name}").run(options)
+    except BrokenPipeError:
+        leave_standard_output()
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:  # once trials run, the launcher handles the first Ctrl-C
         print(f"interrupted; finished trials are kept; to continue, {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -60,7 +67,15 @@ class Announcer:
 
     def __call__(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
-        print(f"{minutes:3d}:{seconds:02d} {printable_lines(text)}", flush=True)
+        try:
+            print(f"{minutes:3d}:{seconds:02d} {printable_lines(text)}", flush=True)
+        except BrokenPipeError:  # nobody reads any more; the study goes on
+            leave_standard_output()
+
+
+def leave_standard_output() -> None:
+    """Let what is printed from now on vanish."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(error: Exception) -> None:

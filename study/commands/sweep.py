@@ -62,7 +62,7 @@ def run(options: Namespace) -> int:
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1 + len(settings.systems)
     with lock_study(folder, settings.record(prepared), options.resume):
         interrupted = run_search(options, settings, prepared, folder, total)
-        return report(folder, settings.objective, total, interrupted)
+        return report(folder, settings.objective, total, interrupted, options.time_budget)
 
 
 def study_to_resume(options: Namespace) -> Path:
@@ -125,7 +125,7 @@ def start_ray(
     return resources
 
 
-def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
+def report(folder: Path, objective: str, total: int, interrupted: bool, time_budget: float | None) -> int:
     """Print the leaderboard, where the tables are, and what is left; returns the exit code."""
     trials = searched(folder)
     board = leaderboard(trials, objective)
@@ -142,6 +142,8 @@ def report(folder: Path, objective: str, total: int, interrupted: bool) -> int:
         print(f"{'set aside':<16} {len(damaged)} damaged files: {', '.join(sorted(damaged))}")
     for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans", "classifiers"):
         print(f"{name:<16} {shown / name}")
+    if left > 0 and time_budget and not interrupted:
+        print(f"{'why':<16} the time budget of {time_budget / 60:.0f} min is used up")
     if left > 0:
         print(f"{'to continue':<16} {resume_command()}")
     return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)
