@@ -1,5 +1,6 @@
 """Mistakes of a user, given to the command: exit code 2, one clear line that names the thing and the way out."""
 
+import json
 import os
 import shutil
 import socket
@@ -382,11 +383,11 @@ def test_the_heads_gpu_does_not_decide_for_a_cluster(capsys, monkeypatch, argume
 
 
 def test_a_dry_run_of_a_resumed_study_has_its_settings(command, study, monkeypatch):
-    here = stored_settings(study[0])["config"]["precision"]  # bfloat16 on a processor with AMX
-    other = {"float32": "bfloat16", "bfloat16": "float32"}[here]
+    stored = json.loads((study[0] / "study.json").read_bytes())["config"]["precision"]
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[stored]
     monkeypatch.setattr("study.settings.defaults_of_machines", lambda options: ("search", {"precision": other}))
     code, printed, _ = command(*study[1], "--resume", "--dry-run")
-    assert code == 0 and f"precision              {here}" in printed and "image_size             32" in printed
+    assert code == 0 and f"precision              {stored}" in printed and "image_size             32" in printed
 
 
 def test_resuming_one_of_several_studies_needs_its_name(command, study):
