@@ -51,8 +51,7 @@ def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame
         raise TableError(f"objective: {objective!r} is none of {', '.join(OBJECTIVES)}")
     trials = trials[trials["phase"] != "confirm"]
     completed = trials[trials["status"] == "completed"].sort_values("trial_id", ignore_index=True)
-    completed = completed.assign(rank=_ranks(completed, objective), pareto=_on_front(completed))
-    completed = completed.iloc[_order(completed, objective)]
+    completed = _ranked(completed, objective)
     ended = trials[trials["status"] != "completed"].sort_values(["status", "trial_id"], ascending=[False, True])
     ours = [*completed.to_dict("records"), *ended.assign(rank=None, pareto=False).to_dict("records")]
     rows = [
@@ -62,18 +61,16 @@ def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame
     return pd.DataFrame(rows, columns=["rank", "pareto", "comparable", *TRIALS.names]).astype({"rank": "Int64"})
 
 
-def _ranks(completed: pd.DataFrame, objective: str) -> pd.Series:
-    if objective == "frechet":
-        return completed.groupby(DISTANCE_GROUP, dropna=False)["frechet_distance"].rank(method="first")
-    return completed["validation_auroc"].rank(method="first", ascending=False)
-
-
-def _order(completed: pd.DataFrame, objective: str) -> np.ndarray:
+def _ranked(completed: pd.DataFrame, objective: str) -> pd.DataFrame:
+    """The rows in their order, null ranks last, with the columns rank and pareto."""
+    completed = completed.assign(pareto=_on_front(completed))
     if objective != "frechet":
-        return np.argsort(completed["rank"], kind="stable")  # null ranks last
+        ranks = completed["validation_auroc"].rank(method="first", ascending=False)
+        return completed.assign(rank=ranks).sort_values("rank", kind="stable")
     groups = completed.groupby(DISTANCE_GROUP, dropna=False)
-    size, number = groups["frechet_distance"].transform("count"), groups.ngroup()
-    return np.lexsort([completed["rank"], number, -size, completed["rank"].isna()])
+    ranks, size = groups["frechet_distance"].rank(method="first"), groups["frechet_distance"].transform("count")
+    order = np.lexsort([ranks, groups.ngroup(), -size, ranks.isna()])
+    return completed.assign(rank=ranks).iloc[order]
 
 
 def _on_front(completed: pd.DataFrame) -> np.ndarray:
@@ -99,21 +96,16 @@ def format_leaderboard(frame: pd.DataFrame, study_path: Path) -> str:
     Only a path or a command makes a line longer: those are never broken.
     """
     ours = frame.iloc[1:]
-    parts = [_title(ours, study_path), _table(frame), _notes(ours), _reproduce_lines(ours, study_path)]
+    title = f"Leaderboard of {study_path}"
+    title += " - SAMPLE DATA" if ours["is_sample_data"].eq(True).any() else ""
+    title += " - RANDOM SPLIT" if ours["split_protocol"].eq("random").any() else ""
+    parts = [wrap(title), _table(frame), _notes(ours), _reproduce_lines(ours, study_path)]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _title(ours: pd.DataFrame, study_path: Path) -> str:
-    warnings = {
-        "SAMPLE DATA": ours["is_sample_data"].eq(True).any(),
-        "RANDOM SPLIT": ours["split_protocol"].eq("random").any(),
-    }
-    return wrap(" - ".join([f"Leaderboard of {study_path}", *(text for text, is_so in warnings.items() if is_so)]))
 
 
 def _table(frame: pd.DataFrame) -> str:
     headers = [header for header, *_ in COLUMNS]
-    rows = list(map(_gan_cells, frame.to_dict("records")))
+    rows = list(map(gan_cells, frame.to_dict("records")))
     cells = [headers, *([_cell(row, *column[1:]) for column in COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned = ["<" if spec == "s" else ">" for _, _, spec, _ in COLUMNS]
@@ -125,74 +117,58 @@ def _table(frame: pd.DataFrame) -> str:
     return "\n".join([lines[0], rule, lines[1], rule, *lines[2:]])
 
 
-def _gan_cells(row: dict) -> dict:
-    """The row as it is printed: what its generator is, and no values that its generator does not use."""
+def gan_cells(row: dict) -> dict:
+    """The row as it is shown: what its generator is, without values that its generator does not use."""
     if row["synthetic_ratio"] == 0:
         return row | REAL_ONLY
     return row | {"backbone": row["system"], "lstm_depth": None} if row["generator"] == "principal" else row
 
 
 def _cell(row: dict, key: str, spec: str, widest: int) -> str:
-    if key == "rank":
-        return _rank_cell(row)
+    if key == "rank" and pd.notna(row["rank"]):
+        return f"{row['rank']}{'*' if row['pareto'] else ''}"
+    if key == "rank" and row["status"] != "completed":
+        return row["status"]
     if pd.isna(row[key]):
         return "-"
     text = printable(format(row[key], spec))
     return text if len(text) <= widest else text[: widest - 1] + "~"
 
 
-def _rank_cell(row: dict) -> str:
-    if pd.isna(row["rank"]):
-        return "-" if row["status"] == "completed" else row["status"]
-    return f"{row['rank']}{'*' if row['pareto'] else ''}"
-
-
 def _notes(ours: pd.DataFrame) -> str:
+    completed = ours[ours["status"] == "completed"]
+    reasons = completed["comparable"].str.split("; ").explode().value_counts(sort=False).drop("yes", errors="ignore")
+    groups = completed.dropna(subset="frechet_distance").drop_duplicates([*DISTANCE_GROUP, "frechet_floor"])
     lines = [
         "Row 0 is the paper's WGAN-GP with LSTM. val and test are AUROC; trials are ranked by val, test is read once. "
         "* = Pareto front of Frechet distance and val.",
         f"{auroc_statement()}; it does not say how many images its FID uses, nor which it pairs for SSIM.",
-        *_comparability(ours),
-        *_distance_groups(ours),
-        *_no_better_than_reference(ours),
     ]
-    return "\n".join(map(wrap, lines))
-
-
-def _comparability(ours: pd.DataFrame) -> list[str]:
-    completed = ours.loc[ours["status"] == "completed", "comparable"]
-    counts = completed.str.split("; ").explode().value_counts(sort=False).drop("yes", errors="ignore")
-    return [
-        f"Not comparable with the paper: {reason} ({count} of {len(completed)} trials)."
-        for reason, count in counts.items()
-    ]
-
-
-def _distance_groups(ours: pd.DataFrame) -> list[str]:
-    measured = ours[(ours["status"] == "completed") & ours["frechet_distance"].notna()]
-    groups = measured.drop_duplicates([*DISTANCE_GROUP, "frechet_floor"])
-    floors = [
+    lines += [f"Not comparable with the paper: {reason} ({count} of {len(completed)} trials)."
+              for reason, count in reasons.items()]  # fmt: skip
+    lines += [
         f"Frechet distance of real to real images (floor): {row.frechet_floor:.1f} "
         f"({row.feature_extractor}, {row.num_real:.0f} real, {row.num_fake:.0f} synthetic images)."
         for row in groups.dropna(subset="frechet_floor").itertuples()
     ]
-    apart = ["Distances of other feature extractors or image counts cannot be compared; each kind is ranked by itself."]
-    return floors + apart * (len(groups.drop_duplicates(DISTANCE_GROUP)) > 1)
+    if len(groups.drop_duplicates(DISTANCE_GROUP)) > 1:
+        lines += ["Distances of other feature extractors or image counts do not compare; each kind has its own ranks."]
+    lines += _against_reference(completed.dropna(subset="frechet_distance"))
+    return "\n".join(map(wrap, lines))
 
 
-def _no_better_than_reference(ours: pd.DataFrame) -> list[str]:
+def _against_reference(measured: pd.DataFrame) -> list[str]:
     """Which GANs are no nearer to the real images than a Gaussian per class that was not trained."""
-    measured = ours[(ours["status"] == "completed") & ours["frechet_distance"].notna()]
     lines = []
-    for reference in measured[measured["system"] == REFERENCE].itertuples():
-        alike = measured[(measured[DISTANCE_GROUP] == [getattr(reference, key) for key in DISTANCE_GROUP]).all(axis=1)]
-        others = alike[alike["system"] != REFERENCE].drop_duplicates("gan_key")
-        worse = others.loc[others["frechet_distance"] >= reference.frechet_distance, "trial_id"]
-        lines.append(
-            f"One Gaussian per class over principal components, not trained, has a Frechet distance of "
-            f"{reference.frechet_distance:.1f}: {len(worse)} of {len(others)} trained GANs are no better"
-            + (f" ({', '.join(worse)})." if len(worse) else ".")
-        )
+    for _, group in measured.groupby(DISTANCE_GROUP, dropna=False):
+        others = group[group["system"] != REFERENCE].drop_duplicates("gan_key")
+        for distance in group.loc[group["system"] == REFERENCE, "frechet_distance"]:
+            worse = others.loc[others["frechet_distance"] >= distance, "trial_id"]
+            named = f" ({', '.join(worse)})" if len(worse) else ""
+            lines.append(
+                f"An untrained Gaussian per class over principal components has a Frechet distance of {distance:.1f}: "
+                f"{len(worse)} of {len(others)} trained GANs are no better{named}."
+            )
     return lines
 
 

@@ -37,19 +37,14 @@ def publish(study: Path, target: str, tables_only: bool = False) -> Iterator[tup
         gather(study, Path(folder), tables_only)
         try:
             store, root = FileSystem.from_uri(target.rstrip("/") if "://" in target else str(Path(target).resolve()))
-            check_outside(study, store, root)
+            if store.type_name == "local" and Path(root).resolve().is_relative_to(Path(study).resolve()):
+                raise TableError(f"{root} lies in the study and would hide its tables; choose a folder outside {study}")
             for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
                 name = path.relative_to(folder).as_posix()
                 yield name, copy(path, store, f"{root}/{name}")
         except (OSError, pa.ArrowException) as error:
             reason = f"{target} cannot be written ({error}); is the address right, and may this machine write there?"
             raise TableError(reason) from None
-
-
-def check_outside(study: Path, store: FileSystem, root: str) -> None:
-    """Raises TableError for a target inside the study, whose own tables it would hide."""
-    if store.type_name == "local" and Path(root).resolve().is_relative_to(Path(study).resolve()):
-        raise TableError(f"{root} lies in the study; choose a folder outside {study}")
 
 
 def gather(study: Path, folder: Path, tables_only: bool) -> None:

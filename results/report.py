@@ -27,7 +27,7 @@ def write_report(study: Path, out: Path | None = None, show_real: bool = False) 
     evidence = read_evidence(study)
     out = Path(out or Path(study) / "report")
     with matplotlib.rc_context(STYLE):
-        made = list(sections(evidence, show_real))
+        made = sections(evidence, show_real)
     for folder in ("figures", "tables"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     found = answer(evidence)
@@ -35,7 +35,7 @@ def write_report(study: Path, out: Path | None = None, show_real: bool = False) 
         if isinstance(part, Drawing):
             part.save(out / "figures")
         elif isinstance(part, Table):
-            part.frame.to_csv(out / "tables" / f"{part.name}.csv", index=False)
+            part.frame.replace("\n", " ", regex=True).to_csv(out / "tables" / f"{part.name}.csv", index=False)
     page = out / "report.html"
     page.write_text(render(evidence, found, made), encoding="utf-8")
     return page, found

@@ -5,14 +5,11 @@
 """
 
 import sys
+from functools import partial
 
-from study.cli import audit_parser, run_command
+from study.cli import run_command
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, then import and run the work; returns the exit code."""
-    return run_command("audit", audit_parser().parse_args(arguments))
-
+main = partial(run_command, "audit")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -70,7 +70,7 @@ class GanConfig(BaseModel):
     @model_validator(mode="after")
     def _starts_from_something(self):
         if self.gan_epochs == 0 and self.generator != "principal":
-            raise ValueError("gan_epochs=0 makes noise: only generator=principal has images before it is trained")
+            raise ValueError("gan_epochs=0 needs generator=principal: others make noise before they are trained")
         return self
 
     @property
@@ -91,7 +91,7 @@ class GanConfig(BaseModel):
 
     @property
     def training_part(self) -> str:
-        """Names a part of the training groups in the names of files; nothing for the whole."""
+        """File-name suffix of a training subset; empty for the full set."""
         return f"-{self.training_fraction:g}-{self.seed}" if self.training_fraction < 1 else ""
 
     def gan_key(self, data_fingerprint: str, code_version: str) -> str:
@@ -130,9 +130,18 @@ class TrialConfig(GanConfig):
         return self
 
     @model_validator(mode="after")
+    def _has_the_weights_it_asks_for(self):
+        if self.classifier_pretrained and self.classifier_backbone == "small":
+            raise ValueError(
+                "classifier_pretrained=true needs a classifier_backbone with ImageNet weights, such as "
+                "tf_efficientnet_lite0: small has none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_be_frozen(self):
         if self.classifier_frozen and not self.classifier_pretrained:
-            raise ValueError("classifier_frozen keeps features of trained weights: it needs classifier_pretrained=true")
+            raise ValueError("classifier_frozen needs classifier_pretrained=true: it computes features once")
         if self.classifier_frozen and (self.rotation or self.zoom or self.contrast):
             raise ValueError("classifier_frozen computes features once: it needs rotation=0, zoom=0 and contrast=0")
         return self
@@ -143,7 +152,7 @@ class TrialConfig(GanConfig):
 
     @property
     def arm(self) -> str:
-        """What the classifier is trained on, in a word."""
+        """What the classifier is trained on."""
         if self.training_images == "synthetic_only":
             return f"synthetic_only_{self.synthetic_ratio:g}"
         if self.uses_gan:
@@ -155,7 +164,7 @@ class TrialConfig(GanConfig):
 
     @property
     def classifier_key(self) -> str:
-        """8 hex digits of the settings that arms have in common when they are compared."""
+        """8 hex digits of the fields that are equal in all arms of a comparison."""
         of_the_gan = set(GanConfig.model_fields) - {"image_size", "precision", "tf32"}
         shared = set(TrialConfig.model_fields) - of_the_gan - ARM_FIELDS
         settings = json.dumps({name: getattr(self, name) for name in sorted(shared)})
@@ -242,7 +251,7 @@ def make_config(settings: dict) -> TrialConfig:
 
 
 def _problem(error: dict) -> str:
-    """One of pydantic's findings in a line; those between several fields name their fields themselves."""
+    """One of pydantic's errors in a line; an error about several fields names them itself."""
     message = error["msg"].removeprefix("Value error, ")
     return f"{error['loc'][0]}={error['input']}: {message}" if error["loc"] else message
 

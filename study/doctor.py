@@ -1,4 +1,4 @@
-"""Is everything there that a study needs? A line a check; exit code 0 where none failed.
+"""Check whether this machine or cluster has all that a study needs. Exit code 0 if no check failed.
 
     python study/doctor.py                                       this machine
     python study/doctor.py --data PATH --out DIR                 and these folders
@@ -6,14 +6,11 @@
 """
 
 import sys
+from functools import partial
 
-from study.cli import doctor_parser, run_command
+from study.cli import run_command
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, then import and run the work; returns the exit code."""
-    return run_command("doctor", doctor_parser().parse_args(arguments))
-
+main = partial(run_command, "doctor")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -27,7 +27,9 @@ class Unheard(RuntimeError):
     """The launcher no longer receives a worker's reports: the trial is to go on elsewhere."""
 
 
-def refuse_no_study(folder: Path, part: str = "trials") -> None:
-    """ConfigError where `folder` is not the folder of a study: it lacks `part`."""
+def refuse_no_study(
+    folder: Path, part: str = "trials", way_out: str = "give a folder such as runs/sample-smoke"
+) -> None:
+    """ConfigError if `folder` is not the folder of a study, that is, lacks `part`."""
     if not (folder / part).exists():
-        raise ConfigError(f"{folder} is not a study: it has no {part}; give a folder such as runs/sample-smoke")
+        raise ConfigError(f"{folder} is not a study: it has no {part}; {way_out}")

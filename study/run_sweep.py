@@ -6,14 +6,11 @@
 """
 
 import sys
+from functools import partial
 
-from study.cli import run_command, sweep_parser
+from study.cli import run_command
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, then import and run the work; returns the exit code."""
-    return run_command("sweep", sweep_parser().parse_args(arguments))
-
+main = partial(run_command, "sweep")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,5 @@
 """What a study is from its first command to its last resumption, and the folder that holds it to that."""
 
-import json
 import os
 from argparse import Namespace
 from collections.abc import Iterator
@@ -17,9 +16,6 @@ from study.config import DEFAULT_SYSTEMS, TrialConfig, make_config, parse_assign
 from study.errors import ConfigError, Damaged, refuse_no_study
 from study.storage.lock import hold
 from study.storage.sealed import read_json, warn_and_set_aside, write_json
-
-# Of a `study.json` from before it carried a checksum
-UNSEALED_KEYS = {"preset", "fixed", "objective", "config", "data_fingerprint", "split_protocol"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class StudySettings:
         name, systems = options.preset or name, options.systems
         if systems is None:
             systems = tuple(stored.get("systems", ())) if stored else DEFAULT_SYSTEMS
-        fixed = parse_assignments(options.set)
+        fixed = parse_assignments(options.set) | ({"measure_fid": False} if options.no_fid else {})
         base = make_config(preset(name) | machine | {"seed": options.seed} | fixed)
         if not base.uses_gan:
             raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
@@ -68,19 +64,27 @@ class StudySettings:
 
 
 def defaults_of_machines(options: Namespace) -> tuple[str, dict]:
-    """Preset and precision for the machines that run the trials: on a cluster the head's own GPU has no part in it."""
+    """Preset and precision for the machines that run the trials; on a cluster, the head's own GPU does not count."""
     rented = autoscaled_machines()
     if rented is not None:
         has_gpu = fast = totals(rented).gpus > 0
     elif options.address or os.environ.get("RAY_ADDRESS") or named_machines():
-        has_gpu = fast = False
-        if not (options.preset or options.resume):
-            print("The cluster's GPUs are not known yet: the defaults are for CPUs, in float32.\n"
-                  "For GPUs give --preset search --set precision=bfloat16.")  # fmt: skip
+        has_gpu = fast = bool(options.gpus_per_trial)
+        if not (has_gpu or options.resume):
+            say_defaults_for_cpus(options)
     else:
         has_gpu, fast = torch.cuda.is_available(), has_fast_bfloat16()
     preset_name = "search" if has_gpu or options.gpus_per_trial else "smoke"
     return preset_name, {"precision": "bfloat16" if fast else "float32"}
+
+
+def say_defaults_for_cpus(options: Namespace) -> None:
+    """Name the defaults that suit a cluster's CPUs, without what the user has chosen."""
+    fixed = parse_assignments(options.set)
+    choices = {"--preset search": options.preset, "--set precision=bfloat16": fixed.get("precision")}
+    if left := [flag for flag, given in choices.items() if not given]:
+        print("The cluster's GPUs are not known yet, so the defaults are those for CPUs.")
+        print(f"For GPUs, add {' '.join(left)}.")
 
 
 def has_fast_bfloat16() -> bool:
@@ -92,12 +96,10 @@ def has_fast_bfloat16() -> bool:
 
 @contextmanager
 def lock_study(folder: Path, record: dict, resume: bool) -> Iterator[None]:
-    """Hold the lock of a new study's folder, or of the same study's when resuming; ConfigError otherwise."""
+    """Hold the lock of a study's folder. ConfigError if the study exists and is not resumed with these settings."""
     file = folder / "study.json"
     if file.exists() and not resume:
-        raise ConfigError(f"the study {folder} exists; add --resume to go on with it, or choose another --name")
-    if resume and not file.exists():
-        raise ConfigError(f"--resume: there is no study at {folder}; leave the flag out to start it")
+        raise ConfigError(f"the study {folder} exists; add --resume to continue it, or choose another --name")
     with hold(folder):
         if file.exists():
             refuse_other_settings(folder, record)
@@ -105,7 +107,7 @@ def lock_study(folder: Path, record: dict, resume: bool) -> Iterator[None]:
 
 
 def write_settings(folder: Path, record: dict) -> None:
-    """Write `study.json`, and a second one for the day on which the first is damaged."""
+    """Write `study.json`, and a copy in case it is damaged."""
     for file in (spare(folder), folder / "study.json"):
         write_json(file, record)
 
@@ -115,61 +117,45 @@ def spare(folder: Path) -> Path:
 
 
 def stored_settings(folder: Path) -> dict:
-    """What `write_settings` wrote; ConfigError where that is missing, or damaged beyond mending."""
+    """What `write_settings` wrote. ConfigError if it is missing, or damaged beyond mending."""
     refuse_no_study(folder, "study.json")
     try:
-        stored = read_settings(folder / "study.json")
+        stored = read_json(folder / "study.json")
     except Damaged as damage:
         stored = mended_settings(folder, damage)
-    # Fields that came later have done until then what their default says.
+    # A field that was added later has its default.
     return stored | {"config": make_config(stored["config"]).model_dump()}
 
 
 def peek_settings(folder: Path) -> dict | None:
-    """The stored settings, nothing mended, as the folder is not locked; None where they are missing or damaged."""
+    """The stored settings, or None if they are damaged: only a command that holds the lock may mend them."""
     try:
-        return read_settings(folder / "study.json")
-    except (FileNotFoundError, NotADirectoryError, Damaged):
+        return read_json(folder / "study.json")
+    except Damaged:
         return None
 
 
-def read_settings(file: Path) -> dict:
-    """Raises FileNotFoundError and Damaged."""
-    try:
-        return read_json(file)
-    except Damaged as damage:
-        try:
-            older = json.loads(file.read_bytes())
-        except (ValueError, RecursionError):
-            raise damage from None
-        if isinstance(older, dict) and older.keys() == UNSEALED_KEYS and isinstance(older["config"], dict):
-            return older
-        raise
-
-
 def mended_settings(folder: Path, damage: Damaged) -> dict:
-    """The settings of the second file, put in the place of the first."""
+    """The settings of the copy, which replaces the damaged file."""
     try:
         stored = read_json(spare(folder))
     except (FileNotFoundError, Damaged):
-        raise ConfigError(f"{damage}; move the study away and start it anew") from None
+        raise ConfigError(f"{damage}; so is its copy; move the study away and start it anew") from None
     warn_and_set_aside(damage.path, f"{spare(folder)} has taken its place")
     write_json(damage.path, stored)
     return stored
 
 
 def refuse_other_settings(folder: Path, record: dict) -> None:
-    """ConfigError naming what differs between a study on disk and the command that wants to resume it."""
+    """ConfigError if the command that resumes a study has other settings; it names them and the flags to give."""
     ours, theirs = ({**r, **r["config"]} for r in (record, stored_settings(folder)))
-    fields = [key for key in ours if key not in ("config", "fixed")]  # which are named one by one
-    differing = [f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields if ours[key] != theirs.get(key)]
-    if differing:
-        flags = {"preset": "--preset", "seed": "--seed", "objective": "--objective", "split_protocol": "--split"}
-        named = ["preset"] if ours["preset"] != theirs["preset"] else fields  # a preset brings its fields along
-        way_out = [
-            f"{flags[key]} {theirs[key]}" if key in flags else f"--set {key}={theirs[key]}"
-            for key in named
-            if ours[key] != theirs.get(key) and (key in flags or key in theirs["config"])
-        ]
-        give = f"; give {' '.join(way_out)}, as the study was started with" if way_out else ""
-        raise ConfigError(f"--resume: the study {folder} has other settings: {'; '.join(differing)}{give}")
+    fields = [key for key in ours if key not in ("config", "fixed") and ours[key] != theirs.get(key)]
+    if not fields:
+        return
+    differing = "; ".join(f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields)
+    flags = {"preset": "--preset ", "seed": "--seed ", "objective": "--objective ", "split_protocol": "--split "}
+    flags = {field: f"--set {field}=" for field in record["config"]} | flags
+    named = ["preset"] if "preset" in fields else fields  # a preset brings its fields along
+    given = " ".join(f"{flags[key]}{theirs[key]}" for key in named if key in flags and key in theirs)
+    way_out = f"; give {given}, as the study was started with" if given else ""
+    raise ConfigError(f"--resume: the study {folder} has other settings: {differing}{way_out}")

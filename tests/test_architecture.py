@@ -13,7 +13,8 @@ PACKAGES = ("study", "models", "data_utils", "results")
 FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 RESULTS_MAY_IMPORT = {
     *sys.stdlib_module_names, "results",
-    "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "matplotlib", "jinja2", "PIL",
+    "numpy", "scipy", "sklearn", "pandas", "pyarrow", "optuna", "sqlalchemy", "matplotlib", "jinja2",
+    "PIL",
 }  # fmt: skip
 
 RAY_ROOM = "study.cluster"
@@ -21,7 +22,7 @@ RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("stud
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
     {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"}, {"gan_audit"},
-    {"cluster"}, {"settings"}, {"bundle"}, {"cli", "dry_run"}, {"commands"},
+    {"cluster"}, {"settings"}, {"bundle"}, {"flags"}, {"cli"}, {"commands"},
     {"run_sweep", "confirm", "audit", "reproduce", "doctor", "export", "generate", "predict", "serve"},
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
@@ -164,6 +165,13 @@ def test_no_folder_holds_more_than_15_files(package):
     assert {str(f.relative_to(ROOT)): n for f in folders if (n := len(list(f.glob("*.py")))) > 15} == {}
 
 
+@pytest.mark.parametrize("pattern", ["results/**/*", "study/*", "benchmarks/*"])
+def test_no_file_beside_a_command_hides_a_module_of_the_standard_library(pattern):
+    """Python puts a command's folder first on its path."""
+    names = {path.stem for path in ROOT.glob(pattern) if path.suffix == ".py" or path.is_dir()}
+    assert names > {"__init__"} and not names & (sys.stdlib_module_names - {"__init__"})
+
+
 def test_no_test_imports_another():
     for path in (ROOT / "tests").rglob("*.py"):
         modules = imported_modules(path.read_text(encoding="utf-8"), path.relative_to(ROOT))
@@ -172,7 +180,7 @@ def test_no_test_imports_another():
 
 def test_trials_and_audits_load_no_ray():
     code = (
-        "import sys, study.trial.execute, study.gan_audit.study, study.settings, study.dry_run; "
+        "import sys, study.trial.execute, study.gan_audit.study, study.settings, study.commands.dry_run; "
         "print('ray' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -7,22 +7,36 @@ from results.page.parts import Table
 from results.stats.evidence import Evidence, select
 from results.stats.metrics import confidence_bands, reliability_bins
 
-
-def pooled(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    """Name -> predictions of the unchanged test images by all seeds of an arm."""
-    rows = select(evidence.predictions, side="test", corruption="none").dropna(subset="probability")
-    pools = {name: rows[rows["trial_id"].isin(trials["trial_id"])] for name, trials in evidence.contrasts.items()}
-    return {name: pool for name, pool in pools.items() if len(pool)}
+COLUMNS = (
+    ("from", "low", ".2f"), ("to", "high", ".2f"), ("predictions", "num_images", "d"),
+    ("mean probability", "mean_probability", ".3f"), ("share positive", "share_positive", ".3f"),
+)  # fmt: skip
 
 
 def reliability(evidence: Evidence) -> list[Drawing | Table]:
-    """Share of positives against probability, above the number of images in each bin; nothing without predictions."""
-    pools = pooled(evidence)
+    """Share of positives against probability, and the images in each bin; empty without predictions."""
+    rows = select(evidence.predictions, side="test", corruption="none").dropna(subset="probability")
+    pools = {name: rows[rows["trial_id"].isin(trials["trial_id"])] for name, trials in evidence.contrasts.items()}
+    pools = {name: pool for name, pool in pools.items() if len(pool)}
     if not pools:
         return []
-    bins = {name: pd.DataFrame(reliability_bins(pool["label"], pool["probability"])) for name, pool in pools.items()}
+    bins, bands = (
+        pd.DataFrame(
+            {"arm": name} | row for name, pool in pools.items() for row in counted(pool["label"], pool["probability"])
+        )
+        for counted in (reliability_bins, confidence_bands)
+    )
+    captions = "Reliability by bin, seeds pooled", "Share of positives in the paper's confidence bands, seeds pooled"
+    return [
+        _curve(pools, bins),
+        Table("reliability", captions[0], bins, (("arm", "arm", "s"), *COLUMNS), folded=True),
+        Table("confidence_bands", captions[1], bands, (("arm", "arm", "s"), ("band", "band", "s"), *COLUMNS)),
+    ]
+
+
+def _curve(pools: dict[str, pd.DataFrame], bins: pd.DataFrame) -> Drawing:
     figure, (curve, counts) = new_figure((4.6, 4.0), rows=2, sharex=True, height_ratios=[3, 1])
-    for number, (name, rows) in enumerate(bins.items()):
+    for number, (name, rows) in enumerate(bins.groupby("arm", sort=False)):
         curve.plot(rows["mean_probability"], rows["share_positive"], label=name, **look(number))
         counts.plot((rows["low"] + rows["high"]) / 2, rows["num_images"], **look(number) | {"linewidth": 0.8})
     curve.plot([0, 1], [0, 1], color=OTHERS, linewidth=0.8, linestyle=":")
@@ -34,26 +48,4 @@ def reliability(evidence: Evidence) -> list[Drawing | Table]:
         f"share of positives {pool['label'].mean():.3f}"
         for name, pool in pools.items()
     )
-    drawing = Drawing("reliability", "Reliability on test images", f"Seeds pooled: {listed}.", figure)
-    frame = pd.concat(rows.assign(arm=name) for name, rows in bins.items())
-    return [drawing, _bins_table(frame), _bands_table(pools)]
-
-
-def _bins_table(frame: pd.DataFrame) -> Table:
-    columns = (("arm", "arm", "s"), ("from", "low", ".2f"), ("to", "high", ".2f"),
-               ("predictions", "num_images", "d"), ("mean probability", "mean_probability", ".3f"),
-               ("share positive", "share_positive", ".3f"))  # fmt: skip
-    return Table("reliability", "Reliability by bin, seeds pooled", frame, columns, folded=True)
-
-
-def _bands_table(pools: dict[str, pd.DataFrame]) -> Table:
-    frame = pd.DataFrame(
-        {"arm": name} | band
-        for name, pool in pools.items()
-        for band in confidence_bands(pool["label"], pool["probability"])
-    )
-    columns = (("arm", "arm", "s"), ("band", "band", "s"), ("from", "low", ".2f"), ("to", "high", ".2f"),
-               ("predictions", "num_images", "d"), ("mean probability", "mean_probability", ".3f"),
-               ("share positive", "share_positive", ".3f"))  # fmt: skip
-    caption = "The paper's confidence bands: how often such a score was right, seeds pooled"
-    return Table("confidence_bands", caption, frame, columns)
+    return Drawing("reliability", "Reliability on test images", f"Seeds pooled: {listed}.", figure)

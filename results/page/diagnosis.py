@@ -2,24 +2,17 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from results.page.answer import claimed_gain
-from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
+from results.page.figure import OTHERS, SMALL, WIDE, Drawing, legend_below, look, new_figure
 from results.page.parts import CONFIRM, Note
 from results.stats.evidence import Evidence, arm_name, select
+from results.tables.published import claimed_gain
 
 FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
 ARM = ["arm", "gan", "classifier_key"]
 REPLICATES = 200  # of the bootstrap behind the ROC's band
-
-
-def predicted_on_test(evidence: Evidence, trials: pd.DataFrame) -> pd.DataFrame:
-    """Unchanged test images x trials: the probability of the positive class; the index holds group and label."""
-    rows = select(evidence.predictions, side="test", corruption="none")
-    rows = rows[rows["trial_id"].isin(trials["trial_id"])]
-    return rows.pivot(index=["image_id", "group", "label"], columns="trial_id", values="probability").dropna()
+WHOLE = {"side": "test", "corruption": "none", "subgroup": None}  # of ESTIMATES: all test images, as photographed
 
 
 def differences(evidence: Evidence) -> Drawing | Note:
@@ -30,31 +23,35 @@ def differences(evidence: Evidence) -> Drawing | Note:
     ).sort_values(["gan", "arm_a"], ascending=False)  # fmt: skip
     if rows.empty:
         return Note("No arm was compared with real images alone yet.", CONFIRM)
-    names = [f"{row.gan}: {arm_name(row.arm_a)}" for row in rows.itertuples()]
-    figure, (axes,) = new_figure((WIDE[0], 1.4 + 0.25 * len(rows)))
+    figure, (axes,) = new_figure((SMALL[0], 1.4 + 0.35 * len(rows)))
     low, high = claimed_gain()
     axes.axvspan(100 * low, 100 * high, color=look(1)["color"], alpha=0.3, linewidth=0, label="the paper's claim")
     axes.axvline(0, color=OTHERS, linewidth=1)
-    error = [100 * (rows["difference"] - rows["ci_low"]), 100 * (rows["ci_high"] - rows["difference"])]
-    places = np.arange(len(rows))
-    axes.errorbar(100 * rows["difference"], places, xerr=error, fmt="o", color=look(0)["color"], label="95 % interval")
-    axes.set(xlabel="test accuracy, difference to real images alone, points")
-    axes.set_yticks(places, names)
+    points = 100 * rows[["difference", "ci_low", "ci_high"]]
+    error = [points["difference"] - points["ci_low"], points["ci_high"] - points["difference"]]
+    style = {"fmt": "o", "color": look(0)["color"], "label": "95 % interval"}
+    axes.errorbar(points["difference"], np.arange(len(rows)), xerr=error, **style)
+    axes.set(xlabel="points of test accuracy over real images")
+    names = rows["gan"] + ": " + rows["arm_a"].map(arm_name)
+    axes.set_yticks(range(len(rows)), names.str.replace(": ", ":\n"))
     legend_below(figure, axes)
     listed = "; ".join(
-        f"{name} {100 * row.difference:+.1f} ({100 * row.ci_low:+.1f} to {100 * row.ci_high:+.1f})"
-        for name, row in zip(names, rows.itertuples(), strict=True)
+        f"{name} {value:+.1f} ({low:+.1f} to {high:+.1f})"
+        for name, (value, low, high) in zip(names, points.itertuples(index=False), strict=True)
     )
-    title = "Accuracy: synthetic images against real images alone"
+    title = "Accuracy with synthetic images minus accuracy with real images alone"
     return Drawing("differences", title, f"Points of accuracy: {listed}.", figure)
 
 
 def roc(evidence: Evidence) -> Drawing | Note:
     """Mean over seeds, and the 95 % range over resampled groups."""
     figure, (axes,) = new_figure()
+    rows = select(evidence.predictions, side="test", corruption="none")
     listed = []
     for number, (name, trials) in enumerate(evidence.contrasts.items()):
-        probabilities = predicted_on_test(evidence, trials)
+        of_arm = rows[rows["trial_id"].isin(trials["trial_id"])]
+        index = ["image_id", "group", "label"]
+        probabilities = of_arm.pivot(index=index, columns="trial_id", values="probability").dropna()
         labels = probabilities.index.get_level_values("label").to_numpy()
         if len(set(labels)) < 2:
             continue
@@ -65,9 +62,7 @@ def roc(evidence: Evidence) -> Drawing | Note:
         counts = f"n = {len(labels)}, {labels.sum()} positive, seeds: {probabilities.shape[1]}"
         listed.append(f"{name} {auroc:.3f} ({counts})")
     if not listed:
-        return Note(
-            "No predictions of test images are stored yet: no ROC, no reliability, no confidence bands.", CONFIRM
-        )
+        return Note("No predictions of test images are stored yet: no ROC, reliability or confidence bands.", CONFIRM)
     axes.plot([0, 1], [0, 1], color=OTHERS, linewidth=0.8, linestyle=":")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     legend_below(figure, axes)
@@ -75,7 +70,10 @@ def roc(evidence: Evidence) -> Drawing | Note:
 
 
 def mean_roc(probabilities: pd.DataFrame, weights: np.ndarray | None = None) -> np.ndarray:
-    """The true positive rate at FALSE_POSITIVE_RATES, averaged over trials. `weights`: [images]."""
+    """The true positive rate at FALSE_POSITIVE_RATES, averaged over trials.
+
+    `probabilities`: test images, with group and label in the index, x trials; `weights`: [images].
+    """
     labels = probabilities.index.get_level_values("label")
     curves = [roc_curve(labels, probabilities[trial], sample_weight=weights) for trial in probabilities]
     return np.mean([np.interp(FALSE_POSITIVE_RATES, fpr, tpr) for fpr, tpr, _ in curves], axis=0)
@@ -93,42 +91,37 @@ def roc_band(probabilities: pd.DataFrame) -> np.ndarray:
 
 
 def few_data(evidence: Evidence) -> Drawing | Note:
-    """AUROC and accuracy against the part of the training groups that is used."""
-    curves = _few_data_curves(evidence)
-    if not curves:
+    """AUROC and accuracy against the part of the training groups that is used, for each arm trained on parts."""
+    rows = select(evidence.estimates, **WHOLE, split_protocol=evidence.protocol)
+    rows = rows[rows.groupby(ARM, dropna=False)["training_fraction"].transform("min") < 1]
+    rows = rows.sort_values("training_fraction")
+    if rows.empty:
         return Note("No arm was trained on a part of the data yet.", CONFIRM)
     figure, axes = new_figure(WIDE, columns=2)
-    for axis, metric in zip(axes, ("auroc", "accuracy"), strict=True):
-        for number, (name, curve) in enumerate(curves.items()):
-            rows = curve[curve["metric"] == metric].sort_values("training_fraction")
-            _with_interval(axis, 100 * rows["training_fraction"], rows, number, name)
-        axis.set(xlabel="training groups used, %", ylabel=f"test {_written(metric)}", xscale="log")
+    listed = []
+    for number, ((arm, gan, _), curve) in enumerate(rows.groupby(ARM, dropna=False)):
+        name = _arm_and_gan(arm, gan)
+        for axis, metric in zip(axes, ("auroc", "accuracy"), strict=True):
+            points = curve[curve["metric"] == metric]
+            axis.errorbar(100 * points["training_fraction"], points["value"], **_bars(points, number, name))
+            if metric == "auroc":
+                fractions = zip(points["training_fraction"], points["value"], strict=True)
+                listed += [f"{name} at {fraction:.0%}: {auroc:.3f}" for fraction, auroc in fractions]
+    for axis, metric in zip(axes, ("AUROC", "accuracy"), strict=True):
+        axis.set(xlabel="training groups used, %", ylabel=f"test {metric}", xscale="log")
         axis.set_xticks([10, 25, 50, 100], ["10", "25", "50", "100"])
         axis.minorticks_off()
     legend_below(figure, axes[0], columns=3)
-    listed = "; ".join(
-        f"{name} at {100 * row.training_fraction:.0f} %: {row.value:.3f}"
-        for name, curve in curves.items()
-        for row in curve[curve["metric"] == "auroc"].sort_values("training_fraction").itertuples()
-    )
-    return Drawing("few_data", "Few data", f"AUROC of {listed}.", figure)
-
-
-def _few_data_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    """The arms that were trained on parts of the data, whichever GAN is the chosen one."""
-    conditions = {"side": "test", "corruption": "none", "subgroup": None, "split_protocol": evidence.protocol}
-    rows = select(evidence.estimates, **conditions)
-    in_parts = rows.groupby(ARM, dropna=False)["training_fraction"].transform("min") < 1
-    return {_arm_and_gan(arm, gan): curve for (arm, gan, _), curve in rows[in_parts].groupby(ARM, dropna=False)}
-
-
-def _arm_and_gan(arm: str, gan: str | None) -> str:
-    return arm_name(arm) + (f" ({gan})" if isinstance(gan, str) else "")
+    return Drawing("few_data", "Diagnosis by share of the training groups", f"AUROC of {'; '.join(listed)}.", figure)
 
 
 def robustness(evidence: Evidence) -> Drawing | Note:
     """AUROC against the strength of each corruption of the test images; strength 0 is the unchanged image."""
-    curves = _robustness_curves(evidence)
+    rows = select(
+        evidence.estimates,
+        side="test", metric="auroc", subgroup=None, training_fraction=1.0, split_protocol=evidence.protocol,
+    )  # fmt: skip
+    curves = {arm_name(arm): evidence.of_arm(rows, arm) for arm in evidence.contrasted_arms}
     corruptions = sorted({name for curve in curves.values() for name in curve["corruption"]} - {"none"})
     if not corruptions:
         return Note("No test images were corrupted yet.", CONFIRM)
@@ -138,7 +131,7 @@ def robustness(evidence: Evidence) -> Drawing | Note:
     for axis, corruption in zip(axes, corruptions, strict=False):
         for number, (name, curve) in enumerate(curves.items()):
             points = curve[curve["corruption"].isin(["none", corruption])].sort_values("strength")
-            _with_interval(axis, points["strength"], points, number, name)
+            axis.errorbar(points["strength"], points["value"], **_bars(points, number, name))
             listed.append(f"{corruption}, {name} {points['value'].iloc[0]:.3f} to {points['value'].iloc[-1]:.3f}")
         axis.set(title=corruption.replace("_", " "), xticks=range(4))
     for axis in axes[-3:]:
@@ -147,17 +140,14 @@ def robustness(evidence: Evidence) -> Drawing | Note:
         axis.set_ylabel("test AUROC")
     legend_below(figure, axes[0], columns=3)
     alt = f"AUROC from strength 0 to 3: {'; '.join(listed)}."
-    return Drawing("robustness", "Test images under worse conditions", alt, figure)
-
-
-def _robustness_curves(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    conditions = {"metric": "auroc", "subgroup": None, "training_fraction": 1.0, "split_protocol": evidence.protocol}
-    return {arm_name(arm): evidence.estimates_of(arm, **conditions) for arm in evidence.contrasted_arms}
+    return Drawing("robustness", "AUROC on corrupted test images", alt, figure)
 
 
 def leakage(evidence: Evidence) -> Drawing | Note:
-    """The same arm under the split by groups and under the random split, in AUROC."""
-    rows = _both_splits(evidence)
+    """AUROC of the arms that were trained under both the split by groups and the random split."""
+    rows = select(evidence.estimates, **WHOLE, training_fraction=1.0, metric="auroc")
+    rows = rows[rows.groupby(ARM, dropna=False)["split_protocol"].transform("nunique") == 2]
+    rows = rows.sort_values(["split_protocol", "arm"])
     if rows.empty:
         return Note("No arm was trained under the other split yet.", CONFIRM)
     figure, (axes,) = new_figure()
@@ -165,31 +155,23 @@ def leakage(evidence: Evidence) -> Drawing | Note:
     names = list(dict.fromkeys(rows["name"]))
     for number, (protocol, group) in enumerate(rows.groupby("split_protocol")):
         places = group["name"].map(names.index) + 0.12 * (2 * number - 1)
-        error = _errors(group)
-        axes.errorbar(group["value"], places, xerr=error, label=f"{protocol} split", **look(number) | {"linestyle": ""})
+        style = look(number) | {"linestyle": "", "label": f"{protocol} split"}
+        axes.errorbar(group["value"], places, xerr=_reach(group), **style)
     axes.set(xlabel="test AUROC", ylim=(-0.5, len(names) - 0.5))
     axes.set_yticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
     legend_below(figure, axes)
     listed = "; ".join(f"{row.name}, {row.split_protocol} split {row.value:.3f}" for row in rows.itertuples())
-    return Drawing("leakage", "Leakage: what a random split adds", f"AUROC of {listed}.", figure)
+    return Drawing("leakage", "AUROC under a random split and a split by groups", f"AUROC of {listed}.", figure)
 
 
-def _both_splits(evidence: Evidence) -> pd.DataFrame:
-    """AUROC of the arms that were trained under both splits."""
-    conditions = {"side": "test", "corruption": "none", "subgroup": None, "training_fraction": 1.0, "metric": "auroc"}
-    rows = select(evidence.estimates, **conditions)
-    on_both = rows.groupby(ARM, dropna=False)["split_protocol"].transform("nunique") == 2
-    return rows[on_both].sort_values(["split_protocol", "arm"])
+def _arm_and_gan(arm: str, gan: str | None) -> str:
+    return arm_name(arm) + (f" ({gan})" if isinstance(gan, str) else "")
 
 
-def _errors(rows: pd.DataFrame) -> list[pd.Series]:
+def _reach(rows: pd.DataFrame) -> list[pd.Series]:
     """The interval's reach below and above the value; a bar is left out where there is no interval."""
     return [(rows["value"] - rows["ci_low"]).clip(0), (rows["ci_high"] - rows["value"]).clip(0)]
 
 
-def _with_interval(axes: Axes, x: pd.Series, rows: pd.DataFrame, number: int, label: str) -> None:
-    axes.errorbar(x, rows["value"], yerr=_errors(rows), capsize=2, elinewidth=0.8, label=label, **look(number))
-
-
-def _written(metric: str) -> str:
-    return metric.upper() if metric in ("auroc", "auprc", "mcc", "ece") else metric
+def _bars(rows: pd.DataFrame, number: int, label: str) -> dict:
+    return {"yerr": _reach(rows), "capsize": 2, "elinewidth": 0.8, "label": label, **look(number)}

@@ -1,4 +1,4 @@
-"""What the GANs made: sample grids, interpolations, the images closest to training, and how close they are."""
+"""What the GANs made: their quality in a sentence, sample grids, and how close they come to training images."""
 
 import io
 from pathlib import Path
@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
-from results.page.parts import Picture
+from results.page.parts import AUDIT, Picture
 from results.stats.evidence import Evidence, select
+from results.tables.schema import HONEST
 from results.tables.store import TableError
 
 PADDING = 2  # pixels between the images of a grid
@@ -19,55 +20,100 @@ DISTANCES = {"feature_distance": "features", "pixel_distance": "pixels (root mea
 CLOSEST = 8  # images in closest.png, nearest first
 
 
+def image_quality(evidence: Evidence) -> str:
+    """The Frechet distance of synthetic to real images, beside that of real to real images."""
+    rows, best = audited(evidence), evidence.best_of_search
+    if len(rows):  # of the chosen GAN, else that of the best trial, else the first audited
+        wanted = [evidence.choice and evidence.choice.gan, None if best is None else best["trial_id"]]
+        gan = next((gan for gan in wanted if gan in set(rows["model"])), rows["model"].iloc[0])
+        rows, side = rows[rows["model"] == gan], "held-out"
+    elif best is not None and pd.notna(best.frechet_distance):
+        gan, rows, side = best.trial_id, best.to_frame().T, "validation"
+    else:
+        return "no GAN has been measured"
+    first, distances, seeds = rows.iloc[0], rows["frechet_distance"], f"{len(rows)} seed{'s' * (len(rows) > 1)}"
+    deviation = f" ± {distances.std():.1f}" if len(rows) > 1 else ""
+    return (
+        f"GAN {gan}: Frechet distance {distances.mean():.1f}{deviation} over {seeds} to {side} images; "
+        f"real to real images {rows['frechet_floor'].mean():.1f} "
+        f"({first.feature_extractor}, {first.num_real:.0f} real and {first.num_fake:.0f} synthetic)"
+    )
+
+
+def audit_finding(evidence: Evidence) -> str:
+    """How many of the audited GANs copy training images or have collapsed."""
+    rows = audited(evidence)
+    if rows.empty:
+        return f"copies and collapse were not looked for yet: {AUDIT}"
+    flagged = rows[rows["verdict"] != HONEST]
+    if flagged.empty:
+        return f"none of {len(rows)} audited GANs copies training images or has collapsed"
+    named = ", ".join(f"{row.model} seed {row.seed:.0f} {row.verdict}" for row in flagged.itertuples())
+    return f"{len(flagged)} of {len(rows)} audited GANs flagged: {named}"
+
+
+def audited(evidence: Evidence) -> pd.DataFrame:
+    """Rows of GENERATOR_METRICS for both classes together in the study's own features, with the column model."""
+    extractor = evidence.trials["feature_extractor"].iloc[0]
+    rows = select(evidence.generator_metrics, label=None, feature_extractor=extractor)
+    if len(evidence.main):  # not of parts of the data, of the other split, or of the search's seed
+        rows = rows[rows["gan_key"].isin(evidence.main["gan_key"])]
+    return rows.assign(model=rows["confirms"].fillna(rows["trial_id"]))
+
+
 def pictured_gans(evidence: Evidence) -> pd.DataFrame:
     """One GAN a model with the columns name, gan_key, trial: its first seed on all data, the confirmed ones first."""
     trials = evidence.completed.dropna(subset="gan_key")
-    trials = trials[(trials["training_fraction"] == 1.0) & (trials["split_protocol"] == evidence.protocol)]
+    trials = select(trials, training_fraction=1.0, split_protocol=evidence.protocol)
     trials = trials.sort_values(["seed", "trial_id"]).drop_duplicates("gan_key")
-    names = trials["confirms"].fillna(trials["trial_id"])
-    confirmed = names.isin(trials["confirms"].dropna())
+    trials = trials.assign(name=trials["confirms"].fillna(trials["trial_id"]))
     # A search's GAN that was confirmed is shown by its confirmation, which is audited.
-    trials = trials.assign(name=names)[(trials["phase"] == "confirm") | ~confirmed]
-    return trials.drop_duplicates("name").sort_values(["confirms", "name"]).reset_index(drop=True)
+    shown = (trials["phase"] == "confirm") | ~trials["name"].isin(trials["confirms"].dropna())
+    return trials[shown].drop_duplicates("name").sort_values(["confirms", "name"]).reset_index(drop=True)
 
 
 def model_pictures(evidence: Evidence, gan: pd.Series, show_real: bool) -> list[Picture | Drawing]:
     """What there is to see of one GAN, a row of `pictured_gans`."""
-    folder = evidence.study / "gans" / gan["gan_key"]
-    network = f"{gan['backbone']}, {gan['lstm_depth']:.0f} LSTM layers, seed {gan['seed']:.0f}"
+    folder, name = evidence.study / "gans" / gan["gan_key"], gan["name"]
+    network = f"{gan['backbone']}, {gan['lstm_depth']:.0f} LSTM layers"
+    network = f"{gan['system'] if gan['generator'] == 'principal' else network}, seed {gan['seed']:.0f}"
     classes = f"upper row {gan['negative_class']}, lower row {gan['positive_class']}"
-    name = gan["name"]
-    parts = [
-        _picture(folder / "samples.png", f"Synthetic images of {name} ({network}) from fixed noise; {classes}"),
-        _picture(folder / "interpolation.png", f"{name}: from one latent point to another, left to right; {classes}"),
-    ]
+    captions = {
+        "samples": f"Synthetic images of {name} ({network}) from fixed noise; {classes}",
+        "interpolation": f"{name}: from one latent point to another, left to right; {classes}",
+    }
+    parts = [_picture(folder / f"{file}.png", caption) for file, caption in captions.items()]
     neighbours = select(evidence.neighbours, gan_key=gan["gan_key"], feature_extractor=gan["feature_extractor"])
     if len(neighbours):
         parts += [_closest(evidence, gan, folder / "closest.png", neighbours, show_real), _distances(gan, neighbours)]
     return [part for part in parts if part]
 
 
-def _picture(path: Path, caption: str) -> Picture | None:
+def _picture(path: Path, caption: str, real: list[Image.Image] = (), size: int = 0) -> Picture | None:
+    """A stored grid; `real` images of `size` pixels make a second row below it."""
     if not path.is_file():
         return None
-    with Image.open(path) as image:
-        return Picture(path.read_bytes(), caption, f"{caption}.", image.width)
+    file = io.BytesIO(path.read_bytes())
+    with Image.open(path) as grid:
+        width, height = grid.size
+        if real:
+            pairs = Image.new("RGB", (width, height + size + PADDING))
+            pairs.paste(grid, (0, 0))
+            for number, image in enumerate(real):
+                pairs.paste(image, (PADDING + number * (size + PADDING), height))
+            pairs.save(file := io.BytesIO(), format="PNG")
+    return Picture(file.getvalue(), caption, f"{caption}.", width)
 
 
 def _closest(evidence: Evidence, gan: pd.Series, path: Path, neighbours: pd.DataFrame, show_real: bool):
     rows = select(neighbours, kind="synthetic").sort_values("number").head(CLOSEST)
     distances = ", ".join(f"{distance:.1f}" for distance in rows["feature_distance"])
     caption = f"The {len(rows)} synthetic images of {gan['name']} nearest to a training image (distances {distances})"
-    if not show_real:
+    if not (show_real and path.is_file()):
         return _picture(path, f"{caption}; --show-real puts the training image below each")
-    if not path.is_file():
-        return None
     real = training_images(evidence, rows["nearest_image_id"].tolist(), gan["data_fingerprint"])
-    pairs = with_row_below(Image.open(path), real, int(gan["image_size"]))
-    file = io.BytesIO()
-    pairs.save(file, format="PNG")
     caption += "; below each its nearest training image, which training also shows mirrored"
-    return Picture(file.getvalue(), caption, f"{caption}.", pairs.width)
+    return _picture(path, caption, real, int(gan["image_size"]))
 
 
 def training_images(evidence: Evidence, image_ids: list[str], fingerprint: str) -> list[Image.Image]:
@@ -82,15 +128,6 @@ def training_images(evidence: Evidence, image_ids: list[str], fingerprint: str) 
     if missing:
         raise TableError(f"{path}: holds no image {min(missing)}; the study was made from other data")
     return [Image.open(io.BytesIO(images[image_id])) for image_id in image_ids]
-
-
-def with_row_below(grid: Image.Image, images: list[Image.Image], size: int) -> Image.Image:
-    """A grid of one row, and a second row of as many images below it."""
-    pairs = Image.new("RGB", (grid.width, grid.height + size + PADDING))
-    pairs.paste(grid, (0, 0))
-    for number, image in enumerate(images):
-        pairs.paste(image, (PADDING + number * (size + PADDING), grid.height))
-    return pairs
 
 
 def _distances(gan: pd.Series, neighbours: pd.DataFrame) -> Drawing:

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+from sqlalchemy import URL
 
-from results.leaderboard import leaderboard
+from results.leaderboard import gan_cells, leaderboard
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
 from results.page.parts import Note
 from results.stats.evidence import Evidence
 from results.tables.store import TableError
 
 OBJECTIVES = {"frechet_distance": "Frechet distance", "validation_auroc": "validation AUROC"}
-ROLES = {"paper": 0, "search": 1, "baseline": 2}  # phase -> look
+ROLES = {"paper": 0, "search": 1, "baseline": 2, "system": 3}  # phase -> look
 
 
 def search_figures(evidence: Evidence) -> list[Drawing | Note]:
@@ -23,14 +24,11 @@ def search_figures(evidence: Evidence) -> list[Drawing | Note]:
     study = load_search(evidence.study)
     parts = [pareto(evidence), timeline(evidence)]
     if study is None:
-        return [
-            *parts,
-            Note(f"No search named {evidence.study.resolve().name} in optuna.db: no importances, no slices."),
-        ]
+        name = evidence.study.resolve().name
+        return [*parts, Note(f"No search named {name} in optuna.db: no importances, no slices.")]
     parameters = sorted({name for trial in study.get_trials(deepcopy=False) for name in trial.params})
-    tried = evidence.searched[
-        (evidence.searched["status"] == "completed") & evidence.searched["phase"].isin(["paper", "search"])
-    ]
+    tried = evidence.searched[evidence.searched["phase"].isin(["paper", "search"])]
+    tried = tried[tried["status"] == "completed"].dropna(subset="validation_auroc").sort_values("validation_auroc")
     if tried.empty or not parameters:
         return [*parts, Note("No trial of the search was completed, so importances and slices are not shown.")]
     return [*parts, importance(study), parallel(tried, parameters), slices(tried, parameters)]
@@ -42,35 +40,35 @@ def load_search(folder: Path) -> optuna.Study | None:
     if not path.is_file():
         return None
     try:
-        with sqlite3.connect(f"file:{path.resolve()}?mode=ro", uri=True) as connection:
+        with sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError as error:
         raise TableError(f"{path} is damaged ({error}); move it away to have the report without the search") from None
+    storage = str(URL.create("sqlite", database=str(path)))
     try:
-        return optuna.load_study(study_name=folder.resolve().name, storage=f"sqlite:///{path}")
+        return optuna.load_study(study_name=folder.resolve().name, storage=storage)
     except KeyError:  # the folder was renamed
         return None
 
 
 def pareto(evidence: Evidence) -> Drawing | Note:
     """Frechet distance against validation AUROC, the front marked."""
-    trials = leaderboard(evidence.searched).iloc[1:].dropna(subset=list(OBJECTIVES))
+    rows = leaderboard(evidence.searched).iloc[1:].dropna(subset=list(OBJECTIVES)).to_dict("records")
+    trials = pd.DataFrame(map(gan_cells, rows))
     if trials.empty:
         return Note("No trial of the search has both a Frechet distance and a validation AUROC.")
     figure, (axes,) = new_figure()
     for number, (backbone, rows) in enumerate(trials.groupby("backbone")):
-        style = look(number) | {"linestyle": ""}
-        axes.plot(rows["frechet_distance"], rows["validation_auroc"], label=backbone, **style)
+        style = look(number) | {"linestyle": "", "label": backbone}
+        axes.plot(rows["frechet_distance"], rows["validation_auroc"], **style)
     front = trials[trials["pareto"].astype(bool)].sort_values("frechet_distance")
-    line = {"color": OTHERS, "linewidth": 0.8, "zorder": 1}
-    axes.plot(front["frechet_distance"], front["validation_auroc"], label="Pareto front", **line)
+    line = {"color": OTHERS, "linewidth": 0.8, "zorder": 1, "label": "Pareto front"}
+    axes.plot(front["frechet_distance"], front["validation_auroc"], **line)
     axes.set(xlabel="Frechet distance (lower is better)", ylabel="validation AUROC")
     legend_below(figure, axes)
-    listed = "; ".join(
-        f"{row.trial_id} {row.frechet_distance:.1f}, {row.validation_auroc:.3f}" for row in front.itertuples()
-    )
-    alt = f"{len(trials)} trials. On the Pareto front (Frechet distance, validation AUROC): {listed}."
-    return Drawing("pareto", "Image quality against diagnosis", alt, figure)
+    listed = [f"{row.trial_id} {row.frechet_distance:.1f}, {row.validation_auroc:.3f}" for row in front.itertuples()]
+    alt = f"{len(trials)} trials. On the Pareto front (Frechet distance, validation AUROC): {'; '.join(listed)}."
+    return Drawing("pareto", "Frechet distance and validation AUROC of each trial", alt, figure)
 
 
 def importance(study: optuna.Study) -> Drawing | Note:
@@ -87,60 +85,55 @@ def importance(study: optuna.Study) -> Drawing | Note:
     axes.set(xlabel="importance (sums to 1)")
     axes.set_yticks(np.arange(len(order)), [_written(name) for name in order])
     legend_below(figure, axes)
-    listed = "; ".join(f"for {name}: {columns[name].idxmax()} {columns[name].max():.2f}" for name in columns)
-    return Drawing("importance", "Importance of each parameter", f"The most important {listed}.", figure)
+    listed = "; ".join(f"for {name}: {_written(columns[name].idxmax())} {columns[name].max():.2f}" for name in columns)
+    return Drawing("importance", "Importance of each parameter", f"The most important parameter {listed}.", figure)
 
 
 def importances(study: optuna.Study) -> pd.DataFrame:
     """Parameters x objectives. Raises what Optuna raises, and its warning where trials are too few to tell."""
     # The order of the objectives in Optuna's file is that of the search: distance first where there are two.
+    highest = [direction == optuna.study.StudyDirection.MAXIMIZE for direction in study.directions]
     names = list(OBJECTIVES.values())
-    if len(study.directions) == 1:
-        names = [names[study.direction == optuna.study.StudyDirection.MAXIMIZE]]
     columns = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         # It reminds that a low target counts as good, which the sign below sees to.
         warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes", category=UserWarning)
-        for number, (name, direction) in enumerate(zip(names, study.directions, strict=True)):
-            sign = -1 if direction == optuna.study.StudyDirection.MAXIMIZE else 1
-            columns[name] = optuna.importance.get_param_importances(
+        for number, is_highest in enumerate(highest):
+            sign = -1 if is_highest else 1
+            columns[names[number if len(highest) > 1 else is_highest]] = optuna.importance.get_param_importances(
                 study, target=lambda trial, n=number, s=sign: s * trial.values[n]
             )
     return pd.DataFrame(columns).fillna(0.0)
 
 
 def parallel(trials: pd.DataFrame, parameters: list[str]) -> Drawing:
-    """A line a trial across its parameters to its validation AUROC, the best quarter coloured."""
-    trials = trials.dropna(subset="validation_auroc").sort_values("validation_auroc")
+    """A line a trial across its parameters to its validation AUROC, the best quarter coloured; `trials` worst first."""
     figure, (axes,) = new_figure(WIDE)
     columns = [*parameters, "validation_auroc"]
-    places = {name: _places(trials[name]) for name in columns}
-    lines = np.array([places[name] for name in columns])  # columns x trials
+    lines = np.array([_heights(trials[name]) for name in columns])  # columns x trials
     best_quarter = len(trials) - max(1, len(trials) // 4)
+    labels = {0: "other trials", len(trials) - 1: "the best quarter on validation"}
     for number, line in enumerate(lines.T):
-        style = (
-            {"color": look(1)["color"], "zorder": 3} if number >= best_quarter else {"color": OTHERS, "linewidth": 0.8}
-        )
-        label = {0: "other trials", len(trials) - 1: "the best quarter on validation"}.get(number)
-        axes.plot(line, label=label, **style)
+        style = {"color": OTHERS, "linewidth": 0.8}
+        if number >= best_quarter:
+            style = {"color": look(1)["color"], "zorder": 3}
+        axes.plot(line, label=labels.get(number), **style)
     axes.set_xticks(range(len(columns)), [_written(name).replace(" ", "\n") for name in columns])
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
     legend_below(figure, axes)
     for place, name in enumerate(columns):
-        for value, height in dict(zip(trials[name], places[name], strict=True)).items():
+        for value, height in dict(zip(trials[name], lines[place], strict=True)).items():
             if height in (0.0, 1.0) or trials[name].nunique() <= 5:
-                text = f"{value:.3g}" if isinstance(value, float) else str(value)
-                axes.annotate(text, (place, height), (3, 2), textcoords="offset points", fontsize=7)
+                axes.annotate(_shown(value), (place, height), (3, 2), textcoords="offset points", fontsize=7)
     best = trials.iloc[-1]
-    listed = ", ".join(f"{_written(name)} {best[name]:.3g}" if isinstance(best[name], float) else
-                       f"{_written(name)} {best[name]}" for name in parameters)  # fmt: skip
+    listed = ", ".join(f"{_written(name)} {_shown(best[name])}" for name in parameters)
     alt = f"{len(trials)} trials; the highest validation AUROC, {best['validation_auroc']:.3f}, had {listed}."
-    return Drawing("parallel", "Parameters of every trial", alt, figure)
+    return Drawing("parallel", "Parameters and validation AUROC of each trial", alt, figure)
 
 
-def _places(values: pd.Series) -> np.ndarray:
+def _heights(values: pd.Series) -> np.ndarray:
     """Heights in [0, 1] in the order of the values; names in alphabetical order, equally spaced."""
     numbers = values if pd.api.types.is_numeric_dtype(values) else pd.Series(np.unique(values, return_inverse=True)[1])
     low, high = numbers.min(), numbers.max()
@@ -149,27 +142,20 @@ def _places(values: pd.Series) -> np.ndarray:
 
 def slices(trials: pd.DataFrame, parameters: list[str]) -> Drawing:
     """Validation AUROC against each parameter by itself."""
-    trials = trials.dropna(subset="validation_auroc")
     rows = -(-len(parameters) // 4)
     figure, axes = new_figure((WIDE[0], 2.3 * rows), rows, 4, sharey=True)
     for axis, name in zip(axes, parameters, strict=False):
-        values = (
-            trials[name]
-            if pd.api.types.is_numeric_dtype(trials[name])
-            else trials[name].str.replace("netv2", "net\nv2")
-        )
+        values = trials[name].replace(r"netv2", "net\nv2", regex=True)
         axis.plot(values, trials["validation_auroc"], "o", color=look(0)["color"], alpha=0.7)
         axis.set_xlabel(_written(name))
         axis.margins(x=0.15)
     for axis in axes[len(parameters) :]:
         axis.set_axis_off()
     figure.supylabel("validation AUROC", fontsize=9)
-    span = trials["validation_auroc"]
-    alt = (
-        f"Validation AUROC of {len(trials)} trials, {span.min():.3f} to {span.max():.3f}, against each of "
-        f"{', '.join(map(_written, parameters))}."
-    )
-    return Drawing("slices", "Validation AUROC against each parameter", alt, figure)
+    low, high = trials["validation_auroc"].iloc[[0, -1]]
+    names = ", ".join(map(_written, parameters))
+    alt = f"Validation AUROC of {len(trials)} trials, {low:.3f} to {high:.3f}, against each of {names}."
+    return Drawing("slices", "Validation AUROC by each parameter", alt, figure)
 
 
 def timeline(evidence: Evidence) -> Drawing | Note:
@@ -178,21 +164,24 @@ def timeline(evidence: Evidence) -> Drawing | Note:
     if trials.empty:
         return Note("No trial has recorded when it ran.")
     started = pd.to_datetime(trials["started_at"], utc=True, format="ISO8601")
-    hours = (started - started.min()).dt.total_seconds() / 3600
-    trials = trials.assign(begin=hours, hours=trials["seconds"] / 3600).sort_values(["begin", "trial_id"])
+    begin = (started - started.min()).dt.total_seconds() / 3600
+    trials = trials.assign(begin=begin, hours=trials["seconds"] / 3600).sort_values(["begin", "trial_id"])
     trials = trials.assign(place=range(len(trials)))
     figure, (axes,) = new_figure((4.6, max(3.3, 1.0 + 0.16 * len(trials))))
     for phase, rows in trials.groupby("phase"):
-        colour = look(ROLES[phase])["color"]
-        axes.barh(rows["place"], rows["hours"], left=rows["begin"], height=0.7, color=colour, label=phase)
+        style = {"color": look(ROLES[phase])["color"], "label": phase, "height": 0.7}
+        axes.barh(rows["place"], rows["hours"], left=rows["begin"], **style)
     axes.set(xlabel="hours since the first trial started")
     axes.set_yticks(trials["place"], trials["trial_id"])
     axes.invert_yaxis()
     legend_below(figure, axes, columns=3)
-    end = (trials["begin"] + trials["hours"]).max()
-    longest = trials.loc[trials["hours"].idxmax()]
+    end, longest = (trials["begin"] + trials["hours"]).max(), trials.loc[trials["hours"].idxmax()]
     alt = f"{len(trials)} trials in {end:.2f} hours; the longest, {longest.trial_id}, took {longest.hours:.2f} hours."
-    return Drawing("timeline", "Timeline of the trials", alt, figure)
+    return Drawing("timeline", "Start and duration of each trial", alt, figure)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _written(parameter: str) -> str:

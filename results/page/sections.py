@@ -1,7 +1,6 @@
 """The page: its sections in their order, and how they become HTML."""
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
@@ -30,46 +29,47 @@ REAL_IMAGES_SHOWN = (
 )
 
 
-def sections(evidence: Evidence, show_real: bool) -> Iterator[Section]:
+def sections(evidence: Evidence, show_real: bool) -> list[Section]:
     """The report's sections after the answer, in their order."""
-    yield Section(
-        "effect", "Synthetic against real images",
-        "Right of zero, synthetic images raised the accuracy; an interval that crosses zero shows no difference.",
-        [differences(evidence), *comparisons_table(evidence)],
-    )  # fmt: skip
-    yield Section(
-        "leaderboard", "Leaderboard",
-        f"Trials are ranked on validation images; test images are read once, at a trial's end. {auroc_statement()}.",
-        [*search_table(evidence), *confirmed_tables(evidence)],
-    )  # fmt: skip
-    yield Section(
-        "images", "Synthetic images",
-        "The grids come from fixed noise, no image was picked. Distances to training images below those of held-out "
-        "images point to copying.",
-        [*generator_tables(evidence), *image_parts(evidence, show_real)],
-    )  # fmt: skip
-    yield Section(
-        "training", "Training",
-        "One line per model, its band spans the seeds. The dotted line is the Frechet distance of real to real images.",
-        training_figures(evidence),
-    )  # fmt: skip
-    yield Section(
-        "diagnosis", "Diagnosis",
-        "All on real test images, which no choice has used. Bands and bars are 95 % intervals; they resample groups, "
-        "because images of one wound are alike.",
-        [roc(evidence), *reliability(evidence), few_data(evidence), robustness(evidence), leakage(evidence),
-         *subgroup_tables(evidence), *share_table(evidence)],
-    )  # fmt: skip
-    yield Section(
-        "search", "Search",
-        "What was tried and what it cost. Each point is one trial with one seed: small differences mean little.",
-        [*search_figures(evidence), budget_table(evidence)],
-    )  # fmt: skip
-    yield Section(
-        "run", "What was run",
-        "What is needed to run the study again, and what failed.",
-        [run_table(evidence), ended_table(evidence)],
-    )  # fmt: skip
+    return [
+        Section(
+            "effect", "Synthetic against real images",
+            "Right of zero, synthetic images raised the accuracy; an interval that crosses zero shows no difference.",
+            [differences(evidence), *comparisons_table(evidence)],
+        ),
+        Section(
+            "leaderboard", "Leaderboard",
+            f"Validation images rank the trials; test images are read once, at a trial's end. {auroc_statement()}.",
+            [*search_table(evidence), *confirmed_tables(evidence)],
+        ),
+        Section(
+            "images", "Synthetic images",
+            "The grids come from fixed noise; no image was picked. Synthetic images that lie nearer to training images "
+            "than held-out images do point to copying.",
+            [*generator_tables(evidence), *image_parts(evidence, show_real)],
+        ),
+        Section(
+            "training", "Training",
+            "One line per model; its band spans the seeds. The dotted line is the distance of real to real images.",
+            training_figures(evidence),
+        ),
+        Section(
+            "diagnosis", "Diagnosis",
+            "All on real test images, which no choice has used. Bands and bars are 95 % intervals; they resample "
+            "groups, because images of one wound are alike.",
+            [roc(evidence), *reliability(evidence), few_data(evidence), robustness(evidence), leakage(evidence),
+             *subgroup_tables(evidence), *share_table(evidence)],
+        ),
+        Section(
+            "search", "Search",
+            "What was tried and what it cost. Each point is one trial with one seed: small differences mean little.",
+            [*search_figures(evidence), budget_table(evidence)],
+        ),
+        Section(
+            "run", "What was run", "What is needed to run the study again, and what failed.",
+            [run_table(evidence), ended_table(evidence)],
+        ),
+    ]  # fmt: skip
 
 
 def image_parts(evidence: Evidence, show_real: bool) -> list:

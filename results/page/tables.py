@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from results.leaderboard import leaderboard
+from results.leaderboard import gan_cells, leaderboard
 from results.page.answer import SIGNIFICANCE
 from results.page.parts import AUDIT, CONFIRM, MISSING, Note, Table
 from results.stats.evidence import Evidence, arm_name, select
@@ -14,8 +14,12 @@ METRICS = {
     "accuracy": "accuracy", "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "mcc": "MCC", "tpr": "sensitivity",
     "fpr": "false positives", "sensitivity_at_95_specificity": "sens. at 95 % spec.", "brier": "Brier", "ece": "ECE",
 }  # fmt: skip
-HEADLINE = ("accuracy", "auroc")
-SHOWN = (*HEADLINE, "tpr", "fpr")
+SEARCH_COLUMNS = (
+    ("rank", "place", "s"), ("trial", "trial_id", "s"), ("GAN", "backbone", "s"), ("LSTM", "lstm_depth", ".0f"),
+    ("ratio", "synthetic_ratio", ".2g"), ("Frechet", "frechet_distance", ".1f"), ("floor", "frechet_floor", ".1f"),
+    ("IS", "inception_score", ".2f"), ("SSIM", "ssim_nearest", ".2f"), ("validation AUROC", "validation_auroc", ".3f"),
+    ("test AUROC", "test_auroc", ".3f"), ("minus the paper", "delta", "s"), ("", "note", "s"),
+)  # fmt: skip
 AUDIT_COLUMNS = (
     ("GAN", "model", "s"), ("seed", "seed", "d"), ("verdict", "verdict", "s"), ("features", "feature_extractor", "s"),
     ("real images", "num_real", "d"), ("synthetic", "num_fake", "d"), ("Frechet", "frechet_distance", ".1f"),
@@ -24,182 +28,135 @@ AUDIT_COLUMNS = (
     ("copied", "copied_share", ".1%"), ("diversity to real", "diversity_ratio", ".2f"),
 )  # fmt: skip
 AUDIT_DETAILS = (
-    ("GAN", "model", "s"), ("seed", "seed", "d"), ("features", "feature_extractor", "s"), ("class", "part", "s"),
-    ("real images", "num_real", "d"), ("synthetic", "num_fake", "d"), ("Frechet", "frechet_distance", ".1f"),
-    ("floor", "frechet_floor", ".1f"), ("KID", "kid_mean", ".3f"), ("± sd", "kid_std", ".3f"),
-    ("floor", "kid_floor", ".3f"), ("IS", "inception_score", ".2f"), ("of real images", "inception_score_real", ".2f"),
-    ("precision", "precision", ".2f"), ("floor", "precision_floor", ".2f"), ("recall", "recall", ".2f"),
-    ("floor", "recall_floor", ".2f"), ("density", "density", ".2f"), ("floor", "density_floor", ".2f"),
-    ("coverage", "coverage", ".2f"), ("floor", "coverage_floor", ".2f"),
-    ("nearest-training ratio", "nearest_train_ratio", ".2f"), ("in pixels", "nearest_train_ratio_pixels", ".2f"),
-    ("copied", "copied_share", ".1%"), ("of held-out", "copied_share_real", ".1%"),
-    ("copy rate", "copy_rate", ".1%"), ("in pixels", "copy_rate_pixels", ".1%"), ("diversity", "diversity", ".1f"),
+    *AUDIT_COLUMNS[:2], ("features", "feature_extractor", "s"), ("class", "part", "s"), *AUDIT_COLUMNS[4:9],
+    ("± sd", "kid_std", ".3f"), ("floor", "kid_floor", ".3f"), ("IS", "inception_score", ".2f"),
+    ("of real images", "inception_score_real", ".2f"), ("precision", "precision", ".2f"),
+    ("floor", "precision_floor", ".2f"), ("recall", "recall", ".2f"), ("floor", "recall_floor", ".2f"),
+    ("density", "density", ".2f"), ("floor", "density_floor", ".2f"), ("coverage", "coverage", ".2f"),
+    ("floor", "coverage_floor", ".2f"), ("nearest-training ratio", "nearest_train_ratio", ".2f"),
+    ("in pixels", "nearest_train_ratio_pixels", ".2f"), ("copied", "copied_share", ".1%"),
+    ("of held-out", "copied_share_real", ".1%"), ("copy rate", "copy_rate", ".1%"),
+    ("in pixels", "copy_rate_pixels", ".1%"), ("diversity", "diversity", ".1f"),
     ("of real images", "diversity_real", ".1f"), ("ratio", "diversity_ratio", ".2f"),
     ("in pixels", "diversity_ratio_pixels", ".2f"), ("separation to real", "separation_ratio", ".2f"),
     ("in pixels", "separation_ratio_pixels", ".2f"), ("verdict", "verdict", "s"),
+)  # fmt: skip
+COMPARISON_COLUMNS = (
+    ("question", "family", "s"), ("outcome", "metric", "s"), ("side", "side", "s"), ("GAN", "gan", "s"),
+    ("a", "a", "s"), ("b", "b", "s"), ("data used", "training_fraction", ".0%"), ("a", "value_a", ".3f"),
+    ("b", "value_b", ".3f"), ("a - b", "difference", "+.3f"), ("95 % interval", "interval", "s"),
+    ("p", "p_value", ".3f"), ("adjusted p", "p_adjusted", ".3f"), ("seeds", "num_seeds", "d"),
+    ("images", "num_images", "d"), ("groups", "num_groups", "d"), ("test", "test", "s"),
+)  # fmt: skip
+SHARE_COLUMNS = (
+    ("subgroup", "attribute", "s"), ("source", "source", "s"), ("images", "images", "s"), ("count", "count", "d"),
+    ("share", "share", ".1%"),
 )  # fmt: skip
 
 
 def search_table(evidence: Evidence) -> list[Table | Note]:
     """The search's leaderboard; the difference to the paper only where the two can be compared."""
-    frame = leaderboard(evidence.searched).copy()
-    paper = paper_row()["test_auroc"]
-    reasons = list(dict.fromkeys(reason for reason in frame["comparable"] if reason != "yes"))
+    rows, paper = leaderboard(evidence.searched).to_dict("records"), paper_row()["test_auroc"]
+    reasons = [reason for reason in dict.fromkeys(row["comparable"] for row in rows) if reason != "yes"]
     letters = {reason: f"({chr(ord('a') + number % 26)})" for number, reason in enumerate(reasons)}
-    delta = [letters.get(row.comparable, f"{row.test_auroc - paper:+.3f}") for row in frame.itertuples()]
-    delta[0] = MISSING
-    real_only = frame["synthetic_ratio"] == 0
-    frame = frame.assign(
-        delta=delta,
-        place=[_rank(row) for row in frame.itertuples()],
-        note=[_note(row) for row in frame.fillna({"rank": 0}).itertuples()],
-        backbone=frame["backbone"].mask(real_only, "none: real images only"),
-    )
-    frame["lstm_depth"] = frame["lstm_depth"].mask(real_only)
-    columns = (
-        ("rank", "place", "s"), ("trial", "trial_id", "s"), ("GAN", "backbone", "s"), ("LSTM", "lstm_depth", ".0f"),
-        ("ratio", "synthetic_ratio", ".2g"), ("Frechet", "frechet_distance", ".1f"),
-        ("floor", "frechet_floor", ".1f"), ("IS", "inception_score", ".2f"), ("SSIM", "ssim_nearest", ".2f"),
-        ("validation AUROC", "validation_auroc", ".3f"), ("test AUROC", "test_auroc", ".3f"),
-        ("minus the paper", "delta", "s"), ("", "note", "s"),
-    )  # fmt: skip
+    for row in rows:
+        row["delta"] = letters.get(row["comparable"], f"{row['test_auroc'] - paper:+.3f}")
+        row["place"] = MISSING if pd.isna(row["rank"]) else f"{row['rank']}{'*' if row['pareto'] else ''}"
+        row["note"] = "" if row["status"] in ("completed", "published") else row["status"]
+    rows[0]["delta"] = MISSING
+    if len(rows) > 1 and rows[1]["place"] != MISSING:
+        rows[1]["note"] = "one seed, best of a search"
+    frame = pd.DataFrame(map(gan_cells, rows))
     caption = "Trials of the search, one seed each, ranked by validation AUROC; row 0 is the paper. * Pareto front"
     explained = [f"{letter} not comparable with the paper: {reason}." for reason, letter in letters.items()]
-    return [Table("leaderboard", caption, frame, columns), Note(" ".join(explained))][: 1 + bool(explained)]
-
-
-def _note(row) -> str:
-    """What must be said of a row: that it did not finish, or that the first place has luck in it."""
-    if row.status not in ("completed", "published"):
-        return row.status
-    return "one seed, best of a search" if row.rank == 1 else ""
-
-
-def _rank(row) -> str:
-    return MISSING if pd.isna(row.rank) else f"{row.rank}{'*' if row.pareto else ''}"
+    table = Table("leaderboard", caption, frame, SEARCH_COLUMNS)
+    return [table, Note(" ".join(explained))] if explained else [table]
 
 
 def confirmed_tables(evidence: Evidence) -> list[Table | Note]:
-    """Arms over seeds with their intervals, the paper first; all metrics folded; then an external test set, if any."""
+    """Arms over seeds, the paper first, on test images and on an external test set; all metrics are folded."""
     rows = select(
         evidence.estimates, corruption="none", subgroup=None, training_fraction=1.0, split_protocol=evidence.protocol
     )
     if rows.empty or evidence.choice is None:
         return [Note("No arm was repeated over seeds yet: every figure above is of one seed.", CONFIRM)]
+    figures = {metric: f"{paper_row()[f'test_{metric}']:.3f}" for metric in ("accuracy", "auroc", "f1", "tpr", "fpr")}
+    paper = {"name": "the paper: real + synthetic", "gan": "plain, 2 LSTM layers"} | figures
     parts = []
     for side, group in rows.groupby("side", sort=False):
-        keys = ["gan", "arm", "classifier_key"]
-        arms = [_arm_row(dict(zip(keys, key, strict=True)), arm) for key, arm in group.groupby(keys, dropna=False)]
-        frame = pd.DataFrame([_paper_arm(), *arms])
-        caption = f"Confirmed arms, {side} images: mean ± standard deviation over seeds"
-        parts.append(Table(f"confirmed_{side}", caption, frame, _arm_columns(frame, SHOWN)))
-        parts.append(
-            Table(f"metrics_{side}", f"{caption}, all metrics", frame, _arm_columns(frame, METRICS), folded=True)
-        )
+        title = f"Confirmed arms on {side} images"
+        parts.append(_arms_table(f"confirmed_{side}", title, group, ("accuracy", "auroc", "tpr", "fpr"), paper=paper))
+        parts.append(_arms_table(f"metrics_{side}", f"{title}, all metrics", group, METRICS, folded=True, paper=paper))
     return parts
-
-
-def _paper_arm() -> dict:
-    published = paper_row()
-    figures = {metric: f"{published[f'test_{metric}']:.3f}" for metric in ("accuracy", "auroc", "f1", "tpr", "fpr")}
-    return {"name": "the paper: real + synthetic", "gan": "plain, 2 LSTM layers"} | figures
-
-
-def _arm_columns(frame: pd.DataFrame, metrics: Iterable[str]) -> tuple:
-    columns = [("arm", "name", "s"), ("GAN", "gan", "s")]
-    for metric in [name for name in metrics if name in frame]:
-        columns += [(METRICS[metric], metric, "s")]
-        columns += [("95 % interval", f"{metric}_interval", "s")] * (metrics is METRICS or metric in HEADLINE)
-    counts = [("seeds", "num_seeds", ".0f"), ("images", "num_images", ".0f"), ("groups", "num_groups", ".0f")]
-    return (*columns, *counts, ("classifier", "classifier_key", "s"))
-
-
-def _arm_row(key: dict, rows: pd.DataFrame) -> dict:
-    counts = rows[["num_seeds", "num_images", "num_groups"]].iloc[0].to_dict()
-    row = key | counts | {"name": arm_name(key["arm"])}
-    for estimate in rows.itertuples():
-        deviation = "" if pd.isna(estimate.sd) else f" ± {estimate.sd:.3f}"
-        row[estimate.metric] = f"{estimate.value:.3f}{deviation}"
-        row[f"{estimate.metric}_interval"] = _interval(estimate)
-    return row
-
-
-def _interval(row) -> str:
-    return MISSING if pd.isna(row.ci_low) else f"{row.ci_low:.3f} to {row.ci_high:.3f}"
-
-
-def comparisons_table(evidence: Evidence) -> list[Table]:
-    rows = evidence.comparisons
-    if rows.empty:
-        return []
-    frame = rows.assign(
-        a=rows["arm_a"].map(arm_name),
-        b=rows["arm_b"].map(arm_name),
-        interval=[_signed(row) for row in rows.itertuples()],
-    )
-    columns = (
-        ("question", "family", "s"), ("outcome", "metric", "s"), ("side", "side", "s"), ("GAN", "gan", "s"),
-        ("a", "a", "s"), ("b", "b", "s"),
-        ("data used", "training_fraction", ".0%"), ("a", "value_a", ".3f"), ("b", "value_b", ".3f"),
-        ("a - b", "difference", "+.3f"), ("95 % interval", "interval", "s"), ("p", "p_value", ".3f"),
-        ("adjusted p", "p_adjusted", ".3f"), ("seeds", "num_seeds", "d"), ("images", "num_images", "d"),
-        ("groups", "num_groups", "d"), ("test", "test", "s"),
-    )  # fmt: skip
-    caption = (
-        "Every difference that was tested; p adjusted by Holm within question, outcome and side. The answer calls a "
-        f"difference shown where the adjusted p is below {SIGNIFICANCE}"
-    )
-    return [Table("comparisons", caption, frame, columns, folded=True)]
-
-
-def _signed(row) -> str:
-    return MISSING if pd.isna(row.ci_low) else f"{row.ci_low:+.3f} to {row.ci_high:+.3f}"
-
-
-def generator_tables(evidence: Evidence) -> list[Table | Note]:
-    """Every audited GAN by its main measures beside their floors; then all measures, extractors and classes, folded."""
-    rows = evidence.generator_metrics
-    if rows.empty:
-        return [Note("No GAN was audited yet: quality by class, copying and collapse are not known.", AUDIT)]
-    trial = evidence.trials.iloc[0]
-    classes = {0: trial["negative_class"], 1: trial["positive_class"]}
-    frame = rows.assign(
-        model=rows["confirms"].fillna(rows["trial_id"]), part=rows["label"].map(classes).fillna("both")
-    ).sort_values(["model", "seed", "feature_extractor", "label"], na_position="first")
-    caption = "Generator audit. Floor: as many real training images in the place of the synthetic ones"
-    return [
-        Table("generator_audit", caption, select(frame, label=None), AUDIT_COLUMNS),
-        Table("generator_metrics", "Generator audit by class, all measures", frame, AUDIT_DETAILS, folded=True),
-    ]
 
 
 def subgroup_tables(evidence: Evidence) -> list[Table | Note]:
     """The contrasted arms by subgroup; then all arms, folded."""
     rows = evidence.estimates.dropna(subset="subgroup")
     if rows.empty:
-        return [Note("No subgroup was looked at yet (skin tone is estimated, or named in a CSV).",
-                     CONFIRM)]  # fmt: skip
+        return [Note("No subgroup was looked at yet (skin tone is estimated, or named in a CSV).", CONFIRM)]
     contrasted = pd.concat([evidence.of_arm(rows, arm) for arm in evidence.contrasted_arms] or [rows])
-    caption = "Test images by subgroup: mean ± standard deviation over seeds"
+    title = "Test images by subgroup"
     return [
-        _subgroup_table("subgroups", caption, contrasted, folded=False),
-        _subgroup_table("subgroups_all_arms", f"{caption}, all arms", rows, folded=True),
+        _arms_table("subgroups", title, contrasted, ("auroc", "tpr", "fpr")),
+        _arms_table("subgroups_all_arms", f"{title}, all arms", rows, ("auroc", "tpr", "fpr"), folded=True),
     ]
 
 
-def _subgroup_table(name: str, caption: str, rows: pd.DataFrame, folded: bool) -> Table:
-    keys = ["subgroup", "gan", "arm", "classifier_key"]
-    frame = pd.DataFrame([_subgroup_row(dict(zip(keys, key, strict=True)), group)
-                          for key, group in rows.groupby(keys, dropna=False)])  # fmt: skip
-    columns = [("subgroup", "subgroup", "s"), ("arm", "name", "s"), ("GAN", "gan", "s")]
-    for metric in [name for name in ("auroc", "tpr", "fpr") if name in frame]:
-        columns += [(METRICS[metric], metric, "s"), ("95 % interval", f"{metric}_interval", "s")]
-    columns += [("images", "num_images", "d"), ("positive", "num_positive", "d"), ("groups", "num_groups", "d")]
-    return Table(name, caption, frame, tuple(columns), folded)
+def _arms_table(
+    name: str, title: str, rows: pd.DataFrame, metrics: Iterable[str], folded: bool = False, paper: dict | None = None
+) -> Table:
+    """A row an arm, and a subgroup where `rows` of ESTIMATES have one; a column a metric."""
+    arms = [] if paper is None else [paper]
+    for (subgroup, gan, arm, key), group in rows.groupby(["subgroup", "gan", "arm", "classifier_key"], dropna=False):
+        first = group.iloc[0]
+        counts = first[["num_seeds", "num_images", "num_positive", "num_groups"]].to_dict()
+        known = {"subgroup": subgroup, "gan": gan, "name": arm_name(arm), "classifier_key": key}
+        arms.append(known | counts | {row.metric: _estimate(row) for row in group.itertuples()})
+    frame = pd.DataFrame(arms)
+    columns = [("arm", "name", "s"), ("GAN", "gan", "s")]
+    columns += [(METRICS[metric], metric, "s") for metric in metrics if metric in frame]
+    columns += [(name, f"num_{name}", ".0f") for name in ("seeds", "images", "groups")]
+    if paper is None:
+        columns = [("subgroup", "subgroup", "s"), *columns, ("positive", "num_positive", ".0f")]
+    caption = f"{title}: mean ± standard deviation over seeds (95 % interval)"
+    return Table(name, caption, frame, (*columns, ("classifier", "classifier_key", "s")), folded)
 
 
-def _subgroup_row(key: dict, rows: pd.DataFrame) -> dict:
-    return _arm_row(key, rows) | {"num_positive": rows["num_positive"].iloc[0]}
+def _estimate(row) -> str:
+    """Mean and deviation, and the interval in a line of its own."""
+    deviation = "" if pd.isna(row.sd) else f" ± {row.sd:.3f}"
+    interval = "" if pd.isna(row.ci_low) else f"\n({row.ci_low:.3f} to {row.ci_high:.3f})"
+    return f"{row.value:.3f}{deviation}{interval}"
+
+
+def comparisons_table(evidence: Evidence) -> list[Table]:
+    rows = evidence.comparisons
+    if rows.empty:
+        return []
+    ends = zip(rows["ci_low"], rows["ci_high"], strict=True)
+    interval = [MISSING if pd.isna(low) else f"{low:+.3f} to {high:+.3f}" for low, high in ends]
+    frame = rows.assign(a=rows["arm_a"].map(arm_name), b=rows["arm_b"].map(arm_name), interval=interval)
+    caption = (
+        "All differences tested; p is adjusted by Holm within question, outcome and side. An adjusted p below "
+        f"{SIGNIFICANCE} shows a difference"
+    )
+    return [Table("comparisons", caption, frame, COMPARISON_COLUMNS, folded=True)]
+
+
+def generator_tables(evidence: Evidence) -> list[Table | Note]:
+    """Every audited GAN by its main measures beside their floors; then all measures, extractors and classes, folded."""
+    rows, trial = evidence.generator_metrics, evidence.trials.iloc[0]
+    if rows.empty:
+        return [Note("No GAN was audited yet: quality by class, copying and collapse are not known.", AUDIT)]
+    part = rows["label"].map({0: trial["negative_class"], 1: trial["positive_class"]}).fillna("both")
+    frame = rows.assign(model=rows["confirms"].fillna(rows["trial_id"]), part=part)
+    frame = frame.sort_values(["model", "seed", "feature_extractor", "label"], na_position="first")
+    caption = "Generator audit. Floor: the value of as many real training images"
+    return [
+        Table("generator_audit", caption, select(frame, label=None), AUDIT_COLUMNS),
+        Table("generator_metrics", "Generator audit by class, all measures", frame, AUDIT_DETAILS, folded=True),
+    ]
 
 
 def share_table(evidence: Evidence) -> list[Table]:
@@ -213,7 +170,5 @@ def share_table(evidence: Evidence) -> list[Table]:
     shown = rows.assign(images=("synthetic, " + rows["gan_key"].map(models)).fillna("real, training"))
     counts = shown.groupby(["source", "attribute", "images"]).size().rename("count").reset_index()
     counts["share"] = counts["count"] / counts.groupby(["source", "images"])["count"].transform("sum")
-    columns = (("subgroup", "attribute", "s"), ("source", "source", "s"), ("images", "images", "s"),
-               ("count", "count", "d"), ("share", "share", ".1%"))  # fmt: skip
     caption = "Share of each subgroup in real and in synthetic images"
-    return [Table("subgroup_shares", caption, counts, columns, folded=True)]
+    return [Table("subgroup_shares", caption, counts, SHARE_COLUMNS, folded=True)]

@@ -1,32 +1,39 @@
 """How GANs and classifiers trained: one line a model, a band where it was trained with several seeds."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from results.page.figure import OTHERS, Drawing, legend_below, look, new_figure
 from results.page.parts import RESUME, Note
-from results.stats.evidence import Evidence, arm_name
+from results.stats.evidence import Evidence, arm_name, select
 
 SHOWN = 6  # lines with a colour of their own; the rest are grey
+# Figure, its title, the models, the column of HISTORY, its axis, whether low is best
+CURVES = (
+    ("training_frechet", "Frechet distance by epoch of each GAN", "GAN", "frechet_distance", "Frechet distance", True),
+    ("training_wasserstein", "Critic's Wasserstein estimate by epoch of each GAN", "GAN", "wasserstein",
+     "critic: real minus synthetic score", True),
+    ("training_classifier", "Validation AUROC by epoch of each classifier", "classifier", "validation_auroc",
+     "validation AUROC", False),
+)  # fmt: skip
 
 
 def training_figures(evidence: Evidence) -> list[Drawing | Note]:
-    gans, classifiers = gan_history(evidence), classifier_history(evidence)
+    reports = {"GAN": gan_history(evidence), "classifier": classifier_history(evidence)}
+    floor = evidence.trials["frechet_floor"].median()
     figures = []
-    if len(gans):
-        figures += [_frechet(evidence, gans), _wasserstein(gans)]
-    if len(classifiers):
-        figures.append(_classifier(classifiers))
+    for name, title, models, column, axis, ascending in CURVES:
+        shown = reports[models].dropna(subset=column)
+        if len(shown):
+            figures.append(curve(shown, floor, name, title, f"{models} epoch", column, axis, ascending))
     return figures or [Note("No training was recorded yet.", RESUME)]
 
 
 def gan_history(evidence: Evidence) -> pd.DataFrame:
     """Reports of each GAN once, with the columns model (the trial of the search it belongs to) and run (the GAN)."""
-    trials = evidence.trials[_comparable(evidence)]
-    reports = evidence.history[evidence.history["stage"] == "gan"].drop(columns="gan_key")
-    reports = reports.merge(trials[["trial_id", "gan_key", "confirms"]], on="trial_id").sort_values(
-        ["trial_id", "epoch"]
-    )
+    trials = select(evidence.trials, training_fraction=1.0, split_protocol=evidence.protocol)
+    reports = select(evidence.history, stage="gan").drop(columns="gan_key")
+    reports = reports.merge(trials[["trial_id", "gan_key", "confirms"]], on="trial_id")
+    reports = reports.sort_values(["trial_id", "epoch"])
     reports["run"] = reports["gan_key"].fillna(reports["trial_id"])  # a stopped GAN has no key in its row
     reports = reports.drop_duplicates(["run", "epoch"])
     first = reports.groupby("run")["trial_id"].transform("first")
@@ -38,59 +45,16 @@ def classifier_history(evidence: Evidence) -> pd.DataFrame:
     arms = [evidence.of_arm(evidence.main, arm) for arm in evidence.contrasted_arms]
     trials = pd.concat(arms) if arms else evidence.searched
     models = trials["arm"].map(arm_name) if arms else trials["trial_id"]
-    reports = evidence.history[evidence.history["stage"] == "classifier"]
-    reports = reports.merge(trials[["trial_id"]].assign(model=models), on="trial_id")
-    return reports.assign(run=reports["trial_id"])
+    trials = trials[["trial_id"]].assign(model=models, run=trials["trial_id"])
+    return select(evidence.history, stage="classifier").merge(trials, on="trial_id")
 
 
-def _comparable(evidence: Evidence) -> pd.Series:
-    return (evidence.trials["training_fraction"] == 1.0) & (evidence.trials["split_protocol"] == evidence.protocol)
-
-
-def _frechet(evidence: Evidence, gans: pd.DataFrame) -> Drawing:
+def curve(
+    reports: pd.DataFrame, floor: float, name: str, title: str, epoch: str, column: str, axis: str, ascending: bool
+) -> Drawing:
+    """A column of HISTORY against the epoch: the mean over a model's runs and their range. The best `SHOWN` models get
+    a colour; `floor` is drawn beside Frechet distances."""
     figure, (axes,) = new_figure()
-    final = draw_lines(axes, gans, "frechet_distance", ascending=True)
-    floor = evidence.trials["frechet_floor"].median()
-    if pd.notna(floor):
-        axes.axhline(floor, color=OTHERS, linewidth=1, linestyle=":", label="real against real")
-    axes.set(xlabel="GAN epoch", ylabel="Frechet distance")
-    legend_below(figure, axes)
-    best, worst = final.index[0], final.index[-1]
-    alt = (
-        f"Frechet distance against epoch for {len(final)} GANs. Lowest at the end: {best} with {final.iloc[0]:.1f}; "
-        f"highest: {worst} with {final.iloc[-1]:.1f}; real against real {floor:.1f}."
-    )
-    return Drawing("training_frechet", "Frechet distance during GAN training", alt, figure)
-
-
-def _wasserstein(gans: pd.DataFrame) -> Drawing:
-    figure, (axes,) = new_figure()
-    final = draw_lines(axes, gans, "wasserstein", ascending=True)
-    axes.set(xlabel="GAN epoch", ylabel="critic: real minus synthetic score")
-    legend_below(figure, axes)
-    alt = (
-        f"The critic's estimate of the Wasserstein distance against epoch for {len(final)} GANs; at the end between "
-        f"{final.min():.2f} and {final.max():.2f}."
-    )
-    return Drawing("training_wasserstein", "Wasserstein estimate during GAN training", alt, figure)
-
-
-def _classifier(classifiers: pd.DataFrame) -> Drawing:
-    figure, (axes,) = new_figure()
-    final = draw_lines(axes, classifiers, "validation_auroc", ascending=False)
-    axes.set(xlabel="classifier epoch", ylabel="validation AUROC")
-    legend_below(figure, axes)
-    alt = (
-        f"Validation AUROC against epoch for {len(final)} kinds of training. Highest at the end: {final.index[0]} with "
-        f"{final.iloc[0]:.3f}; lowest: {final.index[-1]} with {final.iloc[-1]:.3f}."
-    )
-    return Drawing("training_classifier", "Classifier on validation images during training", alt, figure)
-
-
-def draw_lines(axes: Axes, reports: pd.DataFrame, column: str, ascending: bool) -> pd.Series:
-    """Mean over runs against epoch, a line a model, with the range of its runs; returns each model's last mean, best
-    first. The best `SHOWN` get a colour."""
-    reports = reports.dropna(subset=column)
     last = reports.sort_values("epoch").groupby(["model", "run"])[column].last()
     final = last.groupby("model").mean().sort_values(ascending=ascending, kind="stable")
     for rank, model in reversed(list(enumerate(final.index))):
@@ -99,4 +63,11 @@ def draw_lines(axes: Axes, reports: pd.DataFrame, column: str, ascending: bool) 
         label = model if rank < SHOWN else "others" if rank == SHOWN else None
         axes.plot(epochs.index, epochs["mean"], label=label, markevery=max(1, len(epochs) // 6), **style)
         axes.fill_between(epochs.index, epochs["min"], epochs["max"], color=style["color"], alpha=0.15, linewidth=0)
-    return final
+    alt = f"{axis} of {len(final)} models, at their last epoch from {final.iloc[0]:.3f} ({final.index[0]}) to "
+    alt += f"{final.iloc[-1]:.3f} ({final.index[-1]})"
+    if column == "frechet_distance" and pd.notna(floor):
+        axes.axhline(floor, color=OTHERS, linewidth=1, linestyle=":", label="real to real images")
+        alt += f"; real to real images {floor:.1f}"
+    axes.set(xlabel=epoch, ylabel=axis)
+    legend_below(figure, axes)
+    return Drawing(name, title, f"{alt}.", figure)

@@ -1,10 +1,9 @@
-"""Differences between arms with interval and p value: the table COMPARISONS.
+"""Differences between arms with interval and p-value: the table COMPARISONS.
 
-Pairs are tested on the same images with the same seeds, within one classifier setting, split and part of the training
-set. Only the leakage gap is a difference between two sets of images.
+Two arms are compared on the same images with the same seeds, classifier settings, split and part of the training set.
+Only the leakage gap is a difference between two sets of images.
 """
 
-from collections.abc import Iterator
 from itertools import permutations
 
 import numpy as np
@@ -27,25 +26,19 @@ def compare(scores: list[Scores]) -> list[dict]:
     against oversampled" and "between GANs", all under the study's own split, and "leakage" (random - grouped split).
     """
     arms = [arm for arm in scores if arm.condition["corruption"] == "none"]
+    main = main_split(arms)
     rows = [
         {"family": family, "metric": metric, **row}
-        for family, a, b in _pairs(arms)
+        for a, b in permutations(arms, 2)
+        if a.images.side == b.images.side and (family := _family(a.arm, b.arm, main))
         for metric in METRICS.get(family, ["accuracy", "auroc"])
         if (row := (_unpaired if family == "leakage" else _paired)(a, b, metric)) is not None
     ]
     return _adjusted(rows)
 
 
-def _pairs(arms: list[Scores]) -> Iterator[tuple[str, Scores, Scores]]:
-    main = main_split(arms)
-    for a, b in permutations(arms, 2):
-        family = _family(a.arm, b.arm, main)
-        if family and a.images.side == b.images.side:
-            yield family, a, b
-
-
 def _family(a: dict, b: dict, main: str | None) -> str | None:
-    """The family of two arms, given by their columns; None for a pair that is not compared."""
+    """The family of two arms, given by their columns; None for two arms that are not compared."""
     differing = {name for name in a if a[name] != b[name]}
     if differing == {"split_protocol"} and a["split_protocol"] == "random":
         return "leakage"
@@ -88,7 +81,7 @@ def _paired(a: Scores, b: Scores, metric: str) -> dict | None:
 
 
 def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
-    """The leakage gap; counts are of both sets of images together, seeds those of the arm with fewer."""
+    """The leakage gap. The counts are those of both sets of images together, the seeds those of the arm with fewer."""
     parts = [scores.images.bootstrap.distribution(scores.resampled[metric]) for scores in (a, b)]
     distribution = parts[0] - parts[1]
     if np.isnan(distribution.value):

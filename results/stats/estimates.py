@@ -1,7 +1,7 @@
-"""Mean, deviation over seeds and 95 % interval of every arm, condition and metric: the table ESTIMATES.
+"""Mean, standard deviation over seeds and 95 % interval of every arm, condition and metric: the table ESTIMATES.
 
-Intervals are those of `bootstrap.py`. The ECE has none: resampling adds to its upward bias, and on simulated data no
-bootstrap interval came near its nominal coverage.
+The intervals come from `bootstrap.py`. ECE has none: resampling adds to its upward bias, and no bootstrap interval
+came near its nominal coverage on simulated data.
 """
 
 import numpy as np
@@ -21,11 +21,16 @@ def estimate(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
 
 
 def _subgroup_rows(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
-    """Rows by attribute of the real images: test side, as photographed, full training data, the study's split."""
+    """Rows by attribute of the unchanged test images, for arms with all training data under the study's own split."""
     real = attributes[attributes["kind"] == "real"]
     names = real["attribute"].where(real["source"] == "file", real["attribute"] + " (" + real["source"] + ")")
     members = real.groupby(names)["image_id"].agg(set)
-    whole = [scores for scores in arms if _has_subgroups(scores, main_split(arms))]
+    main = main_split(arms)
+    whole = [
+        scores for scores in arms
+        if scores.images.side == "test" and scores.condition["corruption"] == "none"
+        and scores.arm["split_protocol"] == main and scores.arm["training_fraction"] == 1
+    ]  # fmt: skip
     parts: dict[str, ImageSet] = {}  # shared by the arms, with their resamples
     rows = []
     for subgroup, ids in members.items():
@@ -35,11 +40,6 @@ def _subgroup_rows(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
                 part = parts.setdefault(subgroup, scores.images.where(mask))
                 rows += _rows(scores.on(part, mask), SUBGROUP_METRICS, subgroup)
     return rows
-
-
-def _has_subgroups(scores: Scores, split: str | None) -> bool:
-    as_photographed = scores.images.side == "test" and scores.condition["corruption"] == "none"
-    return as_photographed and (scores.arm["split_protocol"], scores.arm["training_fraction"]) == (split, 1)
 
 
 def _rows(scores: Scores, metrics: list[str], subgroup: str | None) -> list[dict]:

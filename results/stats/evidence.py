@@ -80,14 +80,14 @@ class Evidence:
     @cached_property
     def best_of_search(self) -> pd.Series | None:
         """The searched trial with synthetic images and the highest validation AUROC (one seed)."""
-        trials = self.searched[(self.searched["status"] == "completed") & (self.searched["synthetic_ratio"] > 0)]
-        trials = trials.dropna(subset="validation_auroc").sort_values("trial_id")
+        trials = select(self.searched, status="completed")
+        trials = trials[trials["synthetic_ratio"] > 0].dropna(subset="validation_auroc").sort_values("trial_id")
         return trials.loc[trials["validation_auroc"].idxmax()] if len(trials) else None
 
     @cached_property
     def baseline(self) -> pd.Series | None:
         """The search's trial on real images alone."""
-        trials = self.searched[(self.searched["status"] == "completed") & (self.searched["phase"] == "baseline")]
+        trials = select(self.completed, phase="baseline")
         return trials.iloc[0] if len(trials) else None
 
     @cached_property
@@ -112,10 +112,6 @@ class Evidence:
         gan = frame["confirms" if "confirms" in frame else "gan"]
         same = (frame["arm"] == arm) & (frame["classifier_key"] == self.choice.classifier_key)
         return frame[same & (gan.isna() | (gan == self.choice.gan))]
-
-    def estimates_of(self, arm: str, **conditions) -> pd.DataFrame:
-        """Rows of ESTIMATES on the test side, comparable with the chosen arm, that meet the conditions."""
-        return select(self.of_arm(self.estimates, arm), side="test", **conditions)
 
 
 def select(frame: pd.DataFrame, **values) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Metrics of binary probabilities; what is undefined is None, never NaN and never 0."""
+"""Metrics of a binary classifier's probabilities; an undefined metric is None, never NaN and never 0."""
 
 import numpy as np
 from sklearn.metrics import (
@@ -19,10 +19,10 @@ CONFIDENCE_BANDS = {"severe": (0.94, 1.0), "ambiguous": (0.54, 0.79)}
 def binary_metrics(labels, probabilities, threshold: float) -> dict[str, float | int | None]:
     """All metrics of one set of images; the keys are TRIALS' diagnosis columns without "validation_" or "test_".
 
-    `labels` (N,) of 0 and 1, `probabilities` (N,) of class 1, in [0, 1]; positive means a probability at or above
-    `threshold`. TPR (sensitivity) equals recall, specificity is 1 - FPR. AUPRC is average precision; Brier is the mean
-    squared error of the probabilities. None is a ratio over nothing, MCC where one class is never called or missing,
-    and an area where a class is missing. Raises ValueError for inputs that are no labels or no probabilities.
+    `labels` (N,) of 0 and 1, `probabilities` (N,) of class 1, in [0, 1]; an image is called positive at or above
+    `threshold`. TPR (sensitivity) equals recall; specificity is 1 - FPR; AUPRC is average precision. A ratio with a
+    denominator of zero, MCC with one class never called or missing, and an area with a class missing are None.
+    Raises ValueError for invalid labels or probabilities.
     """
     labels, probabilities = as_binary(labels, probabilities)
     called = probabilities >= threshold
@@ -63,11 +63,10 @@ def reliability_bins(labels, probabilities) -> list[dict[str, float | int]]:
     """
     labels, probabilities = as_binary(labels, probabilities)
     number = bin_number(probabilities)
-    rows = []
-    for bin_ in np.unique(number):
-        inside = number == bin_
-        rows.append({"low": bin_ / NUM_BINS, "high": (bin_ + 1) / NUM_BINS} | _band(labels, probabilities, inside))
-    return rows
+    return [
+        {"low": bin_ / NUM_BINS, "high": (bin_ + 1) / NUM_BINS} | _band(labels, probabilities, number == bin_)
+        for bin_ in np.unique(number)
+    ]
 
 
 def bin_number(probabilities: np.ndarray) -> np.ndarray:
@@ -76,18 +75,17 @@ def bin_number(probabilities: np.ndarray) -> np.ndarray:
 
 
 def confidence_bands(labels, probabilities) -> list[dict[str, str | float | int | None]]:
-    """What came true of the paper's bands: of the images scored inside a band (ends included), the share of positives.
+    """The share of positives among the images scored inside each of the paper's confidence bands, ends included.
 
-    The paper gives the bands and no counts. A classifier as sure as it says has share_positive near
-    mean_probability; both are None where no image falls into the band. Keys: band, low, high, mean_probability,
-    share_positive, num_images.
+    The paper gives no counts. In a calibrated classifier share_positive is near mean_probability; both are None for a
+    band without images. Keys: band, low, high, mean_probability, share_positive, num_images.
     """
     labels, probabilities = as_binary(labels, probabilities)
-    rows = []
-    for band, (low, high) in CONFIDENCE_BANDS.items():
-        inside = (probabilities >= low) & (probabilities <= high)
-        rows.append({"band": band, "low": low, "high": high} | _band(labels, probabilities, inside))
-    return rows
+    return [
+        {"band": band, "low": low, "high": high}
+        | _band(labels, probabilities, (probabilities >= low) & (probabilities <= high))
+        for band, (low, high) in CONFIDENCE_BANDS.items()
+    ]
 
 
 def as_binary(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""PREDICTIONS and TRIALS joined: the probabilities of one arm on one set of test images, as arrays over its seeds."""
+"""The probabilities that one arm's classifiers give to one set of test images, from PREDICTIONS and TRIALS."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -118,7 +118,12 @@ def _evidence(trials: pd.DataFrame) -> pd.DataFrame:
 def _on_one_side(side: str, rows: pd.DataFrame) -> Iterator[Scores]:
     rows = rows.sort_values(["trial_id", *CONDITION, "image_id"], ignore_index=True)
     num_images = rows["image_id"].nunique()
-    _check_same_images(side, rows, num_images)
+    for (trial, *_), part in rows.groupby(["trial_id", *CONDITION]):
+        if not len(part) == part["image_id"].nunique() == num_images:
+            raise TableError(
+                f"predictions of {trial}: {len(part)} images on side {side}, other trials of the study have "
+                f"{num_images}; put trials on other data or another split into a study of their own"
+            )
     first, conditions = rows[:num_images], rows[::num_images].reset_index(drop=True)
     images = ImageSet(side, *(first[name].to_numpy() for name in ("image_id", "group", "label")))
     probabilities = rows["probability"].to_numpy().reshape(-1, num_images)
@@ -134,14 +139,3 @@ def _on_one_side(side: str, rows: pd.DataFrame) -> Iterator[Scores]:
             part["threshold"].to_numpy(),
             probabilities[part.index],
         )
-
-
-def _check_same_images(side: str, rows: pd.DataFrame, num_images: int) -> None:
-    ids = set(rows["image_id"])
-    for trial, part in rows.groupby("trial_id"):
-        for _, condition in part.groupby(CONDITION):
-            if len(condition) != num_images or set(condition["image_id"]) != ids:
-                raise TableError(
-                    f"predictions of {trial}: {len(condition)} images on side {side}, other trials of the study have "
-                    f"{num_images}; put trials on other data or another split into a study of their own"
-                )

@@ -1,6 +1,6 @@
-"""Tests of two classifiers on the same images, which lie in groups: DeLong for AUROC, permutation for accuracy, Holm.
+"""Tests of two classifiers on the same images: DeLong for AUROC, permutation for accuracy, Holm's adjustment.
 
-Groups, the photographs of one wound, are independent of each other; images of one group are not.
+Images lie in groups, such as the photographs of one wound. Groups are independent of each other, images of one are not.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from scipy.stats import rankdata, t
 
 @dataclass(frozen=True)
 class DeLongResult:
-    """Mean AUROC of a minus that of b, its standard error, the degrees of freedom and the two-sided p value."""
+    """Mean AUROC of a minus that of b, its standard error, the degrees of freedom and the two-sided p-value."""
 
     difference: float
     standard_error: float
@@ -20,14 +20,13 @@ class DeLongResult:
 
 
 def delong_test(labels, probabilities_a, probabilities_b, groups) -> DeLongResult:
-    """Is the AUROC of arm a that of arm b? `labels` and `groups` (N,), `probabilities_*` (S, N), row s of one seed.
+    """Tests whether two arms have the same AUROC. `labels` and `groups` (N,), `probabilities_*` (S, N), a row a seed.
 
-    For one seed DeLong, DeLong and Clarke-Pearson 1988, with the covariance of Obuchowski 1997 where groups hold
-    several images. For more, the seeds are a random sample of trainings, as readers are in Obuchowski and Rockette
-    1995: the variance of the mean is that between the seeds' differences over S plus what the seeds share by being
-    tested on the same images, with the degrees of freedom of Hillis 2007. So a p value speaks of trainings not made
-    yet, not of these S networks alone. No variance at all gives p = 1 for equal AUROCs, else 0.
-    Both classes are needed.
+    One seed: DeLong, DeLong and Clarke-Pearson 1988, with Obuchowski's covariance (1997) where groups hold several
+    images. Several seeds: they are a random sample of trainings, like the readers of Obuchowski and Rockette 1995, so
+    the p-value holds for trainings in general, not for these S networks alone. The variance of the mean difference is
+    the variance between seeds over S, plus the covariance of seeds that are tested on the same images; the degrees of
+    freedom are those of Hillis 2007. Without any variance p is 1 for equal AUROCs, else 0. Both classes are needed.
     """
     num_seeds = len(probabilities_a)
     aurocs, covariance = auroc_covariance(labels, np.concatenate([probabilities_a, probabilities_b]), groups)
@@ -49,8 +48,8 @@ def delong_test(labels, probabilities_a, probabilities_b, groups) -> DeLongResul
 def auroc_covariance(labels, probabilities, groups) -> tuple[np.ndarray, np.ndarray]:
     """AUROCs (A,) of `probabilities` (A, N) on the same images, and their covariance (A, A).
 
-    Obuchowski 1997, eqs. 3 to 6, the structural components by midranks (Sun and Xu 2014); with groups of one image
-    each it is DeLong's. `labels` (N,) of 0 and 1, of both classes, `groups` (N,).
+    Obuchowski 1997, eqs. 3 to 6, with structural components from midranks (Sun and Xu 2014); it equals DeLong's for
+    groups of one image each. `labels` (N,) of 0 and 1, both present; `groups` (N,).
     """
     labels, number = np.asarray(labels), np.unique(groups, return_inverse=True)[1]
     positive, negative = (probabilities[:, labels == label] for label in (1, 0))
@@ -76,12 +75,12 @@ def _scatter(x: np.ndarray, y: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def accuracy_permutation_test(correct_a, correct_b, groups) -> tuple[float, float]:
-    """Accuracy of arm a minus that of b, over all seeds, and the exact two-sided p value of swapping them by group.
+    """Accuracy of arm a minus that of b, over all seeds, and the exact two-sided p-value of swapping arms by group.
 
-    `correct_*` (S, N), whether a seed's classifier is right about an image; `groups` (N,). Under the null a group's
-    answers, those of all images and seeds together, might as well have come from the other arm: its difference changes
-    sign with probability 1/2. The 2^G swaps are not drawn but counted: the group differences are whole numbers, so the
-    distribution of their signed sum is a convolution (Pagano and Tritchler 1983). p is about these S trained pairs.
+    `correct_*` (S, N), whether a seed's classifier is right about an image; `groups` (N,). Under the null hypothesis
+    the difference of a group, over all its images and seeds, changes sign with probability 1/2. All 2^G swaps are
+    counted: the differences are whole numbers, so the distribution of their signed sum is a convolution (Pagano and
+    Tritchler 1983). The p-value holds for these S pairs of networks.
     """
     number = np.unique(groups, return_inverse=True)[1]
     gains = (np.asarray(correct_a).astype(int) - np.asarray(correct_b).astype(int)).sum(axis=0)  # (N,)
@@ -95,7 +94,7 @@ def accuracy_permutation_test(correct_a, correct_b, groups) -> tuple[float, floa
 
 
 def holm(p_values) -> np.ndarray:
-    """The p values of one family of tests adjusted after Holm 1979, in the order given."""
+    """The p-values of one family of tests, adjusted by the method of Holm 1979, in the order given."""
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values)
     stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))

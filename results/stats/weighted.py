@@ -1,7 +1,7 @@
-"""The metrics of `results.stats.metrics` for thousands of weightings of the same images at once.
+"""The metrics of `results.stats.metrics` under thousands of weightings of the same images at once.
 
-A resample of a bootstrap is a weight per image: how often it was drawn. Row r of a result is the metric of the images
-repeated as column r of the weights says, NaN where it is undefined; only the sums are vectorised.
+A bootstrap resample is a weight per image: how often it was drawn. Entry r of a result is the metric under column r of
+the weights, NaN where it is undefined.
 """
 
 import numpy as np

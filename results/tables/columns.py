@@ -93,37 +93,37 @@ oversampling                real  repeated real images per real training image
 classifier_lr               real  learning rate of the classifier
 weight_decay                real  weight decay of the classifier
 dropout                     real  dropout of the classifier
-rotation                    real  largest random rotation of a training image, degrees
-zoom                        real  largest random zoom of a training image, in or out
-contrast                    real  largest random change of contrast of a training image
+rotation                    real  largest random rotation of a training image to either side, degrees
+zoom                        real  largest random zoom of a training image in or out, as a fraction
+contrast                    real  largest random change of a training image's contrast, as a fraction
 classifier_flip             flag  half of the training images are mirrored
 classifier_pretrained       flag  the classifier starts from pretrained weights
 classifier_frozen           flag  the classifier's pretrained features are not trained
-frechet_distance            real  Frechet distance to real images in `feature_extractor`'s features
-frechet_floor               real  Frechet distance of real images to real images
-frechet_first               real  first Frechet distance that the GAN's training measured
+frechet_distance            real  Frechet distance of synthetic to validation images in `feature_extractor`'s features
+frechet_floor               real  the same for as many training images in place of the synthetic ones
+frechet_first               real  Frechet distance at the GAN's first measurement
 fid                         real  FID to the validation images; null without Inception's weights
 fid_floor                   real  FID of `num_fake` training images to the validation images
 fid_train                   real  FID to the training images
 fid_train_floor             real  FID of the validation images to the training images
 fid_kid                     real  kernel distance to the validation images in Inception's features
 fid_seconds                 real  measuring the FID, seconds, real images' features left out
-kid_mean                    real  kernel distance, mean over subsets
-kid_std                     real  kernel distance, deviation over subsets
+kid_mean                    real  kernel distance to validation images, mean over subsets
+kid_std                     real  kernel distance, standard deviation over subsets
 inception_score             real  inception score of the synthetic images
-inception_score_real        real  inception score of real images
-manifold_precision          real  share of synthetic images on the real manifold
-manifold_recall             real  share of real images on the synthetic manifold
+inception_score_real        real  inception score of validation images
+manifold_precision          real  share of synthetic images on the manifold of validation images
+manifold_recall             real  share of validation images on the manifold of synthetic images
 manifold_f1                 real  harmonic mean of manifold_precision and manifold_recall
-real_or_fake_precision      real  precision of a classifier that tells real from synthetic
-real_or_fake_recall         real  recall of a classifier that tells real from synthetic
-real_or_fake_f1             real  F1 of a classifier that tells real from synthetic
-ssim_nearest                real  SSIM of a synthetic image and its nearest real one
-ssim_nearest_real           real  the same for held-out real images
-psnr_nearest                real  PSNR of a synthetic image and its nearest real one, dB
-psnr_nearest_real           real  the same for held-out real images, dB
-nearest_train_ratio         real  median distance to the nearest training image over that of held-out images
-num_real                    int   real images of the Frechet distance
+real_or_fake_precision      real  share of real ones among the images that a logistic regression calls real
+real_or_fake_recall         real  share of the real images that it calls real
+real_or_fake_f1             real  harmonic mean of real_or_fake_precision and real_or_fake_recall
+ssim_nearest                real  SSIM of a synthetic image and its nearest training image, mean
+ssim_nearest_real           real  the same for validation images
+psnr_nearest                real  PSNR of a synthetic image and its nearest training image, mean, dB
+psnr_nearest_real           real  the same for validation images, dB
+nearest_train_ratio         real  median distance to the nearest training image over that of validation images
+num_real                    int   real images of the Frechet distance, all validation images
 num_fake                    int   synthetic images of the Frechet distance
 gan_epoch                   int   epochs that the GAN was trained
 threshold                   real  probability from which an image is called positive, chosen on validation
@@ -134,20 +134,20 @@ classifier_epoch            int   epoch whose classifier is used, chosen on vali
     + """
 num_train_real              int   real training images
 num_train_synthetic         int   synthetic training images
-num_leaked_test             int   test images whose group or near-duplicate is in the training set
+num_leaked_test             int   test images whose group, near-duplicates included, is in the training set
 generator_parameters        int   weights of the generator
 generator_lstm_parameters   int   weights of the generator's LSTM
 critic_parameters           int   weights of the critic
 classifier_parameters       int   weights of the classifier
-seconds                     real  duration of the trial, seconds
-gan_seconds                 real  GAN training, seconds
-classifier_seconds          real  classifier training, seconds
-evaluation_seconds          real  evaluation, seconds
+seconds                     real  the trial without its start-up and without loading the data, seconds
+gan_seconds                 real  GAN training without measuring its images, seconds
+classifier_seconds          real  classifier training with its validation, seconds
+evaluation_seconds          real  measuring the GAN's images during and after its training, seconds
 startup_seconds             real  from the proposal to the start in the worker, seconds
 saved_seconds               real  GAN training saved by reuse or, of a pruned trial, by stopping, seconds
 gan_images_per_second       real  real images per second of GAN training
-seconds_per_synthetic_image real  time to sample one image, seconds
-peak_memory_bytes           int   largest memory use, bytes
+seconds_per_synthetic_image real  sampling of the training images, seconds an image
+peak_memory_bytes           int   first worker's largest use of GPU memory, without a GPU of main memory, bytes
 micro_batches               int   parts that a batch was split into, 1 where it fitted into memory
 step_backend                text  how a GAN step runs: eager, compiled or cuda_graph
 data_fingerprint            text  checksum of the prepared images
@@ -162,8 +162,8 @@ num_skipped_files           int   files that could not be used
 command                     text  command that started the study
 commit                      text  git commit of the code
 code_version                text  checksum of the code
-versions                    text  JSON object: package -> version
-hardware                    text  processor and GPU
+versions                    text  JSON object: Python and packages -> version
+hardware                    text  GPU and its memory, or processor and its cores
 device                      text  cpu or cuda
 num_workers                 int   workers of the trial
 num_threads                 int   threads of each worker
@@ -177,17 +177,17 @@ trial_id           text  name of the trial
 gan_key            text  name of the GAN
 stage              text  gan or classifier; the other stage's columns are null
 epoch              int   epoch of the report
-seconds            real  since the start of the stage, seconds
-images_per_second  real  real images per second
-critic_loss        real  loss of the critic
-generator_loss     real  loss of the generator
-wasserstein        real  critic's estimate of the Wasserstein distance
-penalty            real  gradient penalty
-frechet_distance   real  Frechet distance to real images
-num_real           int   real images of the Frechet distance
+seconds            real  training so far, of a GAN without measuring, of a classifier with validation, seconds
+images_per_second  real  real images per second of GAN training since the report before
+critic_loss        real  loss of the critic, mean over the last epoch
+generator_loss     real  loss of the generator, mean over the last epoch
+wasserstein        real  critic's estimate of the Wasserstein distance, mean over the last epoch
+penalty            real  gradient penalty, mean over the last epoch
+frechet_distance   real  Frechet distance to validation images
+num_real           int   real images of the Frechet distance, all validation images
 num_fake           int   synthetic images of the Frechet distance
 feature_extractor  text  network whose features the Frechet distance compares
-training_loss      real  classifier's loss on training images
+training_loss      real  classifier's loss on training images, mean over the epoch
 validation_loss    real  classifier's loss on validation images
 validation_auroc   real  classifier's AUROC on validation images
 """
@@ -232,31 +232,31 @@ label                       int   class, null for both together
 num_real                    int   held-out real images
 num_fake                    int   synthetic images
 frechet_distance            real  Frechet distance to held-out images
-frechet_floor               real  the same for real training images in place of synthetic ones
+frechet_floor               real  the same for as many training images in place of the synthetic ones
 kid_mean                    real  kernel distance, mean over subsets
-kid_std                     real  kernel distance, deviation over subsets
+kid_std                     real  kernel distance, standard deviation over subsets
 kid_floor                   real  kid_mean of real training images
 inception_score             real  inception score of the synthetic images
-inception_score_real        real  inception score of real images
-precision                   real  share of synthetic images on the real manifold
+inception_score_real        real  inception score of held-out images
+precision                   real  share of synthetic images on the manifold of held-out images
 precision_floor             real  precision of real training images
-recall                      real  share of real images on the synthetic manifold
+recall                      real  share of held-out images on the manifold of synthetic images
 recall_floor                real  recall of real training images
-density                     real  density of the synthetic images on the real manifold
+density                     real  density of the synthetic images on the manifold of held-out images
 density_floor               real  density of real training images
-coverage                    real  share of real images with a synthetic neighbour
+coverage                    real  share of held-out images with a synthetic neighbour
 coverage_floor              real  coverage of real training images
 nearest_train_ratio         real  median distance to the nearest training image over that of held-out images
 nearest_train_ratio_pixels  real  the same in pixels (root mean square of 0 to 255)
-copy_rate                   real  share nearer to training than 1 % of held-out images; smooth images raise it
+copy_rate                   real  share nearer to training images than 99 % of held-out images are, 0.01 by chance
 copy_rate_pixels            real  the same in pixels
 copied_share                real  share at most half as far from a training image as from any of another group
 copied_share_real           real  copied_share of held-out images
-diversity                   real  mean distance between two synthetic images
-diversity_real              real  mean distance between two real images
+diversity                   real  mean distance between two synthetic images of a class
+diversity_real              real  mean distance between two held-out images of a class
 diversity_ratio             real  diversity over diversity_real
 diversity_ratio_pixels      real  the same in pixels
-separation_ratio            real  nearest-sibling distance over mean distance, synthetic over real images
+separation_ratio            real  median nearest-sibling distance over mean distance, synthetic over held-out images
 separation_ratio_pixels     real  the same in pixels
 verdict                     text  whether the GAN copies training images or has collapsed
 """
@@ -266,13 +266,13 @@ study                    text  name of the study
 gan_key                  text  name of the GAN
 feature_extractor        text  network whose features are compared
 kind                     text  synthetic or held_out
-number                   int   rank by distance; 0 to 7 are in gans/<gan_key>/closest.png
+number                   int   rank of a synthetic image by distance, from 0; 0 to 7 are in gans/<gan_key>/closest.png
 label                    int   1 positive, 0 negative
-image_id                 text  name of the image
-nearest_image_id         text  nearest training image in features
-nearest_image_id_pixels  text  nearest training image in pixels
+image_id                 text  name of a held-out image
+nearest_image_id         text  nearest training image in features, mirrored or not
+nearest_image_id_pixels  text  nearest training image in pixels, mirrored or not
 feature_distance         real  distance to it in features
-pixel_distance           real  distance to it in pixels (root mean square of 0 to 255)
+pixel_distance           real  distance to the one nearest in pixels (root mean square of 0 to 255)
 """
 
 ATTRIBUTES = """
@@ -281,9 +281,9 @@ source     text  file or ITA estimate
 kind       text  real or synthetic
 gan_key    text  name of the GAN of a synthetic image
 side       text  train, validation or test, for real images
-image_id   text  name of the image
+image_id   text  name of a real image
 attribute  text  subgroup of the image
-value      real  estimated skin tone (ITA), degrees
+value      real  estimated skin tone (ITA), degrees; null for a source file or an unknown tone
 """
 
 ESTIMATES = """

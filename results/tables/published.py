@@ -1,4 +1,4 @@
-"""The figures of the paper this study replicates, contradictions included, and which trials compare with them.
+"""The figures of the paper that this study replicates, contradictions included, and which trials compare with them.
 
 Vina et al., Frontiers in Medicine 2026, doi 10.3389/fmed.2026.1742345.
 """
@@ -13,8 +13,8 @@ from results.tables.store import TableError
 
 PATH = Path(__file__).with_name("published.csv")
 
-# What the paper says of its best model: (table, model), then column of TRIALS -> metric. It does not say how it pairs
-# images for SSIM and PSNR; the nearest-neighbour columns are the nearest thing here.
+# The paper's figures of its best model: (table, model), then column of TRIALS -> metric. It does not say how it pairs
+# images for SSIM and PSNR; the nearest-neighbour columns come closest.
 FIGURES = {
     ("image_quality", "wgan_gp_lstm"): {
         "frechet_distance": "fid", "fid": "fid", "inception_score": "inception_score",
@@ -22,8 +22,7 @@ FIGURES = {
         "real_or_fake_precision": "real_or_fake_precision", "real_or_fake_recall": "real_or_fake_recall",
     },
     ("diagnosis", "cnn_lstm_table"): {
-        "test_accuracy": "accuracy", "test_precision": "precision", "test_recall": "recall", "test_f1": "f1",
-        "test_tpr": "tpr", "test_fpr": "fpr", "test_auroc": "auroc",
+        f"test_{metric}": metric for metric in ("accuracy", "precision", "recall", "f1", "tpr", "fpr", "auroc")
     },
     ("generators", "wgan_gp_lstm"): {
         "generator_parameters": "generator_parameters", "generator_lstm_parameters": "generator_lstm_parameters",
@@ -45,11 +44,9 @@ AUROCS = {
 
 
 def read_published() -> pd.DataFrame:
-    """The paper's tables and text figures as one long table, a figure a row, with the columns of PUBLISHED.
+    """The figures of the paper's tables and text, one a row, with the columns of PUBLISHED.
 
-    `table` is image_quality (Table 1), diagnosis (Table 2 and text), benchmark (Table 3) or generators (sizes and
-    costs); `value_high` closes a range or holds the second of two contradicting figures; a null `value` is a figure
-    the paper does not give. Raises TableError where the file has other columns or a text stands for a number.
+    Raises TableError where the file has other columns or a text stands for a number.
     """
     frame = pd.read_csv(PATH)
     if list(frame.columns) != PUBLISHED.names:
@@ -79,8 +76,15 @@ def auroc_statement() -> str:
     return f"The paper gives its AUROC as {figures}"
 
 
+def claimed_gain() -> tuple[float, float]:
+    """The gain by synthetic images that the paper claims, low and high, as a difference of accuracies."""
+    published = read_published()
+    (row,) = published[published["metric"] == "accuracy_gain"].itertuples()
+    return row.value, row.value_high
+
+
 def comparable(row: dict) -> str:
-    """"yes", or why a row of TRIALS cannot be held against the paper's figures, reasons parted by "; "."""
+    """Why a row of TRIALS cannot be compared with the paper, reasons separated by "; ", or "yes" where it can."""
     if row["status"] != "completed":
         return f"not finished ({row['status']})"
     reasons = []

@@ -25,30 +25,13 @@ def _lines(table: str) -> list[list[str]]:
     return [line.split(maxsplit=2) for line in getattr(columns, table).splitlines() if line]
 
 
-TRIALS = _schema("TRIALS")
-HISTORY = _schema("HISTORY", missing_keys="null")
+# Folder of a study -> schema; every file in the folder is a part of one table.
+TABLES = {name: _schema(name.upper(), "null" if name == "history" else "error") for name in columns.ONE_ROW}
+TRIALS, HISTORY, PREDICTIONS, GENERATOR_METRICS, NEIGHBOURS, ATTRIBUTES, ESTIMATES, COMPARISONS = TABLES.values()
 PUBLISHED = _schema("PUBLISHED")
-PREDICTIONS = _schema("PREDICTIONS")
-GENERATOR_METRICS = _schema("GENERATOR_METRICS")
-NEIGHBOURS = _schema("NEIGHBOURS")
-ATTRIBUTES = _schema("ATTRIBUTES")
-ESTIMATES = _schema("ESTIMATES")
-COMPARISONS = _schema("COMPARISONS")
 
 # The column `verdict` of GENERATOR_METRICS: what the audit found, or that it found nothing.
 COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
-
-# Folder of a study -> schema; every file in the folder is a part of one table.
-TABLES = {
-    "trials": TRIALS,
-    "history": HISTORY,
-    "predictions": PREDICTIONS,
-    "generator_metrics": GENERATOR_METRICS,
-    "neighbours": NEIGHBOURS,
-    "attributes": ATTRIBUTES,
-    "estimates": ESTIMATES,
-    "comparisons": COMPARISONS,
-}
 
 
 def describe() -> str:

@@ -37,7 +37,10 @@ def write_rows(path: Path, rows: list[dict], schema: pa.Schema) -> None:
     a value that does not fit its column's type.
     """
     path = Path(path)
-    replace_file(path, _to_table(path, rows, schema))
+    for row in rows:
+        _check_names(path, set(row), schema)
+    arrays = [pa.array([_checked(path, field, row.get(field.name)) for row in rows], field.type) for field in schema]
+    replace_file(path, pa.Table.from_arrays(arrays, schema=schema))
 
 
 def replace_file(path: Path, table: pa.Table) -> None:
@@ -54,7 +57,11 @@ def replace_file(path: Path, table: pa.Table) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)  # without this a power cut can undo the rename
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def check_study(study: Path) -> None:
@@ -105,13 +112,6 @@ def read_part(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def _to_table(path: Path, rows: list[dict], schema: pa.Schema) -> pa.Table:
-    for row in rows:
-        _check_names(path, set(row), schema)
-    arrays = [pa.array([_checked(path, field, row.get(field.name)) for row in rows], field.type) for field in schema]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
 def _checked(path: Path, field: pa.Field, value):
     if value is None:
         return None
@@ -128,14 +128,6 @@ def _check_names(path: Path, names: set[str], schema: pa.Schema) -> None:
     missing = sorted(set(schema.names) - names)
     if missing and schema.metadata[b"missing_keys"] == b"error":
         raise TableError(f"{path}: missing columns: {', '.join(missing)}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)  # without this a power cut can undo the rename
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_version(path: Path, schema: pa.Schema) -> None:

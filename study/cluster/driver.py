@@ -19,9 +19,9 @@ from study.cluster.bridge import Bridge, Proposals, StopBadGans
 from study.cluster.head import leave_with_head
 from study.cluster.resources import Resources
 from study.cluster.worker import drive_trial, ray_folder
+from study.errors import StorageFault
 from study.search.proposer import Proposal, Proposer
 from study.search.stopping import Halving, measured_curves
-from study.storage.faults import way_out
 from study.trial.record import Task
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial has its row and its line
@@ -41,7 +41,7 @@ def run_trials(
     """Run `num_trials` more trials; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget` (seconds) may.
 
     `num_runs` is the number of proposals, where some have followers. Each trial that ends leaves a row; a trial that
-    is interrupted leaves its checkpoints and no row. Raises `study.storage.faults.StorageFault`.
+    is interrupted leaves its checkpoints and no row. Raises `study.errors.StorageFault`.
     """
     base = proposer.base
     stopping = StopBadGans(Halving(base.gan_epochs, base.gan_eval_interval, measured_curves(proposer.folder)))
@@ -69,7 +69,7 @@ def run_trials(
         warnings.simplefilter("ignore")  # Tune warns of its own defaults
         tuner.fit()
     if bridge.fault:
-        raise way_out(bridge.fault)
+        raise StorageFault(bridge.fault)
     return bool(interrupts)
 
 

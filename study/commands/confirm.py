@@ -1,4 +1,4 @@
-"""The work of `study/confirm.py`: run the best trials of a search and the paper's again, over new seeds and arms."""
+"""The work of `study/confirm.py`: run the best trials and the paper's again, over new seeds and arms."""
 
 import shutil
 import tempfile
@@ -49,7 +49,7 @@ DATA_COLUMNS = (
 
 
 def run(options: Namespace) -> int:
-    """Run what has no row yet, then fill the tables of evidence."""
+    """Run the trials that have no row yet, then audit and compare."""
     study = options.study.expanduser().absolute()
     settings = stored_settings(study)
     if options.dry_run:
@@ -84,7 +84,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     announce = Announcer()
     confirmation = Confirmation(study, base, chains(waiting))
     if waiting and run_on_ray(options, confirmation, dataset, columns, external, announce):
-        print("interrupted; the same command goes on")
+        print("interrupted; run the same command again to continue")
         return EXIT_INTERRUPTED
     return write_findings(study, subgroups, announce)
 
@@ -103,7 +103,7 @@ def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposa
 
 
 def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_done: int) -> str:
-    """What is run, in a few lines."""
+    """The confirmation's trials, in a few lines."""
     lines = [f"confirming   the GANs of {len(sources)} trials, with new seeds"]
     lines += [
         f"  {name:<12} {config.backbone}, lstm {config.lstm_depth}, penalty {config.penalty_weight:g}, "
@@ -116,22 +116,22 @@ def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_don
 
 
 def condition(proposal: Proposal) -> str:
-    """Arm, part of the data and split, in words."""
+    """Arm, part of the training groups and split, in words."""
     config = proposal.config
     part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
     return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
 
 
 def check_base(base: TrialConfig) -> None:
-    """ConfigError for a study whose fixed fields leave an arm of the confirmation without its meaning."""
+    """ConfigError if the study's fixed fields make an arm of the confirmation meaningless."""
     if base.training_fraction < 1:
-        raise ConfigError(f"training_fraction={base.training_fraction:g}: confirm a study of all training groups")
+        raise ConfigError(f"training_fraction={base.training_fraction:g}: confirm a study that trains on all groups")
     if base.model_copy(update=MIXED | {"synthetic_ratio": 0.0}).arm == "real_unaugmented":
-        raise ConfigError("the study has no classical augmentation: confirm one that leaves rotation or flip on")
+        raise ConfigError("the study has no classical augmentation: confirm a study with rotation or classifier_flip")
 
 
 def can_split(prepared: Path, protocol: str, dry_run: bool) -> bool:
-    """Whether the images can be split otherwise; says why not. A dry run leaves no file with the images behind."""
+    """Whether the images can be split by the other protocol; prints why not. A dry run leaves no file behind."""
     try:
         if not dry_run:
             return bool(resplit(prepared, protocol))
@@ -143,7 +143,7 @@ def can_split(prepared: Path, protocol: str, dry_run: bool) -> bool:
 
 
 def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int) -> None:
-    """ConfigError or DataError, before anything runs, where a part of the training set is too small for a batch."""
+    """ConfigError or DataError if a part of the training set is too small for a batch."""
     counts: dict[tuple, int] = {}
     for proposal in proposals:
         part = proposal.config.training_fraction, proposal.config.seed
@@ -181,7 +181,7 @@ def run_on_ray(
 
 
 def write_findings(study: Path, subgroups: list[dict], announce: Announcer) -> int:
-    """Audit the GANs, then estimates and comparisons; returns the exit code."""
+    """Audit the GANs, write estimates and comparisons, and say where; returns the exit code."""
     announce("auditing the GANs")
     try:
         audit_study(study, announce)

@@ -1,4 +1,4 @@
-"""The work of `study/doctor.py`: is everything there that a study needs? One line a check."""
+"""The work of `study/doctor.py`: check whether all that a study needs is there, one line a check."""
 
 import urllib.error
 import urllib.request
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_utils.errors import DataError
-from data_utils.layouts import recognise
 from data_utils.parquet_file import read_table
 from models.feature_extractor import build_feature_extractor
 from models.inception import has_inception
@@ -15,12 +14,13 @@ from study.cli import make_folder
 from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey
 from study.cluster.facts import exposed_ports, gpus
 from study.cluster.resources import totals
+from study.commands.photographs import recognise_photographs
 from study.errors import ConfigError
 from study.gan.quality import INCEPTION_FILE
 
 
 def run(options: Namespace) -> int:
-    """Print each check as it is made; returns 1 where one failed, else 0."""
+    """Print each check as it is made; returns 1 if one failed, else 0."""
     failed = 0
     for check in all_checks(options, make_folder(options.out)):
         print(check, flush=True)
@@ -30,10 +30,10 @@ def run(options: Namespace) -> int:
 
 
 def all_checks(options: Namespace, out: Path) -> Iterator[Check]:
-    """Those of this machine, then those of the nodes: this machine alone where Ray does not answer."""
+    """Checks of this machine, then of the nodes; of this machine alone if Ray does not answer."""
     prepared = newest_prepared(out)
     yield check_weights(out / "prepared" / INCEPTION_FILE)
-    yield Check("hub weights", None, "dinov2, `pretrained`: not tested, fetched when asked for")
+    yield Check("hub weights", None, "dinov2, `pretrained`: not tested; fetched when a study uses them")
     yield check_photographs(options)
     yield check_prepared(prepared)
     try:
@@ -48,7 +48,7 @@ def ask_here(function, *arguments) -> dict:
 
 
 def ray_checks(address: str | None, out: Path, prepared: Path | None) -> Iterator[Check]:
-    """What every node of the cluster answers; ConfigError where Ray or a node does not."""
+    """Checks of every node of the cluster. ConfigError if Ray or a node does not answer."""
     from study.cluster import nodes  # Ray takes seconds to import: not for --help
     from study.cluster.connect import connect
     from study.cluster.private import dashboard_url, started_here
@@ -67,7 +67,7 @@ def ray_checks(address: str | None, out: Path, prepared: Path | None) -> Iterato
 
 
 def token_is_demanded(url: str) -> bool:
-    """Whether Ray refuses a stranger, who shows no token."""
+    """Whether Ray refuses a request without a token."""
     stranger = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         stranger.open(f"http://{url}/api/version", timeout=10).close()
@@ -77,7 +77,7 @@ def token_is_demanded(url: str) -> bool:
 
 
 def check_weights(inception: Path) -> Check:
-    """The weights of the feature extractors that need no hub."""
+    """The weights of the feature extractors that are not fetched from a hub."""
     given = inception if inception.exists() else None
     names = ["efficientnet_lite0", *(["inception"] if has_inception(given) else [])]
     try:
@@ -92,10 +92,9 @@ def check_weights(inception: Path) -> Check:
 def check_photographs(options: Namespace) -> Check:
     """The layout of `--data` is recognised; the files are not decoded."""
     if options.data is None:
-        return Check("photographs", None, "no --data; the embedded sample data need none")
+        return Check("photographs", None, "no --data given: the sample data are embedded")
     try:
-        known = {"positive": options.positive, "negative": options.negative, "group_pattern": options.group_pattern}
-        source = recognise(options.data, **known)
+        source = recognise_photographs(options)
     except DataError as error:
         return failure("photographs", error)
     negative, positive = source.class_names

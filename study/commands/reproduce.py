@@ -1,4 +1,4 @@
-"""The work of `study/reproduce.py`: run one stored trial again here, and compare each metric with the stored one."""
+"""The work of `study/reproduce.py`: run a stored trial again here and compare each metric with the stored one."""
 
 import tempfile
 from argparse import Namespace
@@ -24,7 +24,7 @@ EXIT_DIFFERENT = 1
 
 
 def run(options: Namespace) -> int:
-    """Returns 0 where every metric is equal, 1 where some differ."""
+    """Returns 0 if every metric is equal, 1 if some differ."""
     return reproduce(options.study, choose_row(options.study, options.best, options.trial))
 
 

@@ -1,12 +1,10 @@
-"""A full or failing disk, or a damaged file, stops the whole study: every further trial would fail on it too.
+"""A full or failing disk, or a damaged file, stops the whole study, as every further trial would fail too.
 
 Such errors are recognised by their text, since Ray passes on errors of workers on other machines as text.
 """
 
 import errno
 import os
-
-from study.errors import StorageFault
 
 WORDS = (
     *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)),
@@ -15,18 +13,10 @@ WORDS = (
 
 
 def storage_fault(error: BaseException | None) -> str | None:
-    """The line of an error or of its causes that names a disk error or a damaged file; None where there is none."""
+    """The line of an error or of its causes that names a disk error or a damaged file, or None."""
     while error is not None:
         for line in str(error).splitlines():
             if any(word in line for word in WORDS):
                 return line.strip()
         error = error.__cause__ or error.__context__
     return None
-
-
-def way_out(fault: str) -> StorageFault:
-    """The error that tells the user of a storage fault and how to continue."""
-    return StorageFault(
-        f"a disk error stopped the study: {fault}; finished trials are kept: free space or repair the disk, then run "
-        "the same command with --resume"
-    )

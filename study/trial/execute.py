@@ -4,6 +4,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -44,7 +45,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
         task.note_start(result)
     try:
         dataset = load_dataset(task.prepared, task.config.image_size, device)
-        tests = more_tests(task, dataset)
+        tests = partial(more_tests, task, dataset)
         result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests)
         status, reason = "completed", None
     except Diverged as failure:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,13 +28,13 @@ def run_trial(
     report: Report,
     gans: Path,
     checkpoints: Path,
-    more_tests: Iterable[tuple[Condition, Side]] = (),
+    more_tests: Callable[[], Iterable[tuple[Condition, Side]]] = tuple,
 ) -> dict:
     """Run a trial to its end; returns every measured result column, and the predictions.
 
     `gans` is the study's folder of trained GANs; `checkpoints` is the trial's own folder, named like the trial, from
-    which its classifier is continued. `report` gets one dict at each measurement. Raises `study.errors.Diverged` when
-    a training fails.
+    which its classifier is continued. `report` gets one dict at each measurement. `more_tests()` gives the test sets
+    besides the data set's own. Raises `study.errors.Diverged` when a training fails.
     """
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
@@ -64,7 +63,10 @@ def run_trial(
             "num_train_synthetic": len(synthetic_labels),
             "seconds_per_synthetic_image": sampling_seconds / len(synthetic_labels),
         }
-    train = partial(train_classifier, config, training_set, report, checkpoints, more_tests)
+
+    def train(micro_batches: int) -> dict:  # another attempt reads the test sets anew
+        return train_classifier(config, training_set, report, checkpoints, more_tests(), micro_batches)
+
     diagnosis = within_memory(checkpoints, train)
     return {
         **result,

@@ -17,15 +17,17 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from results.leaderboard import saved_minutes
-from results.page.answer import answer, audit_finding, direction, image_quality, limits
+from results.page.answer import answer, direction, limits
+from results.page.generator import audit_finding, image_quality
 from results.page.parts import Section
 from results.page.run import budget_table
+from results.page.search import load_search
 from results.page.sections import image_parts, render
 from results.report import main, write_report
 from results.stats.evidence import Evidence, read_evidence
 from results.tables.schema import COMPARISONS
 from results.tables.store import TableError
-from tests.support.report_study import SEEDS, comparisons, make_study, write_table
+from tests.support.report_study import SEEDS, comparisons, make_study, write_search, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -168,6 +170,13 @@ def pictures_with_red(page: Path) -> list[str]:
     return found
 
 
+def test_the_search_is_read_from_a_folder_of_any_name(tmp_path):
+    study = tmp_path / "50%20 of #2?"
+    study.mkdir()
+    write_search(study, [])
+    assert load_search(study).study_name == study.name
+
+
 def test_show_real_names_the_prepared_file_that_is_not_there(evidence):
     other = replace(evidence, trials=evidence.trials.assign(data_fingerprint="other"))
     with pytest.raises(TableError, match=r"prepared/other\.parquet.*--show-real"):
@@ -223,7 +232,8 @@ def test_outcomes_that_disagree_are_called_so(evidence):
     assert verdict.startswith("Synthetic images helped in one outcome and harmed in the other: accuracy +4.0")
 
 
-def test_no_interval_is_no_evidence(evidence):
+def test_no_comparison_is_no_answer_and_no_interval_no_evidence(evidence):
+    assert answer(replace(evidence, comparisons=evidence.comparisons.iloc[:0])).verdict.startswith("Not answered yet")
     rows = evidence.comparisons.assign(ci_low=None, ci_high=None)
     found = answer(replace(evidence, comparisons=rows.astype({"ci_low": float, "ci_high": float})))
     assert found.verdict.startswith("No measurable gain: accuracy +4.0 points (no 95 % interval)")
@@ -232,12 +242,16 @@ def test_no_interval_is_no_evidence(evidence):
 
 
 @pytest.mark.parametrize(
-    ("difference", "place"),
-    [(0.085, "inside"), (0.04, "above"), (0.2, "below"), (0.105, "partly inside")],
-)
-def test_the_papers_claim_is_compared_with_the_interval(evidence, difference, place):
-    facts = dict(answer(with_comparisons(evidence, difference)).facts)
-    assert facts["paper's claim"].endswith(f": {place} our interval")
+    ("subject", "difference", "finding"),
+    [
+        ("paper's claim", 0.085, ": inside our interval"), ("paper's claim", 0.04, ": above our interval"),
+        ("paper's claim", 0.2, ": below our interval"), ("paper's claim", 0.105, ": partly inside our interval"),
+        ("longer training", 0.01, "no difference shown"), ("longer training", 0.04, "the gain is larger"),
+        ("longer training", -0.04, "do better"),
+    ],
+)  # fmt: skip
+def test_the_gain_is_compared_with_the_papers_claim_and_with_longer_training(evidence, subject, difference, finding):
+    assert finding in dict(answer(with_comparisons(evidence, difference)).facts)[subject]
 
 
 def test_curves_set_the_chosen_arm_beside_real_and_synthetic_images_alone(evidence):
@@ -252,18 +266,6 @@ def test_the_arm_is_chosen_on_validation_not_on_test(evidence):
     assert (evidence.choice.gan, evidence.choice.arm) == ("paper-000", "real_and_synthetic_1")
     assert evidence.choice.num_arms == 4
     assert evidence.main.groupby("arm")["test_auroc"].mean().idxmax() == "synthetic_only_1"
-
-
-@pytest.mark.parametrize(
-    ("difference", "finding"), [(0.01, "no difference shown"), (0.04, "the gain is larger"), (-0.04, "do better")]
-)
-def test_the_gain_is_compared_with_that_of_longer_training(evidence, difference, finding):
-    assert finding in dict(answer(with_comparisons(evidence, difference)).facts)["longer training"]
-
-
-def test_without_comparisons_nothing_is_answered(evidence):
-    found = answer(replace(evidence, comparisons=evidence.comparisons.iloc[:0]))
-    assert found.verdict.startswith("Not answered yet")
 
 
 def test_image_quality_gives_floor_and_counts_and_the_audit_what_was_flagged(evidence):
@@ -347,6 +349,8 @@ def test_the_page_opens_cleanly(report, browser, width, scheme):
     assert trouble == []
     assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = "[...document.querySelectorAll('#answer .box, #effect figure .box')]"
+    assert page.evaluate(f"{boxes}.every(box => box.scrollWidth <= box.clientWidth)"), "the answer scrolls sideways"
     assert page.evaluate("[...document.images].every(image => image.alt && image.naturalWidth > 0)")
     text, ground = page.evaluate(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"

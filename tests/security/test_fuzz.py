@@ -26,10 +26,11 @@ from data_utils.layouts import recognise
 from data_utils.prepare import prepare
 from results.tables.schema import TRIALS
 from results.tables.store import TableError, read_trials, write_rows
-from study.cli import sweep_parser
 from study.config import TrialConfig, make_config, preset
 from study.errors import ConfigError
-from study.settings import StudySettings, refuse_other_settings, write_settings
+from study.flags import sweep_parser
+from study.settings import StudySettings, refuse_other_settings
+from study.storage.sealed import write_json
 
 SECONDS = [pytest.param(0.6, id="short"), pytest.param(12, marks=pytest.mark.slow, id="long")]  # of five targets
 Target = Callable[[Path, object], bool]  # whether the input was taken; anything but a clear error is raised
@@ -209,13 +210,12 @@ def test_assignments(tmp_path, seconds):
 @pytest.mark.filterwarnings("ignore:.* was set aside")
 @pytest.mark.parametrize("seconds", SECONDS)
 def test_study_files(tmp_path, seconds):
-    write_settings(tmp_path, SETTINGS)
-    sealed, unsealed = (tmp_path / "study.json").read_bytes(), json.dumps(SETTINGS).encode()
-    changed = st.dictionaries(st.sampled_from(sorted(SETTINGS)), JSON, max_size=2)
+    def sealed(config: dict) -> bytes:
+        write_json(tmp_path / "new.json", SETTINGS | {"config": SETTINGS["config"] | config})
+        return (tmp_path / "new.json").read_bytes()
+
     configs = st.dictionaries(st.sampled_from(sorted(TrialConfig.model_fields)), JSON, max_size=3)
-    invented = changed.map(lambda parts: SETTINGS | parts) | JSON
-    invented |= configs.map(lambda parts: SETTINGS | {"config": SETTINGS["config"] | parts})
-    inputs = damaged(sealed, unsealed) | invented.map(lambda record: json.dumps(record).encode())
+    inputs = damaged(sealed({})) | configs.map(sealed) | JSON.map(lambda content: json.dumps(content).encode())
     taken, tried = fuzz(give_settings, inputs, seconds, tmp_path)
     assert 0 < taken < tried
 

@@ -84,7 +84,7 @@ def test_a_hostile_class_is_refused_safely(command, manifest, label):
     path = manifest(label)
     path.write_text(path.read_text(encoding="utf-8").replace("infected", "other"))
     message = command.refused("--data", path)
-    assert "--positive NAME" in message and repr(label) in message and is_harmless(message)
+    assert "Say --positive " in message and repr(label) in message and is_harmless(message)
 
 
 def test_a_class_folder_that_is_not_utf_8_is_refused(command, photographs):

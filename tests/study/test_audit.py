@@ -9,17 +9,14 @@ import torch
 from PIL import Image
 
 from data_utils.dataset import load_dataset
-from results.tables.schema import TRIALS
-from results.tables.store import read_table, write_rows
+from results.tables.store import read_table
 from study import audit
-from study.config import make_config
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
 from study.gan_audit.study import audit_study, gan_rows
-from study.trial.execute import execute
-from study.trial.provenance import data_columns
-from study.trial.record import Task, row_config
-from tests.support.features import PixelQuality, coarse_pixels
+from study.trial.record import row_config
+from tests.support.features import coarse_pixels
+from tests.support.studies import change_row, trained_study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,23 +24,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def finished(prepared_phantoms, tiny_settings, tmp_path_factory):
     """A study with a GAN of the search and another of two confirming trials."""
-    out = tmp_path_factory.mktemp("runs")
-    study, prepared = out / "study", out / "prepared" / prepared_phantoms.path.name
-    prepared.parent.mkdir()
-    shutil.copyfile(prepared_phantoms.path, prepared)
-    columns = {"objective": "pareto", "command": "none", **data_columns(prepared_phantoms)}
-    trials = [
-        ("search-000", 0, {"phase": "search"}),
-        ("confirm-001", 1, {"phase": "confirm", "confirms": "search-000"}),
-        ("confirm-002", 1, {"phase": "confirm", "confirms": "search-000"}),
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("study.gan.train.GanQuality", PixelQuality)
-        for trial_id, seed, more in trials:
-            config = make_config(tiny_settings | {"seed": seed, "synthetic_ratio": 0.5})
-            task = Task(study, prepared, trial_id, config, 1, 1, columns | more)
-            assert execute(task, lambda entry: None, torch.device("cpu"))["status"] == "completed"
-    return study
+    confirming = {"seed": 1, "synthetic_ratio": 0.5}, {"phase": "confirm", "confirms": "search-000"}
+    trials = {"search-000": ({"synthetic_ratio": 0.5}, {}), "confirm-001": confirming, "confirm-002": confirming}
+    return trained_study(tmp_path_factory.mktemp("runs"), prepared_phantoms, tiny_settings, trials)
 
 
 @pytest.fixture
@@ -52,11 +35,6 @@ def study(finished, tmp_path, monkeypatch):
     shutil.copytree(finished.parent, tmp_path / "runs")
     monkeypatch.setattr("study.gan_audit.study.build_extractors", lambda own, folder, device: [coarse_pixels()])
     return tmp_path / "runs" / "study"
-
-
-def change_row(study, trial_id, **values):
-    path = study / "trials" / f"{trial_id}.parquet"
-    write_rows(path, [pq.read_table(path).to_pylist()[0] | values], TRIALS)
 
 
 def pixels(path):

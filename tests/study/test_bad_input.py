@@ -1,5 +1,6 @@
 """Mistakes of a user, given to the command: exit code 2, one clear line that names the thing and the way out."""
 
+import json
 import os
 import shutil
 import socket
@@ -10,9 +11,9 @@ import pytest
 from PIL import Image
 
 from results.tables.store import read_trials
-from study.cli import sweep_parser
 from study.config import preset
-from study.settings import StudySettings
+from study.flags import sweep_parser
+from study.settings import StudySettings, stored_settings
 from study.storage.lock import hold
 from tests.support.command import PER_CLASS, photograph
 
@@ -71,40 +72,37 @@ def test_batches_and_networks_that_do_not_fit(command, photographs, arguments, w
 # ---- photographs
 
 
-def test_missing_and_empty_folder(command, tmp_path):
-    (tmp_path / "empty").mkdir()
-    for name, words in (("nowhere", "does not exist"), ("empty", "holds 0 class(es)")):
-        message = command.refused("--data", tmp_path / name)
-        assert str(tmp_path / name) in message and words in message
-    assert not any(command.out.rglob("*"))
-
-
-def test_one_and_three_classes(command, photographs):
-    shutil.copytree(photographs / "clean", photographs / "other")
-    assert "holds 3 class(es) of images ('clean', 'infected', 'other')" in command.refused("--data", photographs)
-    for name in ("other", "infected"):
-        shutil.rmtree(photographs / name)
-    assert "holds 1 class(es) of images ('clean')" in command.refused("--data", photographs)
-    assert not any(command.out.rglob("*"))
-
-
-def test_fewer_than_twenty_images_of_a_class(command, photographs):
-    for path in sorted((photographs / "infected").iterdir())[19:]:
+def keep_nineteen(data: Path) -> None:
+    for path in sorted((data / "infected").iterdir())[19:]:
         path.unlink()
-    message = command.refused("--data", photographs)
-    assert "19" in message and "20" in message
 
 
-def test_one_group(command, photographs):
-    for path in photographs.rglob("*.png"):
+def name_one_patient(data: Path) -> None:
+    for path in data.rglob("*.png"):
         path.rename(path.with_name(f"patient_{path.name}"))
-    assert "group" in command.refused("--data", photographs)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (shutil.rmtree, ["data does not exist"]),
+        (lambda data: shutil.copytree(data / "clean", data / "other"), ["holds 3 class", "'clean', 'infected'"]),
+        (lambda data: shutil.rmtree(data / "infected"), ["holds 1 class", "'clean'"]),
+        (keep_nineteen, ["19", "20"]),
+        (name_one_patient, ["group"]),
+    ],
+)
+def test_photographs_that_cannot_be_split(command, photographs, spoil, words):
+    spoil(photographs)
+    message = command.refused("--data", photographs)
+    assert all(word in message for word in words), message
+    assert not command.studies()
 
 
 def test_which_class_is_positive_is_asked_for(command, photographs):
     (photographs / "infected").rename(photographs / "b")
     message = command.refused("--data", photographs)
-    assert "'b', 'clean'" in message and "--positive NAME" in message
+    assert "'b', 'clean'" in message and "Say --positive " in message
     assert command("--data", photographs, "--positive", "b", "--dry-run")[0] == 0
 
 
@@ -187,19 +185,20 @@ def test_names_of_photographs_stay_out_of_everything_written(command, small_mach
 # ---- where it is written
 
 
-@pytest.mark.parametrize("arguments", [[], ["--resume"]])
-def test_out_that_cannot_be_written(command, tmp_path, arguments):
+@pytest.mark.parametrize(("arguments", "words"), [([], "cannot be written"), (["--resume"], "is not a study")])
+def test_out_that_is_a_file(command, tmp_path, arguments, words):
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     command.out = tmp_path / "file" / "out"
     message = command.refused(*arguments)
-    assert f"--out {tmp_path / 'file' / 'out'} cannot be written" in message and "another folder" in message
+    assert str(command.out) in message and words in message
     assert (tmp_path / "file").read_text(encoding="utf-8") == "not a folder"
 
 
-def test_resuming_what_is_not_there(command, photographs):
-    message = command.refused("--data", photographs, "--resume")
-    assert "--resume" in message and str(command.out / "folders-smoke") in message
-    assert not command.studies()
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_resuming_what_is_not_there(command, photographs, more):
+    message = command.refused("--data", photographs, "--resume", *more)
+    assert f"{command.out / 'folders-smoke'} is not a study" in message and "leave --resume out" in message
+    assert not command.out.exists()
 
 
 @pytest.fixture
@@ -364,10 +363,41 @@ def test_a_machine_with_a_gpu_resumes_what_one_without_started(command, study, m
     assert "give --preset smoke, as the study was started with" in message
 
 
-def test_the_heads_gpu_does_not_decide_for_a_cluster(command, photographs, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "chosen", "advice"),
+    [
+        ("", ("smoke", "float32"), "add --preset search --set precision=bfloat16."),
+        ("--preset paper", ("paper", "float32"), "add --set precision=bfloat16."),
+        ("--set precision=float32", ("smoke", "float32"), "add --preset search."),
+        ("--preset smoke --set precision=bfloat16", ("smoke", "bfloat16"), None),
+        ("--gpus-per-trial 0.5", ("search", "bfloat16"), None),
+    ],
+)
+def test_the_heads_gpu_does_not_decide_for_a_cluster(capsys, monkeypatch, arguments, chosen, advice):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("study.settings.has_fast_bfloat16", lambda: True)
-    options = sweep_parser().parse_args(["--address", "10.0.0.1:6379"])
-    settings = StudySettings.resolve(options)
-    assert (settings.preset, settings.base.precision) == ("smoke", "float32")
-    assert "--preset search" in command.capsys.readouterr().out
+    settings = StudySettings.resolve(sweep_parser().parse_args(["--address", "10.0.0.1:6379", *arguments.split()]))
+    assert (settings.preset, settings.base.precision) == chosen
+    printed = capsys.readouterr().out
+    assert advice in printed if advice else not printed
+
+
+def test_a_dry_run_of_a_resumed_study_has_its_settings(command, study, monkeypatch):
+    stored = json.loads((study[0] / "study.json").read_bytes())["config"]["precision"]
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[stored]
+    monkeypatch.setattr("study.settings.defaults_of_machines", lambda options: ("search", {"precision": other}))
+    code, printed, _ = command(*study[1], "--resume", "--dry-run")
+    assert code == 0 and f"precision              {stored}" in printed and "image_size             32" in printed
+
+
+def test_resuming_one_of_several_studies_needs_its_name(command, study):
+    folder, arguments = study
+    shutil.copytree(folder, folder.with_name("folders-search"))
+    message = command.refused(*arguments, "--resume")
+    assert "--name folders-smoke or --name folders-search" in message
+    assert command(*arguments, "--resume", "--name", "folders-smoke")[0] == 0
+
+
+def test_no_fid_is_a_fixed_field():
+    settings = StudySettings.resolve(sweep_parser().parse_args(["--no-fid"]))
+    assert settings.fixed == {"measure_fid": False} and not settings.base.measure_fid

@@ -1,6 +1,5 @@
 """What `study/confirm.py` refuses before anything runs, and which trials it runs again."""
 
-import json
 import shutil
 from types import SimpleNamespace
 
@@ -19,7 +18,7 @@ from study.commands.confirm import without_row
 from study.config import make_config, preset
 from study.search.attempts import lost_reason
 from study.search.external import check_done_trials
-from study.settings import StudySettings
+from study.settings import StudySettings, write_settings
 from study.trial.provenance import data_columns
 from study.trial.record import Task
 
@@ -33,7 +32,7 @@ def study(prepared_phantoms, tmp_path, monkeypatch):
     shutil.copytree(prepared_phantoms.path.parent, tmp_path / "prepared")
     folder = tmp_path / "study"
     folder.mkdir()
-    write_settings(folder, prepared_phantoms)
+    begin(folder, prepared_phantoms)
     for number, depth in enumerate((2, 0)):
         config = make_config(BASE | {"lstm_depth": depth})
         columns = data_columns(prepared_phantoms) | {"phase": "paper", "objective": "pareto"}
@@ -43,9 +42,9 @@ def study(prepared_phantoms, tmp_path, monkeypatch):
     return folder
 
 
-def write_settings(folder, prepared, **changes):
-    settings = StudySettings("smoke", {}, "pareto", make_config(BASE | changes))
-    (folder / "study.json").write_text(json.dumps(settings.record(prepared)), encoding="utf-8")
+def begin(folder, prepared, **changes):
+    settings = StudySettings("smoke", {}, "pareto", make_config(BASE | changes), ())
+    write_settings(folder, settings.record(prepared))
 
 
 @pytest.fixture
@@ -85,6 +84,18 @@ def test_what_is_no_study(tmp_path, capsys):
     assert "nothing is not a study" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 2)])
+def test_an_interrupt_or_full_disk_says_that_the_same_command_continues(study, capsys, monkeypatch, error, code):
+    def stop(*arguments):
+        raise error
+
+    monkeypatch.setattr("study.commands.confirm.stored_settings", stop)
+    assert confirm.main([str(study)]) == code
+    message = capsys.readouterr().err
+    assert "finished trials are kept" in message and "run the same command again" in message
+    assert "--resume" not in message  # a flag of run_sweep.py
+
+
 def test_a_part_that_fills_no_batch(refused):
     message = refused("--fractions", "0.05")
     assert "5% of the groups" in message and "--fractions" in message
@@ -98,7 +109,7 @@ def test_a_part_that_fills_no_batch(refused):
     ],
 )
 def test_a_study_without_the_arms_meaning(refused, study, prepared_phantoms, changes, word):
-    write_settings(study, prepared_phantoms, **changes)
+    begin(study, prepared_phantoms, **changes)
     assert word in refused()
 
 

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from study import doctor
-from study.cli import doctor_parser
 from study.cluster.checks import (
     MIN_FREE_DISK,
     Check,
@@ -39,6 +38,7 @@ from study.commands.doctor import (
     token_is_demanded,
 )
 from study.errors import ConfigError
+from study.flags import doctor_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path("/mnt/study")
@@ -152,22 +152,23 @@ def test_this_machine_is_fit(tmp_path, prepared_phantoms):
     assert not list(tmp_path.iterdir())  # nothing is left behind
 
 
-def test_a_node_without_the_shared_folder_stops_the_study(tmp_path, prepared_phantoms):
-    def ask_two(function, probe, *arguments) -> dict:
-        elsewhere = tmp_path / "other disk" / probe.name
-        return {"a": function(probe, *arguments), "b": function(elsewhere, *arguments)}
+def ask_two(function, probe, *arguments) -> dict:
+    """Node b has another disk than node a."""
+    elsewhere = probe.parent / "other disk" / probe.name
+    return {"a": function(probe, *arguments), "b": function(elsewhere, *arguments)}
 
+
+def test_a_node_without_the_shared_folder_stops_the_study(tmp_path, prepared_phantoms):
     with pytest.raises(ConfigError, match="storage: b cannot write: No such file or directory; --out must lie on"):
         refuse_unfit_nodes(ask_two, tmp_path, prepared_phantoms.path)
 
 
 def test_a_node_with_a_folder_of_its_own_does_not_see_the_others(tmp_path):
-    def ask_two(function, probe, *arguments) -> dict:
-        elsewhere = tmp_path / "other disk" / probe.name
-        elsewhere.mkdir(parents=True, exist_ok=True)
-        return {"a": function(probe, *arguments), "b": function(elsewhere, *arguments)}
+    def ask_with_folder(function, probe, *arguments) -> dict:
+        (tmp_path / "other disk" / probe.name).mkdir(parents=True, exist_ok=True)
+        return ask_two(function, probe, *arguments)
 
-    nodes = survey(ask_two, tmp_path, None).nodes
+    nodes = survey(ask_with_folder, tmp_path, None).nodes
     assert nodes["a"].unseen == (nodes["b"].written,) and nodes["b"].unseen == (nodes["a"].written,)
     assert nodes["a"].lock_holds and not nodes["b"].lock_holds
 

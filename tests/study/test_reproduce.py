@@ -1,22 +1,16 @@
 """A stored row, run again here: which row, with which config, and what is said of the difference."""
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-import torch
 
-from results.tables.schema import TRIALS
-from results.tables.store import read_trials, write_rows
+from results.tables.store import read_trials
 from study.config import make_config
 from study.reproduce import main
 from study.trial.choice import choose_row
-from study.trial.execute import execute
-from study.trial.provenance import data_columns
-from study.trial.record import Task, row_config
-from tests.support.features import PixelQuality
+from study.trial.record import row_config
+from tests.support.studies import change_row, trained_study
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
 
@@ -24,18 +18,10 @@ pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
 @pytest.fixture(scope="module")
 def finished(prepared_phantoms, tiny_settings, tmp_path_factory):
     """A study of a real-only trial, one with a GAN, and a failed one."""
-    out = tmp_path_factory.mktemp("runs")
-    study, prepared = out / "study", out / "prepared" / prepared_phantoms.path.name
-    prepared.parent.mkdir()
-    shutil.copyfile(prepared_phantoms.path, prepared)
-    columns = {"phase": "search", "objective": "pareto", "command": "none", **data_columns(prepared_phantoms)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("study.gan.train.GanQuality", PixelQuality)
-        for trial_id, ratio in (("real", 0.0), ("mixed", 0.5)):
-            config = make_config(tiny_settings | {"synthetic_ratio": ratio})
-            task = Task(study, prepared, trial_id, config, 1, 1, columns)
-            assert execute(task, lambda entry: None, torch.device("cpu"))["status"] == "completed"
-    replace(task, trial_id="broken").write_row("failed", "critic collapsed", {})
+    trials = {"broken": ({"synthetic_ratio": 0.0}, {}), "real": ({"synthetic_ratio": 0.0}, {})}
+    trials["mixed"] = {"synthetic_ratio": 0.5}, {}
+    study = trained_study(tmp_path_factory.mktemp("runs"), prepared_phantoms, tiny_settings, trials)
+    change_row(study, "broken", status="failed", reason="critic collapsed", validation_auroc=None)
     return study
 
 
@@ -44,11 +30,6 @@ def study(finished, tmp_path):
     """A copy that a test may spoil."""
     shutil.copytree(finished.parent, tmp_path / "runs")
     return tmp_path / "runs" / "study"
-
-
-def change_row(study, trial_id: str, **values) -> None:
-    path = study / "trials" / f"{trial_id}.parquet"
-    write_rows(path, [pq.read_table(path).to_pylist()[0] | values], TRIALS)
 
 
 @pytest.mark.parametrize("trial_id", ["real", "mixed"])

@@ -1,12 +1,25 @@
 """Studies run by the real command, and what they leave on disk."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import optuna
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sqlalchemy import URL
+
+from results.tables.schema import TRIALS
+from results.tables.store import write_rows
+from study.config import make_config
+from study.trial.execute import execute
+from study.trial.provenance import data_columns
+from study.trial.record import Task
+from tests.support.features import PixelQuality
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -34,8 +47,27 @@ def clean_environment() -> dict:
 
 
 def states(study: Path) -> Counter:
-    storage = f"sqlite:///{study / 'optuna.db'}"
+    storage = str(URL.create("sqlite", database=str(study / "optuna.db")))
     return Counter(t.state for t in optuna.load_study(study_name=study.name, storage=storage).trials)
+
+
+def trained_study(out: Path, data, settings: dict, trials: dict[str, tuple[dict, dict]]) -> Path:
+    """A study of trials that ran in this process; `trials`: id -> fields and columns that it sets."""
+    study, prepared = out / "study", out / "prepared" / data.path.name
+    prepared.parent.mkdir()
+    shutil.copyfile(data.path, prepared)
+    shared = {"phase": "search", "objective": "pareto", "command": "none", **data_columns(data)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.gan.train.GanQuality", PixelQuality)
+        for trial_id, (fields, columns) in trials.items():
+            task = Task(study, prepared, trial_id, make_config(settings | fields), 1, 1, shared | columns)
+            assert execute(task, lambda entry: None, torch.device("cpu"))["status"] == "completed"
+    return study
+
+
+def change_row(study: Path, trial_id: str, **values) -> None:
+    path = study / "trials" / f"{trial_id}.parquet"
+    write_rows(path, [pq.read_table(path).to_pylist()[0] | values], TRIALS)
 
 
 def rows_on_disk(study: Path) -> dict[str, tuple]:

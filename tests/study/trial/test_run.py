@@ -213,6 +213,21 @@ def test_a_diverging_classifier_keeps_the_gan_history(task, monkeypatch):
     assert [entry["stage"] for entry in stored(failed, "history")] == ["gan", "gan"]
 
 
+def test_a_second_attempt_within_memory_reads_the_same_test_sets(task, monkeypatch):
+    seen = []
+
+    def train(config, dataset, report, checkpoints, more_tests, micro_batches):
+        seen.append([condition for condition, _ in more_tests])
+        if micro_batches == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {}
+
+    monkeypatch.setattr(trial, "train_classifier", train)
+    corrupted = replace(task(synthetic_ratio=0.0), corrupted_tests=True)
+    assert execute(corrupted, ignore, torch.device("cpu"))["status"] == "completed"
+    assert len(seen) == 2 and seen[0] == seen[1] != []
+
+
 def test_a_worker_that_dies_leaves_what_its_row_needs(task, monkeypatch):
     monkeypatch.setattr("study.trial.execute.run_trial", lambda *arguments: exit(1))
     died = task()

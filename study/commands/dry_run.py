@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: the resolved config, the space, the resources, and roughly how long it will take."""
+"""What `--dry-run` prints: the resolved config, the search space, the resources, and an estimate of the time."""
 
 import math
 import os
@@ -17,11 +17,11 @@ from study.gan.sampling import new_generator
 from study.search.proposer import NEW_GAN_EVERY
 from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations
 
-# Of the measured matrix-product speed, what small convolutions reach with everything around them: on two CPU cores the
-# smoke study was estimated at 10 minutes and took 8. Nothing was compared on a GPU.
+# Share of the measured matrix-product speed that small convolutions reach with everything around them: on two CPU
+# cores the smoke study was estimated at 10 minutes and took 8. It was not compared on a GPU.
 EFFICIENCY = 0.25
 GIB = 2**30
-USUAL_GPU = 24 * GIB  # where there is none here
+USUAL_GPU = 24 * GIB  # if there is none here
 OVERHEAD_S = 20  # Ray's start of a trial and the loading of data
 
 
@@ -33,7 +33,7 @@ def describe_plan(base: TrialConfig, fixed: dict, counts: dict, trials: int, opt
 
 
 def _space(base: TrialConfig, fixed: dict) -> list[str]:
-    lines = ["search space (what is fixed by --set is left out)"]
+    lines = ["search space (without the fields fixed by --set)"]
     for role, part in (("scientific", SCIENTIFIC), ("nuisance", NUISANCE)):
         for name, domain in part.items():
             if name not in fixed:
@@ -58,7 +58,7 @@ def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Na
     lines = [f"resources: this machine has {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs"
              f" ({speed / 1e9:.0f} GFLOP/s measured),",
              f"  {options.workers_per_trial} worker(s) a trial",
-             "", "roughly (within a factor of two, nothing was run)"]
+             "", "estimate (within a factor of two; nothing was run)"]
     seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY) for config in configs]
     for config, cost in zip(configs, seconds, strict=True):
         size, memory = parameter_count(new_generator(config)) / 1e6, gan_bytes(config) / 1e9
@@ -73,12 +73,12 @@ def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Na
 
 
 def gpu_bytes() -> int:
-    """Memory of this machine's GPU, or of a usual one."""
+    """Memory of this machine's GPU, or of a common one."""
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else USUAL_GPU
 
 
 def gan_flops(config: TrialConfig, num_train: int) -> float:
-    """Floating-point operations of a GAN's training, from those of one image's forward passes.
+    """Floating-point operations of a GAN's training, computed from those of one image's forward passes.
 
     A critic step costs the generator's forward pass and of the critic 10 forward passes: forward and backward for real
     and fake (6), forward, input gradient and its backward for the penalty (4); a generator step three forward passes

@@ -1,0 +1,58 @@
+"""The photographs of a command line: their layout, the prepared file, and the list of image ids."""
+
+import csv
+import os
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+from data_utils.layouts import recognise
+from data_utils.prepare import prepare
+from data_utils.prepared import Prepared, ProgressLines
+from models.feature_extractor import build_feature_extractor
+from study.errors import ConfigError
+from study.gan.quality import INCEPTION_FILE
+from study.storage.atomic import write_atomically
+
+
+def names(options: Namespace) -> dict[str, str | None]:
+    """What the user says about classes and groups."""
+    return {name: getattr(options, name) for name in ("positive", "negative", "group_pattern")}
+
+
+def recognise_photographs(options: Namespace):
+    """The layout and records of `--data`; no file is decoded. Raises DataError."""
+    return recognise(options.data, **names(options))
+
+
+def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
+    """The prepared file of `--data`, and beside it the file of `--inception-weights`."""
+    prepared = prepare(
+        options.data,
+        folder,
+        image_size=image_size,
+        split_protocol=options.split,
+        split_seed=options.split_seed,
+        skip_bad=options.skip_bad,
+        progress=ProgressLines(),
+        **names(options),
+    )
+    if options.inception_weights:
+        build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file
+        write_atomically(folder / INCEPTION_FILE, options.inception_weights.read_bytes())
+    return prepared
+
+
+def write_image_ids(path: Path, prepared: Prepared) -> None:
+    """Write file and salted id of each image, readable by the owner alone; ConfigError if it cannot be written."""
+    try:
+        private = {"opener": lambda name, flags: os.open(name, flags, 0o600)}
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # an existing file would keep its mode: replace it
+            new = Path(folder, path.name)
+            # A file's name need not be UTF-8.
+            with open(new, "w", newline="", encoding="utf-8", errors="surrogateescape", **private) as file:
+                csv.writer(file).writerows([("file", "image_id"), *prepared.files])
+            new.replace(path)
+    except OSError as error:
+        raise ConfigError(f"--image-ids {path} cannot be written ({error.strerror}); choose another file") from None
+    print(f"image ids    {path}; it names your files: keep it private", flush=True)

@@ -1,0 +1,206 @@
+"""The flags of each command. Imports nothing slow, so that `--help` is fast."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from functools import partial
+from pathlib import Path
+
+from study.config import DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
+
+STUDY_HELP = "folder of a study, such as runs/sample-smoke"
+
+
+def sweep_parser() -> ArgumentParser:
+    """Of `study/run_sweep.py`."""
+    parser = ArgumentParser(
+        description="Train GANs and classifiers on foot-ulcer photographs and rank them beside the paper.",
+        epilog="Without arguments: a small study on the embedded sample data, on this machine.",
+        allow_abbrev=False,  # `shareable_command` knows flags by their full names
+    )
+    add = parser.add_argument_group("data").add_argument
+    add_data(add)
+    add("--split", choices=("grouped", "random", "given"), default="grouped",
+        help="random: the paper's protocol, photographs of one wound on both sides; given: the folders train, "
+        "validation and test as they are (default grouped)")  # fmt: skip
+    add("--split-seed", type=seed, default=0, metavar="N", help="seed of the 70:15:15 split (default 0)")
+    add("--skip-bad", action="store_true", help="leave out files that cannot be decoded, and record how many")
+    add("--image-ids", type=Path, metavar="CSV",
+        help="write each file's salted id there, to name subgroups by; keep it private")  # fmt: skip
+    add("--inception-weights", type=Path, metavar="PATH",
+        help="torch-fidelity's Inception weights, for machines without internet; the study then has FID")  # fmt: skip
+    add = parser.add_argument_group("search").add_argument
+    add("--preset", choices=PRESET_NAMES, help="default: smoke, or search if there is a GPU")
+    add("--trials", type=count, metavar="N", help="trials to search, besides the real-only baseline")
+    add("--time-budget", type=duration, metavar="TIME", help="end the search after this long: 90m, 12h")
+    add("--objective", choices=tuple(OBJECTIVES), default="pareto",
+        help="what is optimised on validation: Frechet distance, AUROC or both (default)")  # fmt: skip
+    add("--systems", type=systems, metavar="NAME,NAME",
+        help=f"methods trained once besides the search: {', '.join(SYSTEMS)}, or none "
+        f"(default {','.join(DEFAULT_SYSTEMS)})")  # fmt: skip
+    add("--no-fid", action="store_true", help="do not measure FID, KID and Inception score of finished GANs")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE",
+        help="fix a field of the config for the whole study; may be repeated")  # fmt: skip
+    add("--seed", type=seed, default=0, metavar="N", help="seed of every trial (default 0)")
+    add_machines(parser.add_argument_group("machines").add_argument)
+    add = parser.add_argument_group("study").add_argument
+    add_out(add)
+    add("--name", help="name of the study (default: from the data's layout and the preset)")
+    add("--resume", action="store_true", help="continue an interrupted study, or extend it with a larger --trials")
+    add("--dry-run", action="store_true", help="print config, search space, resources and an estimate; run nothing")
+    return parser
+
+
+def confirm_parser() -> ArgumentParser:
+    """Of `study/confirm.py`."""
+    parser = ArgumentParser(
+        description="Re-run the best trials of a search and the paper's over new seeds and arms: with and without "
+        "synthetic images, few data, the other split, worse photographs. Then audit the GANs and compare.",
+        epilog="If it is interrupted, the same command continues.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY", help=STUDY_HELP)
+    add = parser.add_argument_group("what is confirmed").add_argument
+    add("--top", type=count, default=3, metavar="N",
+        help="confirm the best trials by validation (default 3), besides the paper's configurations")  # fmt: skip
+    add("--trials", nargs="+", metavar="ID", help="confirm exactly these trials instead")
+    add("--seeds", type=count, default=5, metavar="N", help="new seeds of every arm (default 5)")
+    add("--ratios", type=ratios, default=(0.5, 1.0, 2.0), metavar="R,R",
+        help="synthetic ratios besides each trial's own (default 0.5,1,2)")  # fmt: skip
+    add("--fractions", type=fractions, default=(0.1, 0.25, 0.5), metavar="F,F",
+        help="parts of the training groups for the few-data curve, or none (default 0.1,0.25,0.5)")  # fmt: skip
+    add("--dry-run", action="store_true", help="list the trials; run nothing")
+    add = parser.add_argument_group("more tests").add_argument
+    add("--test-data", type=Path, metavar="PATH", help="other photographs, all of them an external test set")
+    add_classes(add)
+    add("--skip-bad", action="store_true", help="leave out those of them that cannot be decoded")
+    add("--subgroups", type=Path, metavar="CSV",
+        help="columns image_id,attribute: subgroups besides the estimated skin tones")  # fmt: skip
+    add_machines(parser.add_argument_group("machines").add_argument)
+    return parser
+
+
+def audit_parser() -> ArgumentParser:
+    """Of `study/audit.py`."""
+    text = "Audit the GANs of a study: distances, diversity, copying and collapse, skin tones of their images."
+    parser = ArgumentParser(description=text)
+    parser.add_argument("study", type=Path, help=STUDY_HELP)
+    parser.add_argument("--all", action="store_true", help="audit every completed trial's GAN, not only confirmed ones")
+    return parser
+
+
+def reproduce_parser() -> ArgumentParser:
+    """Of `study/reproduce.py`."""
+    text = "Run one stored trial again on this machine, without Ray, and print each metric beside the stored one."
+    parser = ArgumentParser(description=text)
+    parser.add_argument("study", type=Path, help=STUDY_HELP)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--best", choices=("auroc", "frechet"), help="the best completed trial, by validation")
+    which.add_argument("--trial", metavar="ID", help="the trial with this id")
+    return parser
+
+
+def doctor_parser() -> ArgumentParser:
+    """Of `study/doctor.py`."""
+    parser = ArgumentParser(
+        description="Check what a study needs: versions, storage, disk, data, clocks and GPUs of every running node, "
+        "weights, Ray, its token and its ports.",
+        epilog="Exit code 0 if no check failed, 1 if one did.",
+        allow_abbrev=False,
+    )
+    add_data(parser.add_argument)
+    add_out(parser.add_argument)
+    add_address(parser.add_argument)
+    return parser
+
+
+def add_data(add) -> None:
+    """Where the photographs are, and what their classes and groups are called."""
+    add("--data", type=Path, metavar="PATH",
+        help="folder of photographs, or CSV manifest (default: embedded sample data)")  # fmt: skip
+    add_classes(add)
+
+
+def add_classes(add) -> None:
+    add("--positive", metavar="NAME", help="the positive class, if its name does not tell")
+    add("--negative", metavar="NAME[,NAME]", help="the other class, if there are more than two")
+    add("--group-pattern", metavar="REGEX",
+        help="matched at the start of the path below the class folder, or of the file name; its one group in "
+        "parentheses is the patient or wound")  # fmt: skip
+
+
+def add_machines(add) -> None:
+    add("--gpus-per-trial", type=gpu_share, metavar="G",
+        help="a fraction lets trials share a GPU (default: those that fit; one a worker for several)")  # fmt: skip
+    add("--workers-per-trial", type=count, default=1, metavar="N", help="Ray Train workers of a trial (default 1)")
+    add_address(add)
+
+
+def add_address(add) -> None:
+    add("--address", metavar="HOST:PORT",
+        help="a running Ray cluster (default: this machine; on the head of `ray up`, its cluster)")  # fmt: skip
+
+
+def add_out(add) -> None:
+    add("--out", type=Path, default=Path("runs"), metavar="DIR",
+        help="folder of studies (default runs); on a cluster one that all nodes share")  # fmt: skip
+
+
+def duration(text: str) -> float:
+    """`90s`, `45m`, `12h` or plain seconds -> seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a time such as 90s, 45m or 12h") from None
+    if not 0 < seconds < float("inf"):
+        raise ArgumentTypeError(f"{text!r} must be greater than zero")
+    return seconds
+
+
+def count(text: str, lowest: int = 1, highest: int | None = None) -> int:
+    """A whole number in a range."""
+    if not text.isdecimal() or int(text) < lowest or (highest is not None and int(text) > highest):
+        span = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+        raise ArgumentTypeError(f"{text!r} is not a whole number {span}")
+    return int(text)
+
+
+seed = partial(count, lowest=0, highest=2**32 - 1)  # what every random generator takes
+
+
+def gpu_share(text: str) -> float:
+    """A number of GPUs that Ray can give to a trial: a fraction of one, or whole ones."""
+    try:
+        gpus = float(text)
+    except ValueError:
+        gpus = -1.0
+    if not (0 <= gpus < 1 or (gpus > 0 and gpus.is_integer())):
+        raise ArgumentTypeError(f"{text!r} is neither a part of a GPU, such as 0.5, nor a number of GPUs")
+    return gpus
+
+
+def ratios(text: str) -> tuple[float, ...]:
+    """`0.5,1,2` -> numbers above 0, at most 10."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,1") from None
+    if not all(0 < number <= 10 for number in numbers):
+        raise ArgumentTypeError(f"{text!r}: each number must be above 0 and at most 10")
+    return numbers
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """`0.1,0.5` -> numbers between 0 and 1; `none` -> no numbers."""
+    numbers = () if text == "none" else ratios(text)
+    if not all(number < 1 for number in numbers):
+        raise ArgumentTypeError(f"{text!r}: parts of the training groups lie between 0 and 1")
+    return numbers
+
+
+def systems(text: str) -> tuple[str, ...]:
+    """`principal,r3gan` -> names of systems; `none` -> no names."""
+    names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in SYSTEMS]:
+        raise ArgumentTypeError(f"{unknown[0]!r} is unknown; there are: {', '.join(SYSTEMS)}, or none")
+    return names
