@@ -8,7 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from study.cli import STUDY_HELP, run_command
+from study.cli import run_command
+from study.flags import STUDY_HELP
 
 FLAGS = {
     "--out": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of the bundle"},
