@@ -15,7 +15,7 @@ EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
 EXIT_BROKEN_PIPE = 141  # and for a pipe whose reader has ended, such as `| head`
 PARSERS = {
     "sweep": flags.sweep_parser, "confirm": flags.confirm_parser, "audit": flags.audit_parser,
-    "reproduce": flags.reproduce_parser, "doctor": flags.doctor_parser,
+    "reproduce": flags.reproduce_parser, "doctor": flags.doctor_parser, "export": flags.export_parser,
 }  # fmt: skip
 
 

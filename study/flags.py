@@ -98,6 +98,30 @@ def reproduce_parser() -> ArgumentParser:
     return parser
 
 
+def export_parser() -> ArgumentParser:
+    """Of `study/export.py`."""
+    text = "Export a trial as a bundle: weights, ONNX, 8-bit classifier, threshold, figures and a model card."
+    parser = ArgumentParser(description=text)
+    parser.add_argument("study", type=Path, help=STUDY_HELP)
+    which = parser.add_mutually_exclusive_group()
+    best = "the best completed trial, by validation (default auroc)"
+    which.add_argument("--best", choices=("auroc", "frechet"), default="auroc", help=best)
+    which.add_argument("--trial", metavar="ID", help="the trial with this id")
+    for name, settings in EXPORT_FLAGS.items():
+        parser.add_argument(name, **settings)
+    return parser
+
+
+EXPORT_FLAGS = {
+    "--out": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of the bundle"},
+    "--licence": {"metavar": "ID", "help": "licence of the weights, such as cc-by-nc-4.0 (default: not stated)"},
+    "--data-licence": {"metavar": "TEXT", "help": "licence of the photographs (default: not stated)"},
+    "--train-again": {"action": "store_true", "help": "train the classifier again where the study has not kept it"},
+    "--anyway": {"action": "store_true", "help": "export a GAN that copies training images; the card will say so"},
+    "--force": {"action": "store_true", "help": "replace a bundle that is there"},
+}
+
+
 def doctor_parser() -> ArgumentParser:
     """Of `study/doctor.py`."""
     parser = ArgumentParser(

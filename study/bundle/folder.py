@@ -41,6 +41,11 @@ class Bundle:
         return tuple(self.about["class_names"])
 
     @property
+    def z_dim(self) -> int:
+        """Length of the generator's latent points."""
+        return self.about["generator"]["z_dim"]
+
+    @property
     def config(self) -> dict:
         """The fields of `study.config.TrialConfig`."""
         return self.about["config"]

@@ -14,7 +14,7 @@ ENGINES = ("onnx", "int8", "torch", "cuda")
 BATCH = 64
 # uint8 (B, 3, S, S) -> logits (B,) and features (B, C), both float32
 Classifier = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-# z (B, latent_dim) float32, labels (B,) int64 -> uint8 (B, 3, S, S)
+# z (B, z_dim) float32, labels (B,) int64 -> uint8 (B, 3, S, S)
 Generator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

@@ -49,11 +49,12 @@ def rebuilt_classifier(config: TrialConfig, weights: dict[str, Tensor]) -> Logit
     return LogitsAndFeatures(classifier).requires_grad_(False).eval()
 
 
-def rebuilt_generator(config: TrialConfig, weights: dict[str, Tensor]) -> SingleBatchGenerator:
-    """The trained generator of a config, in evaluation mode, its batch norms folded."""
+def rebuilt_generator(config: TrialConfig, weights: dict[str, Tensor]) -> nn.Module:
+    """The trained generator of a config, in evaluation mode, its batch norms folded: forward(z, labels) -> images."""
     generator = new_generator(config.model_copy(update={"pretrained": False}))
     generator.load_state_dict(weights)
-    return SingleBatchGenerator(for_inference(generator).generator).eval()
+    folded = for_inference(generator).generator
+    return (SingleBatchGenerator(folded) if isinstance(folded, Generator) else folded).eval()
 
 
 def torch_classifier(bundle: Bundle, engine: str):

@@ -70,11 +70,11 @@ def write_generator(made: Path, study: Path, row: dict, config: TrialConfig, ann
     model = rebuilt_generator(config, weights)
     sha256 = write(made / folder.WEIGHTS["generator"], save(weights))
     draws = torch.Generator().manual_seed(0)
-    probe = {"z": torch.randn(PROBE, config.latent_dim, generator=draws), "labels": torch.arange(PROBE) % 2}
+    probe = {"z": torch.randn(PROBE, config.z_dim, generator=draws), "labels": torch.arange(PROBE) % 2}
     onnx = to_onnx(model, probe, ["images"], sha256)
     parity = checked_parity(onnx, model, probe, "generator")
     write(made / folder.ONNX["generator"], onnx)
-    return {"onnx_difference": parity}
+    return {"onnx_difference": parity, "z_dim": config.z_dim}
 
 
 def write(path: Path, content: bytes) -> str:

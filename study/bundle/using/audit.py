@@ -64,7 +64,7 @@ def first_images(
     """uint8 (N, 3, S, S) and labels (N,): of each class of the request as many as `held_out` labels have."""
     wanted = {label: int((held_out == label).sum()) for label in (0, 1) if request.label in (None, label)}
     images, labels = [], []
-    for _, label, pixels in synthetic_images(load_generator(bundle, engine), bundle.config["latent_dim"], request):
+    for _, label, pixels in synthetic_images(load_generator(bundle, engine), bundle.z_dim, request):
         if labels.count(label) < wanted[label]:
             images.append(pixels.transpose(2, 0, 1))
             labels.append(label)

@@ -45,7 +45,7 @@ def generate(bundle: Bundle, request: Request, out: Path, form: str, engine: str
     out = fresh_folder(out, RECORD, force)
     record = generation_record(bundle, request, form, engine)
     write_record(out, record | {"finished": False})
-    stream = synthetic_images(generator, bundle.config["latent_dim"], request)
+    stream = synthetic_images(generator, bundle.z_dim, request)
     bar = tqdm(stream, total=request.count, unit=" images", desc="synthetic", mininterval=1, disable=None)
     with WRITERS[form](out, bundle, request) as write:
         for index, label, pixels in bar:

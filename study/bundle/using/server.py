@@ -64,7 +64,7 @@ class Page:
         self.one_at_a_time = anyio.CapacityLimiter(1)  # a large photograph takes much memory while it is read
 
     def _examples(self) -> Examples:
-        found = synthetic_images(self.generator, self.bundle.config["latent_dim"], Request(EXAMPLES))
+        found = synthetic_images(self.generator, self.bundle.z_dim, Request(EXAMPLES))
         _, labels, images = zip(*found, strict=True)
         images = np.stack(images)
         _, features = self.judge.classifier(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
@@ -103,7 +103,7 @@ class Page:
     def grid(self, label: int, seed: int) -> bytes:
         """A PNG of 24 synthetic images of one class, the first of their seed. Raises ConfigError."""
         request = Request(GRID_ROWS * GRID_COLUMNS, seed=seed, label=label)
-        images = [p for _, _, p in synthetic_images(self.generator, self.bundle.config["latent_dim"], request)]
+        images = [p for _, _, p in synthetic_images(self.generator, self.bundle.z_dim, request)]
         rows = [np.concatenate(images[i : i + GRID_COLUMNS], axis=1) for i in range(0, len(images), GRID_COLUMNS)]
         return as_png(np.concatenate(rows))
 

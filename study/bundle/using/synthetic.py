@@ -43,7 +43,7 @@ class Request:
         return index % 2 if self.label is None else self.label
 
 
-def synthetic_images(generator: Generator, latent_dim: int, request: Request) -> Iterator[tuple[int, int, np.ndarray]]:
+def synthetic_images(generator: Generator, z_dim: int, request: Request) -> Iterator[tuple[int, int, np.ndarray]]:
     """Index, label and pixels uint8 (S, S, 3) of each image, in constant memory.
 
     Images are made in whole blocks that start at a multiple of 32, wherever the request starts: a network's rounding
@@ -53,7 +53,7 @@ def synthetic_images(generator: Generator, latent_dim: int, request: Request) ->
     for first in range(request.start // BLOCK * BLOCK, end, BLOCK):
         indices = range(first, first + BLOCK)
         labels = np.array([request.label_of(index) for index in indices], dtype=np.int64)
-        z = latents(request.seed, indices, latent_dim, request.truncation, request.interpolate)
+        z = latents(request.seed, indices, z_dim, request.truncation, request.interpolate)
         images = generator(z, labels).transpose(0, 2, 3, 1)
         for index, label, pixels in zip(indices, labels.tolist(), images, strict=True):
             if request.start <= index < end:
