@@ -61,7 +61,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
     if is_first_worker():
         if predictions:
             task.write_predictions(predictions)
-        keeps = status == "completed" and task.columns["phase"] != "confirm"  # which repeats what is kept already
+        keeps = status == "completed" and task.columns.get("phase") != "confirm"  # which repeats what is kept already
         if keeps:
             keep_classifier(task.study, task.trial_id, task.checkpoints / CLASSIFIER_FILE)
         task.write_row(status, reason, result)

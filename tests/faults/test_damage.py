@@ -134,7 +134,7 @@ def test_no_damaged_photograph_is_read(tmp_path, prepared_phantoms):
     def read(folder):
         dataset = load_dataset(folder / path.name, 32)
         arrays = dataset.images.numpy(), dataset.labels.numpy(), dataset.split, dataset.groups, dataset.image_ids
-        return [array.tolist() for array in arrays], dataset.fingerprint, dataset.class_names, dataset.layout
+        return [array.tolist() for array in arrays], dataset.fingerprint, dataset.class_names
 
     assert count_found(tmp_path / "folder", path, read, 60, 5) > 40
 

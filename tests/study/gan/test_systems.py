@@ -69,5 +69,5 @@ def test_a_trained_generator_is_no_longer_the_gaussian(system, phantoms, tmp_pat
 
 
 def test_noise_is_no_system(tiny_settings):
-    with pytest.raises(ValueError, match="gan_epochs=0 makes noise"):
+    with pytest.raises(ValueError, match="gan_epochs=0 needs generator=principal"):
         make_config(tiny_settings | {"gan_epochs": 0})
