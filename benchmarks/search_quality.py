@@ -114,7 +114,7 @@ def run(
     """One trial as a coroutine: it is sent the work done so far, and yields what its next step costs."""
     proposal = search.ask()
     config, gan = proposal.config, gan_of(proposal.config)
-    trial = SimpleNamespace(trial_id=proposal.trial_id, config={"stoppable": proposal.stoppable})
+    trial = SimpleNamespace(trial_id=proposal.trial_id, config={"stoppable": proposal.stoppable, "judged": True})
     work = yield None
     for epoch, distance in land.curve(config).items():
         if epoch > trained.get(gan, 0):

@@ -212,7 +212,8 @@ OBJECTIVES = {  # name -> (column, direction) of each objective
 }
 
 
-# Methods that every study trains beside those of its search: the fields that each sets over the preset.
+# Methods that a study trains beside those of its search: the fields that each sets over the preset. A row's place is in
+# the ids of its trials, so new rows come last.
 RELATIVISTIC = {
     "gan_objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1.0, "penalty_interval": 2,
     "critic_steps": 1, "gan_batch_size": 16, "generator_lr": 4e-4, "critic_lr": 4e-4, "adam_beta2": 0.99,
@@ -227,6 +228,7 @@ SYSTEMS = {
 }  # fmt: skip
 IDENTITY = ("generator", "gan_objective", "gan_epochs")  # the fields that make a system what it is
 DEFAULT_SYSTEMS = ("principal", "principal_gan")
+SYSTEM_TRIAL = "system-"  # begins the id of a system's trial
 
 
 def preset(name: str) -> dict:

@@ -33,7 +33,7 @@ class StopBadGans(FIFOScheduler):
         self.stopped: set[str] = set()
 
     def on_trial_result(self, tune_controller, trial, result: dict) -> str:
-        if "gan_key" not in result:
+        if "gan_key" not in result or not trial.config["judged"]:
             return TrialScheduler.CONTINUE
         is_worse = self.rule.is_worse(result["gan_key"], result["epoch"], result["frechet_distance"])
         if not is_worse or not trial.config["stoppable"]:
@@ -73,7 +73,7 @@ class Bridge(tune.Callback):
             tasks = [replace(first, proposed_at=time.time()), *others]
             pairs = zip((proposal, *proposal.followers), tasks, strict=True)
             self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
-            return {"tasks": tasks, "stoppable": proposal.stoppable}
+            return {"tasks": tasks, "stoppable": proposal.stoppable, "judged": proposal.phase != "system"}
         return None
 
     def on_step_end(self, iteration, trials, **info) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config import OBJECTIVES, TrialConfig, make_config
+from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, TrialConfig, make_config
 from study.search.attempts import runs_again
 from study.search.records import (
     end_of,
@@ -88,7 +88,8 @@ class Search:
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
         once = [Proposal("baseline-000", "baseline", None, real)]
         once += [
-            Proposal(f"system-{name}", "system", None, config) for name, config in system_configs(base, systems).items()
+            Proposal(f"{SYSTEM_TRIAL}{list(SYSTEMS).index(name):03d}", "system", None, config)
+            for name, config in system_configs(base, systems).items()
         ]
         self.waiting = [proposal for proposal in once if is_to_run(rows.get(proposal.trial_id))]
         self.waiting += [self._proposal(records[trial.number]) for trial in self.unfinished()]

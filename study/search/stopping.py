@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from results.tables.store import read_history
+from study.config import SYSTEM_TRIAL
 
 ENOUGH_FINISHED = 4  # GANs, before which the grace is a guess
 REMEMBERED = 100     # of the finished GANs, the latest from which the grace is taken
@@ -76,8 +77,9 @@ class Halving:
 
 
 def measured_curves(study: Path) -> dict[str, dict[int, float]]:
-    """Frechet distance by epoch of each GAN that the study has measured so far."""
+    """Frechet distance by epoch of each GAN that the study has measured so far; the systems' are no standard for it."""
     history = read_history(study).dropna(subset=["gan_key", "frechet_distance"])
+    history = history[~history["trial_id"].str.contains(SYSTEM_TRIAL)]
     rows = zip(history["gan_key"], history["epoch"], history["frechet_distance"], strict=True)
     curves: dict[str, dict[int, float]] = {}
     for gan, epoch, distance in rows:

@@ -81,7 +81,7 @@ def search_trials(draws: np.random.Generator) -> list[dict]:
     rows[-1] |= ended | {"saved_seconds": None, "status": "failed", "reason": "the critic's loss is not finite"}
     rows[-2] |= ended | {"status": "pruned", "reason": "stopped by ASHA at GAN epoch 5", "gan_epoch": 5,
                         "gan_seconds": 15.0, "saved_seconds": 45.0}
-    system = {"trial_id": "system-principal", "phase": "system", "generator": "principal", "system": "principal"}
+    system = {"trial_id": "system-000", "phase": "system", "generator": "principal", "system": "principal"}
     rows.append(rows[1] | system | {"gan_key": "gan9", "gan_epochs": 0, "gan_epoch": 0, "frechet_distance": 150.0})
     return rows
 

@@ -28,9 +28,9 @@ def new_scheduler():
     return StopBadGans(Halving(last_epoch=8, interval=1))
 
 
-def report(scheduler, name, distance, stoppable=True, epoch=2, gan=None):
+def report(scheduler, name, distance, stoppable=True, epoch=2, gan=None, judged=True):
     """One trial's report of its own GAN, or of `gan`."""
-    trial = SimpleNamespace(trial_id=name, config={"stoppable": stoppable})
+    trial = SimpleNamespace(trial_id=name, config={"stoppable": stoppable, "judged": judged})
     result = {"epoch": epoch, "frechet_distance": distance, "gan_key": gan or name}
     return scheduler.on_trial_result(None, trial, result)
 
@@ -43,6 +43,18 @@ def test_worse_half_is_stopped_and_the_papers_configurations_are_not():
     assert report(scheduler, "better", 50.0) == TrialScheduler.CONTINUE
     assert report(scheduler, "young", 400.0, epoch=1) == TrialScheduler.CONTINUE
     assert scheduler.stopped == {"worse"}
+
+
+def test_a_good_system_is_no_standard_for_the_searchs_gans(tmp_path):
+    scheduler = new_scheduler()
+    for name in "ab":
+        report(scheduler, name, 100.0)
+    for name in ("system-000", "system-001", "system-002"):
+        assert report(scheduler, name, 10.0, stoppable=False, judged=False) == TrialScheduler.CONTINUE
+        task = Task(tmp_path, tmp_path, name, SMOKE, 1, 1, {})
+        task.write_history([{"stage": "gan", "gan_key": name, "epoch": 1, "frechet_distance": 10.0}])
+    assert report(scheduler, "new", 90.0) == TrialScheduler.CONTINUE
+    assert measured_curves(tmp_path) == {}
 
 
 def test_a_resumed_study_judges_by_what_it_measured_before(tmp_path):
@@ -66,7 +78,8 @@ def test_a_stopped_trial_saved_its_remaining_epochs():
 
 def test_reports_without_a_distance_are_not_judged():
     """The real-only baseline trains no GAN."""
-    scheduler, trial = new_scheduler(), SimpleNamespace(trial_id="baseline", config={"stoppable": False})
+    scheduler = new_scheduler()
+    trial = SimpleNamespace(trial_id="baseline", config={"stoppable": False, "judged": True})
     assert scheduler.on_trial_result(None, trial, {"epoch": 0, "status": "completed"}) == TrialScheduler.CONTINUE
 
 
