@@ -60,18 +60,8 @@ def train_classifier(
     With `micro_batches` above 1 each batch is taken in that many pieces, and batch norm sees one piece at a time.
     Raises Diverged for a loss that is not finite.
     """
-    device = dataset.images.device
     train, validation = dataset.side("train"), dataset.side("validation")
-    torch.manual_seed(derive_seed(config.seed, "classifier", "initial weights"))
-    model = synchronise_batch_norm(new_classifier(config)).to(device, memory_format=torch.channels_last)
-    model.features.requires_grad_(not config.classifier_frozen)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=config.classifier_lr, weight_decay=config.weight_decay, fused=True)
-    history, best = [], {"rank": (-math.inf, -math.inf), "epoch": 0, "weights": {}}
-    if state := load_checkpoint(resume_from, device):
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        history, best = list(state["history"]), state["best"]
+    model, optimiser, history, best = start_or_continue(config, dataset.images.device, resume_from)
     for entry in history:
         report(entry)
 
@@ -79,12 +69,10 @@ def train_classifier(
     for epoch in range(len(history) + 1, config.classifier_epochs + 1):
         started = time.perf_counter()
         training_loss = run_epoch(config, model, optimiser, train, epoch, frozen, micro_batches)
-        if not math.isfinite(training_loss):
-            raise Diverged(f"classifier diverged: training loss is {training_loss:g} in epoch {epoch}")
+        check_finite("training", training_loss, epoch)
         logits = predict(config, model, validation.images, known)
         validation_loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float()).item()
-        if not math.isfinite(validation_loss):  # the epoch's last step has broken the weights
-            raise Diverged(f"classifier diverged: validation loss is {validation_loss:g} in epoch {epoch}")
+        check_finite("validation", validation_loss, epoch)  # the epoch's last step can break the weights
         auroc = binary_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), threshold=0.5)["auroc"]
         rank = (auroc, -validation_loss)
         if rank > tuple(best["rank"]):
@@ -115,6 +103,26 @@ def train_classifier(
         "classifier_parameters": parameter_count(model),
         **diagnose(config, model, dataset, more_tests),
     }
+
+
+def start_or_continue(config: TrialConfig, device: torch.device, folder: Path) -> tuple:
+    """(model, optimiser, history, best epoch so far) as the newest checkpoint left them, or new."""
+    torch.manual_seed(derive_seed(config.seed, "classifier", "initial weights"))
+    model = synchronise_batch_norm(new_classifier(config)).to(device, memory_format=torch.channels_last)
+    model.features.requires_grad_(not config.classifier_frozen)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=config.classifier_lr, weight_decay=config.weight_decay, fused=True)
+    if not (state := load_checkpoint(folder, device)):
+        return model, optimiser, [], {"rank": (-math.inf, -math.inf), "epoch": 0, "weights": {}}
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    return model, optimiser, list(state["history"]), state["best"]
+
+
+def check_finite(name: str, loss: float, epoch: int) -> None:
+    """Raise Diverged for a loss from which a classifier does not recover."""
+    if not math.isfinite(loss):
+        raise Diverged(f"classifier diverged: {name} loss is {loss:g} in epoch {epoch}")
 
 
 def new_classifier(config: TrialConfig) -> Classifier:

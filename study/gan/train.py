@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from data_utils.dataset import Dataset, evenly_drawn
+from data_utils.dataset import Dataset, Side, evenly_drawn
 from models.generator import parameter_count
 from study.config import GanConfig
 from study.errors import Diverged
@@ -16,7 +16,7 @@ from study.gan.backend import choose_backend, use_backend
 from study.gan.folder import GanFolder
 from study.gan.quality import GanQuality
 from study.gan.sampling import GRID_COLUMNS, grid_images, sample_grid, sample_images, save_generator
-from study.gan.step import build_training
+from study.gan.step import GanTraining, build_training
 from study.storage.checkpoint import save_checkpoint
 from study.training.preemption import any_notice
 from study.training.workers import from_first_worker, is_first_worker, load_checkpoint
@@ -45,15 +45,7 @@ def train_gan(
     device, train = dataset.images.device, dataset.side("train")
     quality = GanQuality(config, dataset)
     fake_labels = evenly_drawn(dataset.side("validation").labels, config.eval_images)
-    training = build_training(config, device)
-    training.micro_batches = micro_batches
-    state = load_checkpoint(folder.path, device)
-    started = time.perf_counter()
-    if not state:
-        training.fit(train)
-    history, epoch = (training.load(state), state["epoch"]) if state else ([], 0)
-    seconds = state["seconds"] if state else time.perf_counter() - started
-    use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
+    training, history, epoch, seconds = start_or_continue(config, train, folder, micro_batches)
     for entry in history:
         report(entry)
 
@@ -101,11 +93,33 @@ def train_gan(
         "gan_seconds": seconds,
         "gan_images_per_second": epoch * len(train.labels) / seconds or None,
         "evaluation_seconds": quality.seconds,
+        **network_columns(training),
+    }
+
+
+def start_or_continue(
+    config: GanConfig, train: Side, folder: GanFolder, micro_batches: int
+) -> tuple[GanTraining, list[dict], int, float]:
+    """The training as its newest checkpoint left it, or new; its history, its epoch and its seconds so far."""
+    training = build_training(config, train.images.device)
+    training.micro_batches = micro_batches  # before the backends are tried, which need the memory of a step
+    if state := load_checkpoint(folder.path, train.images.device):
+        history, epoch, seconds = training.load(state), state["epoch"], state["seconds"]
+    else:
+        started = time.perf_counter()
+        training.fit(train)
+        history, epoch, seconds = [], 0, time.perf_counter() - started
+    use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
+    return training, history, epoch, seconds
+
+
+def network_columns(training: GanTraining) -> dict[str, int | str]:
+    """The result columns that tell of the networks and how their steps were run."""
+    lstms = [module for module in training.generator.modules() if isinstance(module, nn.LSTM)]
+    return {
         "step_backend": training.backend,
         "generator_parameters": parameter_count(training.generator),
-        "generator_lstm_parameters": sum(
-            parameter_count(m) for m in training.generator.modules() if isinstance(m, nn.LSTM)
-        ),
+        "generator_lstm_parameters": sum(map(parameter_count, lstms)),
         "critic_parameters": parameter_count(training.critic),
     }
 
