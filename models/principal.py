@@ -5,6 +5,8 @@ generator must beat. The U-Net adds a residual that is zero at the start: an adv
 Gaussian's quality and learns what is not Gaussian.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
@@ -59,7 +61,8 @@ class PrincipalGenerator(nn.Module):
 
     def start(self, z: Tensor, labels: Tensor) -> Tensor:
         """The Gaussians' images (B, 3, S, S)."""
-        with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round pixels to 1 in 128
+        # Without autocast, whose bfloat16 would round pixels to 1 in 128; the meta device, of shapes alone, has none.
+        with torch.autocast(z.device.type, enabled=False) if z.device.type != "meta" else nullcontext():
             normal = z[:, : self.components].to(self.mean.dtype)
             coordinates = torch.bmm(self.roots[labels], normal[:, :, None])[:, :, 0] + self.centres[labels]
             pixels = coordinates @ self.axes + self.mean

@@ -6,7 +6,6 @@ python results/leaderboard.py STUDY [--objective pareto]
 import argparse
 import shlex
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +15,10 @@ import pandas as pd
 from results.tables.published import auroc_statement, comparable, paper_row
 from results.tables.schema import TRIALS
 from results.tables.store import TableError, check_study, read_trials
+from results.text import printable, wrap
 
 OBJECTIVES = ("pareto", "frechet", "auroc")
 DISTANCE_GROUP = ["feature_extractor", "num_real", "num_fake"]  # distances are compared within one group only
-WIDTH = 80  # characters
 
 # The columns of the printed table: (header, key, format, widest); rank shows the status of what has no rank.
 COLUMNS = [
@@ -121,7 +120,9 @@ def gan_cells(row: dict) -> dict:
     """The row as it is shown: what its generator is, without values that its generator does not use."""
     if row["synthetic_ratio"] == 0:
         return row | REAL_ONLY
-    return row | {"backbone": row["system"], "lstm_depth": None} if row["generator"] == "principal" else row
+    if row["generator"] == "principal":
+        return row | {"backbone": row["system"], "lstm_depth": None}
+    return row | {"backbone": row["system"]} if row["gan_objective"] == "relativistic" else row
 
 
 def _cell(row: dict, key: str, spec: str, widest: int) -> str:
@@ -177,17 +178,6 @@ def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:
     study = shlex.quote(str(study_path))
     commands = [f"python study/reproduce.py {study} --trial {shlex.quote(trial)}" for trial in ranked]
     return "\n".join(["To run a trial again:", *map(printable, commands)]) if commands else ""
-
-
-def wrap(text: str) -> str:
-    """`printable` text broken at 80 columns, but not within words, which paths and commands are."""
-    text = printable(text)
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-def printable(text: str) -> str:
-    """Control and invisible characters as escapes: class folders and paths come from outside."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def exit_code(action: Callable[[], None]) -> int:

@@ -18,10 +18,11 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FileType
 
-from results.leaderboard import exit_code, printable
+from results.leaderboard import exit_code
 from results.report import write_report
 from results.tables.schema import TABLES
 from results.tables.store import TableError, check_study, joined, replace_file
+from results.text import printable
 
 UNFINISHED = ".unfinished-"  # begins the name of a file that is being copied; Parquet readers pass over a leading dot
 

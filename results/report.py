@@ -10,12 +10,13 @@ from pathlib import Path
 
 import matplotlib
 
-from results.leaderboard import exit_code, printable, wrap
+from results.leaderboard import exit_code
 from results.page.answer import Answer, answer
 from results.page.figure import STYLE, Drawing
 from results.page.parts import Table
 from results.page.sections import render, sections
 from results.stats.evidence import read_evidence
+from results.text import printable, wrap
 
 
 def write_report(study: Path, out: Path | None = None, show_real: bool = False) -> tuple[Path, Answer]:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from results.text import printable
 from study import flags
 from study.errors import ConfigError, StorageFault
 
@@ -85,8 +86,6 @@ def print_error(error: Exception) -> None:
 
 def printable_lines(text: str) -> str:
     """The text with every character escaped that could steer the terminal; it may hold names from the data."""
-    from results.leaderboard import printable  # imports pandas: not for --help
-
     return "\n".join(map(printable, text.split("\n")))
 
 

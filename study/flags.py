@@ -92,9 +92,7 @@ def reproduce_parser() -> ArgumentParser:
     text = "Run one stored trial again on this machine, without Ray, and print each metric beside the stored one."
     parser = ArgumentParser(description=text)
     parser.add_argument("study", type=Path, help=STUDY_HELP)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--best", choices=("auroc", "frechet"), help="the best completed trial, by validation")
-    which.add_argument("--trial", metavar="ID", help="the trial with this id")
+    add_choice_of_a_trial(parser, default=None)
     return parser
 
 
@@ -103,23 +101,23 @@ def export_parser() -> ArgumentParser:
     text = "Export a trial as a bundle: weights, ONNX, 8-bit classifier, threshold, figures and a model card."
     parser = ArgumentParser(description=text)
     parser.add_argument("study", type=Path, help=STUDY_HELP)
-    which = parser.add_mutually_exclusive_group()
-    best = "the best completed trial, by validation (default auroc)"
-    which.add_argument("--best", choices=("auroc", "frechet"), default="auroc", help=best)
-    which.add_argument("--trial", metavar="ID", help="the trial with this id")
-    for name, settings in EXPORT_FLAGS.items():
-        parser.add_argument(name, **settings)
+    add_choice_of_a_trial(parser, default="auroc")
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    add("--licence", metavar="ID", help="licence of the weights, such as cc-by-nc-4.0 (default: not stated)")
+    add("--data-licence", metavar="TEXT", help="licence of the photographs (default: not stated)")
+    add("--train-again", action="store_true", help="train the classifier again if the study has not kept it")
+    add("--anyway", action="store_true", help="export a GAN that copies training images; the card will say so")
+    add("--force", action="store_true", help="replace a bundle that is there")
     return parser
 
 
-EXPORT_FLAGS = {
-    "--out": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of the bundle"},
-    "--licence": {"metavar": "ID", "help": "licence of the weights, such as cc-by-nc-4.0 (default: not stated)"},
-    "--data-licence": {"metavar": "TEXT", "help": "licence of the photographs (default: not stated)"},
-    "--train-again": {"action": "store_true", "help": "train the classifier again where the study has not kept it"},
-    "--anyway": {"action": "store_true", "help": "export a GAN that copies training images; the card will say so"},
-    "--force": {"action": "store_true", "help": "replace a bundle that is there"},
-}
+def add_choice_of_a_trial(parser: ArgumentParser, default: str | None) -> None:
+    """The best trial, or one by its id; one of the two must be given if there is no default."""
+    which = parser.add_mutually_exclusive_group(required=default is None)
+    best = "the best completed trial, by validation" + (f" (default {default})" if default else "")
+    which.add_argument("--best", choices=("auroc", "frechet"), default=default, help=best)
+    which.add_argument("--trial", metavar="ID", help="the trial with this id")
 
 
 def doctor_parser() -> ArgumentParser:

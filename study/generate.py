@@ -8,28 +8,23 @@ import argparse
 import sys
 from pathlib import Path
 
-from study.bundle.command import run_with_bundle
-
-FLAGS = {
-    "--out": {"type": Path, "required": True, "metavar": "DIR", "help": "folder for the images"},
-    "--count": {"type": int, "required": True, "metavar": "N", "help": "number of images, at most a million"},
-    "--label": {"metavar": "CLASS", "help": "a class's name, or 0 or 1 (default: both in turn)"},
-    "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the images (default 0)"},
-    "--start": {"type": int, "default": 0, "metavar": "N", "help": "index of the first image (default 0)"},
-    "--truncation": {"type": float, "metavar": "T", "help": "keep latent values within +-T: less odd, less varied"},
-    "--interpolate": {"type": int, "metavar": "STEPS", "help": "go from one latent point to the next in so many steps"},
-    "--format": {"choices": ("png", "parquet"), "default": "png", "help": "default png"},
-    "--engine": {"choices": ("onnx", "torch", "cuda"), "default": "onnx", "help": "default onnx, on the CPU"},
-    "--audit": {"type": Path, "metavar": "STUDY", "help": "compare them with the training images of this study"},
-    "--force": {"action": "store_true", "help": "replace images that an earlier command wrote there"},
-}
+from study.bundle.command import bundle_parser, run_with_bundle
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path, help="folder that study/export.py wrote")
-    for name, settings in FLAGS.items():
-        parser.add_argument(name, **settings)
+    parser = bundle_parser(__doc__)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the images")
+    add("--count", type=int, required=True, metavar="N", help="number of images, at most a million")
+    add("--label", metavar="CLASS", help="a class's name, or 0 or 1 (default: both in turn)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the images (default 0)")
+    add("--start", type=int, default=0, metavar="N", help="index of the first image (default 0)")
+    add("--truncation", type=float, metavar="T", help="keep latent values within +-T: less odd, less varied")
+    add("--interpolate", type=int, metavar="STEPS", help="go from one latent point to the next in so many steps")
+    add("--format", choices=("png", "parquet"), default="png", help="default png")
+    add("--engine", choices=("onnx", "torch", "cuda"), default="onnx", help="default onnx, on the CPU")
+    add("--audit", type=Path, metavar="STUDY", help="compare them with the training images of this study")
+    add("--force", action="store_true", help="replace images that an earlier command wrote there")
     options = parser.parse_args(arguments)
     return run_with_bundle(lambda: run(options))
 

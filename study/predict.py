@@ -8,24 +8,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from study.bundle.command import run_with_bundle
+from study.bundle.command import bundle_parser, run_with_bundle
 
 EXIT_UNREAD = 1
-FLAGS = {
-    "--out": {"type": Path, "metavar": "FILE", "help": "answers as .csv or .parquet (default: CSV to the console)"},
-    "--explain": {"type": Path, "metavar": "DIR", "help": "folder for overlays: what each answer hangs on"},
-    "--engine": {"choices": ("onnx", "int8", "torch", "cuda"), "default": "onnx", "help": "default onnx, on the CPU"},
-    "--force": {"action": "store_true", "help": "replace answers that are there"},
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; exit code 1: some files could not be read, 2: a user's mistake."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path, help="folder that study/export.py wrote")
+    parser = bundle_parser(__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="photographs, or folders of them")
-    for name, settings in FLAGS.items():
-        parser.add_argument(name, **settings)
+    add = parser.add_argument
+    add("--out", type=Path, metavar="FILE", help="answers as .csv or .parquet (default: CSV to the console)")
+    add("--explain", type=Path, metavar="DIR", help="folder for overlays: what each answer hangs on")
+    add("--engine", choices=("onnx", "int8", "torch", "cuda"), default="onnx", help="default onnx, on the CPU")
+    add("--force", action="store_true", help="replace answers that are there")
     options = parser.parse_args(arguments)
     return run_with_bundle(lambda: run(options))
 

@@ -5,15 +5,13 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from study.bundle.command import run_with_bundle
+from study.bundle.command import bundle_parser, run_with_bundle
 from study.errors import ConfigError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path, help="folder that study/export.py wrote")
+    parser = bundle_parser(__doc__)
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="default 8000; 0: any free one")
     options = parser.parse_args(arguments)
     return run_with_bundle(lambda: run(options))

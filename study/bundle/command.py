@@ -1,8 +1,11 @@
 """Runs the commands that use a bundle. They need neither torch nor Ray, so nothing here imports more than they do."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from results.text import printable
 from study.errors import ConfigError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -24,6 +27,8 @@ def run_with_bundle(work: Callable[[], int]) -> int:
     return EXIT_USER_ERROR
 
 
-def printable(text: str) -> str:
-    """Text that may hold a file's name, without what would steer the terminal."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+def bundle_parser(doc: str) -> argparse.ArgumentParser:
+    """The command line of a command that opens a bundle; its first line of text is that of `doc`."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("bundle", type=Path, help="folder that study/export.py wrote")
+    return parser

@@ -15,7 +15,8 @@ from study.diagnosis.train import new_classifier
 from study.gan.footprint import gan_bytes, largest_batch
 from study.gan.sampling import new_generator
 from study.search.proposer import NEW_GAN_EVERY
-from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations
+from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations, system_configs
+from study.settings import StudySettings
 
 # Share of the measured matrix-product speed that small convolutions reach with everything around them: on two CPU
 # cores the smoke study was estimated at 10 minutes and took 8. It was not compared on a GPU.
@@ -25,11 +26,12 @@ USUAL_GPU = 24 * GIB  # if there is none here
 OVERHEAD_S = 20  # Ray's start of a trial and the loading of data
 
 
-def describe_plan(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Namespace) -> str:
+def describe_plan(settings: StudySettings, counts: dict, trials: int, options: Namespace) -> str:
     """The text of `--dry-run`; `counts` are the prepared images by side of the split."""
+    base, fixed = settings.base, settings.fixed
     lines = ["", "config of every trial, before the search (* fixed by --set)"]
     lines += [f"  {name:<22} {value}{' *' if name in fixed else ''}" for name, value in base.model_dump().items()]
-    return "\n".join([*lines, "", *_space(base, fixed), "", *_cost(base, fixed, counts, trials, options)])
+    return "\n".join([*lines, "", *_space(base, fixed), "", *_cost(settings, counts, trials, options)])
 
 
 def _space(base: TrialConfig, fixed: dict) -> list[str]:
@@ -48,13 +50,15 @@ def _domain(domain, value) -> str:
     return f"{domain.low * scale:.3g} to {domain.high * scale:.3g}{', log scale' if domain.relative else ''}"
 
 
-def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Namespace) -> list[str]:
+def _cost(settings: StudySettings, counts: dict, trials: int, options: Namespace) -> list[str]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    paper = paper_configurations(base, fixed)
+    base, paper = settings.base, paper_configurations(settings.base, settings.fixed)
+    systems = list(system_configs(base, settings.systems).values())
     new_gans = min(trials, len(paper)) + math.ceil(max(0, trials - len(paper)) / NEW_GAN_EVERY)
     speed = matmul_flops(device)
     num_train = sum(counts["train"])
-    configs = [base.model_copy(update=values) for values in paper]
+    searched = [base.model_copy(update=values) for values in paper]
+    configs = [*systems, *searched]
     lines = [f"resources: this machine has {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs"
              f" ({speed / 1e9:.0f} GFLOP/s measured),",
              f"  {options.workers_per_trial} worker(s) a trial",
@@ -62,14 +66,16 @@ def _cost(base: TrialConfig, fixed: dict, counts: dict, trials: int, options: Na
     seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY) for config in configs]
     for config, cost in zip(configs, seconds, strict=True):
         size, memory = parameter_count(new_generator(config)) / 1e6, gan_bytes(config) / 1e9
-        name = f"{config.backbone:<17} lstm {config.lstm_depth}"
+        name = f"{config.system:<22}"
         lines.append(f"  GAN {name}  {size:6.2f} M parameters  {memory:5.2f} GB  {_time(cost)}")
     largest = min(largest_batch(config, gpu_bytes()) for config in configs)
     lines.append(f"  gan_batch_size up to about {largest} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
     classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY)
-    total = new_gans * sum(seconds) / len(seconds) + (trials + 1) * (classifier + OVERHEAD_S)
+    total = sum(seconds[: len(systems)]) + new_gans * sum(seconds[len(systems) :]) / len(searched)
+    total += (trials + 1 + len(systems)) * (classifier + OVERHEAD_S)
     return [*lines, f"  classifier {_time(classifier)}",
-            f"  {trials} trials with {new_gans} GANs, and the baseline: {_time(total)} of the whole machine"]
+            f"  {trials} trials with {new_gans} GANs, the baseline and {len(systems)} systems: {_time(total)} of the "
+            "whole machine"]
 
 
 def gpu_bytes() -> int:

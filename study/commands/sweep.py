@@ -167,7 +167,7 @@ def dry_run(options: Namespace, settings: StudySettings) -> int:
         print(prepared.describe())
         check_settings(settings, prepared, options.workers_per_trial)
     trials = options.trials or DEFAULT_TRIALS[settings.preset]
-    print(describe_plan(settings.base, settings.fixed, prepared.counts, trials, options))
+    print(describe_plan(settings, prepared.counts, trials, options))
     return 0
 
 

@@ -7,16 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
 from tests.support.processes import command_of, descendants, wait_until
-from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
+from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, searched_trials, sweep
 
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 A_RAY = """
@@ -82,8 +81,7 @@ def wait_for_end_of(processes: set[int], seconds: float = 120.0) -> None:
 
 def check_optuna(study: Path) -> None:
     """Each trial of the search was told what its row says."""
-    storage = f"sqlite:///{study / 'optuna.db'}"
-    told = optuna.load_study(study_name=study.name, storage=storage).trials
+    told = searched_trials(study)
     rows = pd.read_parquet(study / "trials").query("phase != 'baseline'").sort_values("trial_id", key=number_of)
     assert number_of(rows["trial_id"]).to_list() == [trial.number for trial in told]
     assert [STATES[status] for status in rows["status"]] == [trial.state for trial in told]
@@ -114,22 +112,14 @@ def kill_and_resume(command: list[str], study: Path, kills: int, seed: int, chec
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * PATIENCE_S)
-def test_killed_command_with_its_own_ray(tmp_path):
-    """And none of Ray's processes outlives it."""
-    command, study = sweep(tmp_path, 15), tmp_path / "sample-smoke"
-    kill_and_resume(command, study, kills=6, seed=0, check_leftovers=True)
-    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == 16
-    check_optuna(study)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(4 * PATIENCE_S)
-def test_killed_command_on_a_ray_that_stays(tmp_path):
-    """Were its trials' CPUs not freed, the next one could run nothing."""
-    with ray_of_another_process() as address:
-        command, study = sweep(tmp_path, 30, "--address", address), tmp_path / "sample-smoke"
-        kill_and_resume(command, study, kills=14, seed=1, check_leftovers=False)
-    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == 31
+@pytest.mark.parametrize(("own_ray", "trials", "kills"), [(True, 15, 6), (False, 30, 14)], ids=["own Ray", "Ray stays"])
+def test_killed_command(tmp_path, own_ray, trials, kills):
+    """No process of its own Ray outlives it; on a Ray that stays, its trials' CPUs are freed for the next command."""
+    with nullcontext() if own_ray else ray_of_another_process() as address:
+        command = sweep(tmp_path, trials, *(["--address", address] if address else []))
+        study = tmp_path / "sample-smoke"
+        kill_and_resume(command, study, kills, seed=int(not own_ray), check_leftovers=own_ray)
+    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == trials + 1
     check_optuna(study)
 
 

@@ -263,9 +263,10 @@ def test_gans_no_nearer_than_an_untrained_gaussian_are_named():
         {"system": "wgan_gp", "frechet_distance": 165.0, "gan_key": "g1"},
         {"system": "principal_gan", "generator": "principal", "frechet_distance": 90.0, "gan_key": "g2"},
         {"system": "wgan_gp", "frechet_distance": 300.0, "num_fake": 48, "gan_key": "g3"},
+        {"system": "r3gan", "gan_objective": "relativistic", "frechet_distance": 80.0, "gan_key": "g4"},
     ))  # fmt: skip
     text = " ".join(format_leaderboard(frame, Path("runs/demo")).split())
-    assert "a Frechet distance of 120.0: 1 of 2 trained GANs are no better (t1)." in text
+    assert "a Frechet distance of 120.0: 1 of 3 trained GANs are no better (t1)." in text and "r3gan" in text
     assert "principal_gan -" in text  # its LSTM has no depth
 
 

@@ -401,3 +401,9 @@ def test_resuming_one_of_several_studies_needs_its_name(command, study):
 def test_no_fid_is_a_fixed_field():
     settings = StudySettings.resolve(sweep_parser().parse_args(["--no-fid"]))
     assert settings.fixed == {"measure_fid": False} and not settings.base.measure_fid
+
+
+def test_a_dry_run_names_the_systems(command):
+    code, printed, _ = command("--dry-run", "--systems", "principal,r3gan")
+    assert code == 0 and "GAN principal " in printed and "GAN r3gan" in printed and "and 2 systems" in printed
+    assert "'none'" not in command.refused("--systems", "gan3") and not command.studies()

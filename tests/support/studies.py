@@ -46,9 +46,14 @@ def clean_environment() -> dict:
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
 
-def states(study: Path) -> Counter:
+def searched_trials(study: Path) -> list[optuna.trial.FrozenTrial]:
+    """What Optuna's file holds of a study."""
     storage = str(URL.create("sqlite", database=str(study / "optuna.db")))
-    return Counter(t.state for t in optuna.load_study(study_name=study.name, storage=storage).trials)
+    return optuna.load_study(study_name=study.name, storage=storage).trials
+
+
+def states(study: Path) -> Counter:
+    return Counter(trial.state for trial in searched_trials(study))
 
 
 def trained_study(out: Path, data, settings: dict, trials: dict[str, tuple[dict, dict]]) -> Path:

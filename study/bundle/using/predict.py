@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load
 from tqdm import tqdm
 
-from study.bundle.command import printable
+from results.text import printable
 from study.bundle.decision import TrainingFeatures
 from study.bundle.folder import TRAINING_FEATURES, WEIGHTS, Bundle
 from study.bundle.networks import BATCH, Classifier, load_classifier, sigmoid

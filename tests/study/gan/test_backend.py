@@ -22,11 +22,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def training(tiny_settings):
-    return build_training(make_config(tiny_settings), CPU)
-
-
-@pytest.fixture
 def batch(training, phantoms):
     return draw_batch(training.config, phantoms.side("train"), torch.arange(64), 0, make_generator(CPU, 0, "test"))
 

@@ -14,11 +14,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def training(tiny_settings):
-    return build_training(make_config(tiny_settings), CPU)
-
-
-@pytest.fixture
 def batches(training, phantoms):
     draws, order = make_generator(CPU, 0, "test"), torch.arange(64)
     return [draw_batch(training.config, phantoms.side("train"), order, step, draws) for step in range(2)]
