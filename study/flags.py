@@ -26,17 +26,17 @@ def sweep_parser() -> ArgumentParser:
     add("--image-ids", type=Path, metavar="CSV",
         help="write each file's salted id there, to name subgroups by; keep it private")  # fmt: skip
     add("--inception-weights", type=Path, metavar="PATH",
-        help="torch-fidelity's Inception weights, for machines without internet; the study then has FID")  # fmt: skip
+        help="torch-fidelity's Inception weights; Inception then guides the search")  # fmt: skip
     add = parser.add_argument_group("search").add_argument
     add("--preset", choices=PRESET_NAMES, help="default: smoke, or search if there is a GPU")
-    add("--trials", type=count, metavar="N", help="trials to search, besides the real-only baseline")
+    add("--trials", type=count, metavar="N", help="trials to search, besides the real-only baseline and the systems")
     add("--time-budget", type=duration, metavar="TIME", help="end the search after this long: 90m, 12h")
     add("--objective", choices=tuple(OBJECTIVES), default="pareto",
         help="what is optimised on validation: Frechet distance, AUROC or both (default)")  # fmt: skip
     add("--systems", type=systems, metavar="NAME,NAME",
         help=f"methods trained once besides the search: {', '.join(SYSTEMS)}, or none "
         f"(default {','.join(DEFAULT_SYSTEMS)})")  # fmt: skip
-    add("--no-fid", action="store_true", help="do not measure FID, KID and Inception score of finished GANs")
+    add("--no-fid", action="store_true", help="do not measure the FID of finished GANs")
     add("--set", action="append", default=[], metavar="FIELD=VALUE",
         help="fix a field of the config for the whole study; may be repeated")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="seed of every trial (default 0)")

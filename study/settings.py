@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from data_utils.prepared import Prepared
-from models.feature_extractor import default_extractor_name
 from study.cluster.resources import autoscaled_machines, named_machines, totals
 from study.config import DEFAULT_SYSTEMS, TrialConfig, make_config, parse_assignments, preset
 from study.errors import ConfigError, Damaged, refuse_no_study
@@ -35,15 +34,14 @@ class StudySettings:
         `stored`: the settings of the study that is resumed. They, not this machine, decide what the user left out.
         """
         name, machine = defaults_of_machines(options)
-        machine["feature_extractor"] = default_extractor_name(options.inception_weights)
         if stored:
             name = stored["preset"]
-            machine["precision"] = stored["config"]["precision"]
-            if not options.inception_weights:
-                machine["feature_extractor"] = stored["config"]["feature_extractor"]
+            machine = {field: stored["config"][field] for field in ("precision", "feature_extractor")}
+        if options.inception_weights:
+            machine["feature_extractor"] = "inception"
         name, systems = options.preset or name, options.systems
         if systems is None:
-            systems = tuple(stored.get("systems", ())) if stored else DEFAULT_SYSTEMS
+            systems = tuple(stored["systems"]) if stored else DEFAULT_SYSTEMS
         fixed = parse_assignments(options.set) | ({"measure_fid": False} if options.no_fid else {})
         base = make_config(preset(name) | machine | {"seed": options.seed} | fixed)
         if not base.uses_gan:

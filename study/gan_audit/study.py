@@ -9,13 +9,11 @@ import pandas as pd
 import torch
 
 from data_utils.dataset import Dataset, load_dataset, training_subset
-from models.feature_extractor import (
-    FeatureExtractor,
-    build_feature_extractor,
-    default_extractor_name,
-)
+from models.feature_extractor import FeatureExtractor, build_feature_extractor
+from models.inception import has_inception
 from results.tables.schema import ATTRIBUTES, GENERATOR_METRICS, NEIGHBOURS
 from results.tables.store import read_table, read_trials, write_rows
+from study.config import GanConfig
 from study.errors import ConfigError, refuse_no_study
 from study.gan.folder import GanFolder
 from study.gan.quality import inception_weights
@@ -83,16 +81,17 @@ def with_references(
         config, path = row_config(alike[0]), prepared_file(study, alike[0]["data_fingerprint"])
         dataset = load_dataset(path, config.image_size)
         write_real_skin_tones(study, dataset)
-        extractors = extractors or build_extractors(config.feature_extractor, path.parent, device)
+        extractors = extractors or build_extractors(config, path.parent, device)
         part = training_subset(dataset, config.training_fraction, config.seed)
         references = [Reference(part, extractor, config.training_part) for extractor in extractors]
         yield from ((row, references) for row in alike)
 
 
-def build_extractors(own: str, prepared_folder: Path, device: torch.device) -> list[FeatureExtractor]:
-    """The study's own extractor, EfficientNet-Lite0, and Inception where its weights are at hand."""
+def build_extractors(config: GanConfig, prepared_folder: Path, device: torch.device) -> list[FeatureExtractor]:
+    """The study's own extractor, EfficientNet-Lite0, and Inception where its weights are at hand and FID is wanted."""
     weights = inception_weights(prepared_folder)
-    names = dict.fromkeys([own, "efficientnet_lite0", default_extractor_name(weights)])
+    inception = ["inception"] if config.measure_fid and has_inception(weights) else []
+    names = dict.fromkeys([config.feature_extractor, "efficientnet_lite0", *inception])
     return [build_feature_extractor(name, weights, device) for name in names]
 
 

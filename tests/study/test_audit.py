@@ -11,9 +11,10 @@ from PIL import Image
 from data_utils.dataset import load_dataset
 from results.tables.store import read_table
 from study import audit
+from study.config import make_config, preset
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
-from study.gan_audit.study import audit_study, gan_rows
+from study.gan_audit.study import audit_study, build_extractors, gan_rows
 from study.trial.record import row_config
 from tests.support.features import coarse_pixels
 from tests.support.studies import change_row, trained_study
@@ -113,3 +114,18 @@ def test_a_users_mistakes(study, tmp_path, capsys):
     shutil.rmtree(study.parent / "prepared")
     message = refused(study, "--all")
     assert message.startswith("error: the prepared data") and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("at_hand", "measure_fid", "expected"),
+    [
+        (True, True, ["efficientnet_lite0", "inception"]),
+        (True, False, ["efficientnet_lite0"]),
+        (False, True, ["efficientnet_lite0"]),
+    ],
+)
+def test_inception_audits_beside_the_studys_extractor(monkeypatch, tmp_path, at_hand, measure_fid, expected):
+    monkeypatch.setattr("study.gan_audit.study.has_inception", lambda weights: at_hand)
+    monkeypatch.setattr("study.gan_audit.study.build_feature_extractor", lambda name, weights, device: name)
+    config = make_config(preset("smoke") | {"measure_fid": measure_fid})
+    assert build_extractors(config, tmp_path, torch.device("cpu")) == expected
