@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     def show_answer() -> None:
         page, found = write_report(options.study, options.out, options.show_real)
         facts = [f"{subject}: {finding}" for subject, finding in found.facts]
-        lines = [found.verdict, *facts, "May not be concluded:", *(f"- {limit}" for limit in found.limits)]
+        lines = [*found.lines, *facts, "May not be concluded:", *(f"- {limit}" for limit in found.limits)]
         print(*map(wrap, lines), "", sep="\n")
         print(*map(printable, map(str, (page, page.parent / "figures", page.parent / "tables"))), sep="\n")
 

@@ -62,7 +62,10 @@ def confirm_parser() -> ArgumentParser:
     add("--top", type=count, default=3, metavar="N",
         help="confirm the best trials by validation (default 3), besides the paper's configurations")  # fmt: skip
     add("--trials", nargs="+", metavar="ID", help="confirm exactly these trials instead")
-    add("--seeds", type=count, default=5, metavar="N", help="new seeds of every arm (default 5)")
+    add("--seeds", type=count, default=3, metavar="N",
+        help="new seeds of every arm, from which validation chooses one (default 3)")  # fmt: skip
+    add("--judge-seeds", type=partial(count, lowest=2), default=5, metavar="N",
+        help="more seeds, of the chosen arm and of real images, that the answer rests on (default 5)")  # fmt: skip
     add("--ratios", type=ratios, default=(0.5, 1.0, 2.0), metavar="R,R",
         help="synthetic ratios besides each trial's own (default 0.5,1,2)")  # fmt: skip
     add("--fractions", type=fractions, default=(0.1, 0.25, 0.5), metavar="F,F",

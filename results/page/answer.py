@@ -6,11 +6,10 @@ import pandas as pd
 
 from results.page.generator import audit_finding, image_quality
 from results.page.parts import CONFIRM, MISSING, Table
-from results.stats.evidence import Evidence, arm_name, select
+from results.stats.evidence import Choice, Evidence, arm_name, select
+from results.stats.power import SIGNIFICANCE, detectable_gain
 from results.tables.published import SETTINGS, claimed_gain
 
-# Accuracy and AUROC share a family-wise error of 5 %. The p-values are already adjusted over arms.
-SIGNIFICANCE = 0.05 / 2
 OUTCOMES = {"accuracy": "accuracy", "auroc": "AUROC"}
 UNITS = {"accuracy": (100, "+.1f", " points"), "auroc": (1, "+.3f", "")}  # scale, format, unit of a difference
 # The directions that the two outcomes show -> the verdict, and the comparison with repeated real images.
@@ -30,9 +29,12 @@ LONGER_TRAINING = {
 
 @dataclass(frozen=True)
 class Answer:
-    """`facts` are (subject, text); `differences` is None where no arm was repeated over seeds."""
+    """`lines`: verdict, size with interval, what was compared. `facts` are (subject, text).
 
-    verdict: str
+    `differences` is None where no arm was judged.
+    """
+
+    lines: list[str]
     differences: Table | None
     facts: list[tuple[str, str]]
     limits: list[str]
@@ -47,7 +49,7 @@ class Answer:
 
 
 def answer(evidence: Evidence) -> Answer:
-    """Whether synthetic images help, for the arm that validation chose."""
+    """Whether synthetic images help, for the arm that validation chose, judged on seeds of their own."""
     families = ("synthetic against real", "against oversampled")
     against_real, oversampled = (_comparisons(evidence, family) for family in families)
     quality = [("image quality", image_quality(evidence)), ("audit", audit_finding(evidence))]
@@ -58,37 +60,41 @@ def answer(evidence: Evidence) -> Answer:
     if set(oversampled) == set(OUTCOMES):
         longer = LONGER_TRAINING[directions(oversampled)]
     facts = [
-        ("arm", f"{arm_name(choice.arm)}, GAN {choice.gan}: the best of {choice.num_arms} such arms on validation"),
-        ("test images", f"{row.num_images} images in {row.num_groups} groups, {row.num_seeds} seeds"),
+        ("choice of the arm", f"best of {choice.num_arms} on validation, with {choice.num_seeds} seeds of its own"),
+        ("power", power(against_real)),
         ("paper's claim", _claim(row)),
         ("longer training", longer),
     ]
     rows = [*against_real.values(), *oversampled.values()]
-    return Answer(verdict(against_real), _differences(rows), facts + quality, limits(evidence))
+    lines = [verdict(against_real), size(against_real), basis(evidence.choice, row)]
+    return Answer(lines, _differences(rows), facts + quality, limits(evidence))
 
 
 def _comparisons(evidence: Evidence, family: str) -> dict:
-    """Outcome -> row of COMPARISONS: the chosen arm on test images, all training data, the study's own split."""
+    """Outcome -> row of COMPARISONS: the chosen arm with the judging seeds on test images."""
     if evidence.choice is None:
         return {}
     rows = select(
         evidence.comparisons,
-        family=family, side="test", training_fraction=1.0, split_protocol=evidence.protocol,
+        phase="judge", family=family, side="test", training_fraction=1.0, split_protocol=evidence.protocol,
         gan=evidence.choice.gan, arm_a=evidence.choice.arm, classifier_key=evidence.choice.classifier_key,
     )  # fmt: skip
     return {row.metric: row for row in rows.itertuples() if row.metric in OUTCOMES}
 
 
-def _unanswered(evidence: Evidence, quality: list) -> tuple[str, None, list]:
-    """Verdict, differences and facts before the arms were repeated over seeds."""
+def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, list]:
+    """Lines, differences and facts before the chosen arm was judged."""
     best, baseline = evidence.best_of_search, evidence.baseline
     if best is None or baseline is None:
-        reason = "the search needs a completed trial with and one without synthetic images."
-        return f"Not answered yet: {reason}", None, quality
+        reason = "The search needs a completed trial with and one without synthetic images."
+        return ["Not answered yet", reason], None, quality
     best_name = f"{best.trial_id}, synthetic ratio {best.synthetic_ratio:g}"
     facts = [("best of the search", f"{best_name}: {_scores(best)}"), ("real images alone", _scores(baseline))]
-    reason = f"each trial has one seed so far; `{CONFIRM}` repeats the best over seeds."
-    return f"Not answered yet: {reason}", None, facts + quality
+    reason = f"Each trial has one seed so far; `{CONFIRM}` repeats the best over seeds and judges the arm it chooses."
+    if choice := evidence.choice:
+        facts.insert(0, ("chosen on validation", f"{arm_name(choice.arm)}, GAN {choice.gan}, {choice.num_seeds} seeds"))
+        reason = f"The arm is chosen but not judged; `{CONFIRM}` goes on with seeds of their own, two at the least."
+    return ["Not answered yet", reason], None, facts + quality
 
 
 def _scores(trial: pd.Series) -> str:
@@ -97,16 +103,34 @@ def _scores(trial: pd.Series) -> str:
 
 
 def verdict(rows: dict) -> str:
-    """One line: the outcomes that show a difference, or accuracy where none does. `rows`: outcome -> COMPARISONS."""
-    shown = [row for row in rows.values() if direction(row)] or [rows["accuracy"]]
-    outcomes = " and ".join(f"{OUTCOMES[row.metric]} {difference(row)} ({interval(row)})" for row in shown)
-    seeds = f"{shown[0].num_seeds} seed{'s' * (shown[0].num_seeds > 1)}"
-    return f"{HEADLINES[directions(rows)]}: {outcomes}, {seeds}, {shown[0].num_images} test images."
+    """Outcome -> row of COMPARISONS, in a few words."""
+    return HEADLINES[directions(rows)]
+
+
+def size(rows: dict) -> str:
+    """Both differences with their intervals."""
+    parts = [f"{OUTCOMES[name]} {difference(rows[name])} ({interval(rows[name])})" for name in OUTCOMES]
+    return f"{parts[0][0].upper()}{parts[0][1:]}, {parts[1]}."
+
+
+def basis(choice: Choice, row) -> str:
+    """What was compared with what, on how much."""
+    return (
+        f"Compared: {arm_name(choice.arm)} (GAN {choice.gan}) with real images alone, on {row.num_images} test images "
+        f"in {row.num_groups} groups, with {row.num_seeds} seeds that took no part in the choice."
+    )
+
+
+def power(rows: dict) -> str:
+    """The gains that the study would have shown in four of five tries."""
+    gains = {name: detectable_gain(row.standard_error, row.degrees_of_freedom) for name, row in rows.items()}
+    parts = [amount(name, gain).lstrip("+") + f" of {OUTCOMES[name]}" for name, gain in gains.items()]
+    return f"a gain of {' or '.join(parts)} would have been seen in four of five tries"
 
 
 def direction(row) -> int:
-    """1 or -1 where a row of COMPARISONS shows a difference, else 0; one seed shows none."""
-    clear = row.num_seeds > 1 and row.p_adjusted < SIGNIFICANCE and (row.ci_low > 0 or row.ci_high < 0)
+    """1 or -1 where a row of COMPARISONS shows a difference, else 0; too few groups for an interval show none."""
+    clear = row.p_adjusted < SIGNIFICANCE and pd.notna(row.ci_low)
     return int(clear) * (1 if row.difference > 0 else -1)
 
 
@@ -115,8 +139,12 @@ def directions(rows: dict) -> frozenset[int]:
 
 
 def difference(row) -> str:
-    scale, spec, unit = UNITS[row.metric]
-    return f"{scale * row.difference:{spec}}{unit}"
+    return amount(row.metric, row.difference)
+
+
+def amount(metric: str, value: float) -> str:
+    scale, spec, unit = UNITS[metric]
+    return f"{scale * value:{spec}}{unit}"
 
 
 def ends(row) -> str:
@@ -143,7 +171,7 @@ def _differences(rows: list) -> Table:
     )  # fmt: skip
     columns = (("outcome", "outcome", "s"), ("compared with", "reference", "s"),
                ("difference (95 % interval)", "shown", "s"), ("adjusted p", "p", "s"))  # fmt: skip
-    caption = f"The chosen arm on test images; an adjusted p below {SIGNIFICANCE} shows a difference"
+    caption = f"The chosen arm, judging seeds, test images; an adjusted p below {SIGNIFICANCE} shows a difference"
     return Table("answer", caption, frame, columns)
 
 
@@ -171,10 +199,10 @@ def limits(evidence: Evidence) -> list[str]:
             evidence.protocol == "random",
         **{f"anything from scores under a random split: it changes the AUROC of {arm_name(row.arm_b)} by "
            f"{difference(row)} ({interval(row)})": True for row in leakage},
-        "that another training would give the same result: each arm was trained with one seed":
-            choice and choice.num_seeds == 1,
         "that one trial is better than another: the best of many trials with one seed each is partly luck":
             choice is None,
+        "that the chosen arm is better than real images: its choice and its scores have the same luck":
+            choice and evidence.judged.empty,
         f"that the images are better or worse than the paper's: a Frechet distance in {features} features is no FID":
             features != SETTINGS["feature_extractor"],
         "that a clinician would accept the images: none was asked": True,

@@ -18,7 +18,7 @@ WHOLE = {"side": "test", "corruption": "none", "subgroup": None}  # of ESTIMATES
 def differences(evidence: Evidence) -> Drawing | Note:
     """Every arm with synthetic images against real images alone, in accuracy, beside the paper's claim."""
     rows = select(
-        evidence.comparisons, family="synthetic against real", metric="accuracy", side="test",
+        evidence.comparisons, phase="confirm", family="synthetic against real", metric="accuracy", side="test",
         training_fraction=1.0, split_protocol=evidence.protocol,
     ).sort_values(["gan", "arm_a"], ascending=False)  # fmt: skip
     if rows.empty:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import pandas as pd
 
 from results.leaderboard import gan_cells, leaderboard
-from results.page.answer import SIGNIFICANCE
 from results.page.parts import AUDIT, CONFIRM, MISSING, Note, Table
 from results.stats.evidence import Evidence, arm_name, select
 from results.tables.published import paper_row
@@ -42,7 +41,8 @@ AUDIT_DETAILS = (
     ("in pixels", "separation_ratio_pixels", ".2f"), ("verdict", "verdict", "s"),
 )  # fmt: skip
 COMPARISON_COLUMNS = (
-    ("question", "family", "s"), ("outcome", "metric", "s"), ("side", "side", "s"), ("GAN", "gan", "s"),
+    ("phase", "phase", "s"), ("question", "family", "s"), ("outcome", "metric", "s"), ("side", "side", "s"),
+    ("GAN", "gan", "s"),
     ("a", "a", "s"), ("b", "b", "s"), ("data used", "training_fraction", ".0%"), ("a", "value_a", ".3f"),
     ("b", "value_b", ".3f"), ("a - b", "difference", "+.3f"), ("95 % interval", "interval", "s"),
     ("p", "p_value", ".3f"), ("adjusted p", "p_adjusted", ".3f"), ("seeds", "num_seeds", "d"),
@@ -138,8 +138,8 @@ def comparisons_table(evidence: Evidence) -> list[Table]:
     interval = [MISSING if pd.isna(low) else f"{low:+.3f} to {high:+.3f}" for low, high in ends]
     frame = rows.assign(a=rows["arm_a"].map(arm_name), b=rows["arm_b"].map(arm_name), interval=interval)
     caption = (
-        "All differences tested; p is adjusted by Holm within question, outcome and side. An adjusted p below "
-        f"{SIGNIFICANCE} shows a difference"
+        "All differences tested; p is adjusted by Holm within phase, question, outcome and side. The answer rests on "
+        "the rows of phase judge, which alone are independent of the choice of the arm"
     )
     return [Table("comparisons", caption, frame, COMPARISON_COLUMNS, folded=True)]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
+from results.stats.significance import LEVEL, MIN_GROUPS
+
 NUM_REPLICATES = 2000
-LEVEL = 0.95
-MIN_GROUPS = 5  # fewer say nothing about other groups
 MAX_UNDEFINED = 0.01  # share of replicates without the metric, e.g. without a positive image
 
 

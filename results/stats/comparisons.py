@@ -4,18 +4,26 @@ Two arms are compared on the same images with the same seeds, classifier setting
 Only the leakage gap is a difference between two sets of images.
 """
 
+from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
 from scipy.stats import norm
 
-from results.stats.bootstrap import BootstrapDistribution
 from results.stats.scores import Scores, main_split
-from results.stats.significance import accuracy_permutation_test, delong_test, holm
+from results.stats.significance import (
+    Difference,
+    accuracy_covariance,
+    auroc_covariance,
+    holm,
+    independent_difference,
+    paired_difference,
+)
 
 METRICS = {"between GANs": ["auroc"]}  # of all other families accuracy, which the paper claims, and AUROC
-ONE_SEED = "clustered DeLong, this one training"
-TESTS = {"auroc": "clustered DeLong, seeds random", "accuracy": "exact paired permutation by group, these networks"}
+PAIRED = "paired t, seeds and groups random"
+JUDGED = "Welch's t, seeds and groups random"
+ONE_SEED = "paired t over groups, this one training"
 UNPAIRED_TEST = "two independent clustered bootstraps"
 
 
@@ -24,6 +32,7 @@ def compare(scores: list[Scores]) -> list[dict]:
 
     Families (a - b): "synthetic against real", "against oversampled", "classical augmentation", "few data", "few data
     against oversampled" and "between GANs", all under the study's own split, and "leakage" (random - grouped split).
+    Rows of phase "judge" are those of the chosen arm on seeds of their own.
     """
     arms = [arm for arm in scores if arm.condition["corruption"] == "none"]
     main = main_split(arms)
@@ -32,9 +41,13 @@ def compare(scores: list[Scores]) -> list[dict]:
         for a, b in permutations(arms, 2)
         if a.images.side == b.images.side and (family := _family(a.arm, b.arm, main))
         for metric in METRICS.get(family, ["accuracy", "auroc"])
-        if (row := (_unpaired if family == "leakage" else _paired)(a, b, metric)) is not None
+        if (row := _method(family, a)(a, b, metric, arms)) is not None
     ]
     return _adjusted(rows)
+
+
+def _method(family: str, a: Scores) -> Callable[[Scores, Scores, str, list[Scores]], dict | None]:
+    return _unpaired if family == "leakage" else _judged if a.arm["phase"] == "judge" else _paired
 
 
 def _family(a: dict, b: dict, main: str | None) -> str | None:
@@ -42,7 +55,7 @@ def _family(a: dict, b: dict, main: str | None) -> str | None:
     differing = {name for name in a if a[name] != b[name]}
     if differing == {"split_protocol"} and a["split_protocol"] == "random":
         return "leakage"
-    if differing & {"classifier_key", "split_protocol", "training_fraction"} or a["split_protocol"] != main:
+    if differing & {"phase", "classifier_key", "split_protocol", "training_fraction"} or a["split_protocol"] != main:
         return None
     mixed, full = a["arm"].startswith("real_and_synthetic"), a["training_fraction"] == 1
     if b["arm"] == "real" and (mixed or (full and a["arm"].startswith("synthetic_only"))):
@@ -56,31 +69,61 @@ def _family(a: dict, b: dict, main: str | None) -> str | None:
     return "between GANs" if differing == {"gan"} and a["gan"] < b["gan"] else None
 
 
-def _paired(a: Scores, b: Scores, metric: str) -> dict | None:
+def _paired(a: Scores, b: Scores, metric: str, _: list[Scores]) -> dict | None:
+    """Arms that were repeated over the same seeds."""
     seeds, of_a, of_b = np.intersect1d(a.seeds, b.seeds, return_indices=True)
     if not len(seeds):
         return None
-    values_a, values_b = a.resampled[metric][of_a], b.resampled[metric][of_b]
-    distribution = a.images.bootstrap.distribution(values_a - values_b)
-    if np.isnan(distribution.value):
+    values, covariance = _measured(a, b, of_a, of_b, metric)
+    found = paired_difference(values, covariance, a.images.counts["num_groups"])
+    return _row(a, b, values, found, PAIRED if len(seeds) > 1 else ONE_SEED)
+
+
+def _judged(a: Scores, b: Scores, metric: str, scores: list[Scores]) -> dict | None:
+    """The chosen arm, on seeds that took no part in its choice; the choosing seeds tell how much trainings vary."""
+    seeds, of_a, of_b = np.intersect1d(a.seeds, b.seeds, return_indices=True)
+    if len(seeds) < 2:
         return None
-    labels, groups = a.images.labels, a.images.groups
+    values, covariance = _measured(a, b, of_a, of_b, metric)
+    earlier = tuple(_choosing_values(arm, metric, scores) for arm in (a, b))
+    found = independent_difference(values, covariance, a.images.counts["num_groups"], earlier)
+    return _row(a, b, values, found, JUDGED)
+
+
+def _measured(a: Scores, b: Scores, of_a: np.ndarray, of_b: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The metric (2S,) of the chosen seeds of both arms, and its covariance over groups (2S, 2S)."""
+    images = a.images
     if metric == "auroc":
-        p_value = delong_test(labels, a.probabilities[of_a], b.probabilities[of_b], groups).p_value
-    else:
-        p_value = accuracy_permutation_test(_correct(a)[of_a], _correct(b)[of_b], groups)[1]
+        probabilities = np.concatenate([a.probabilities[of_a], b.probabilities[of_b]])
+        return auroc_covariance(images.labels, probabilities, images.groups)
+    return accuracy_covariance(np.concatenate([a.correct[of_a], b.correct[of_b]]), images.groups)
+
+
+def _choosing_values(arm: Scores, metric: str, scores: list[Scores]) -> np.ndarray:
+    """The metric (C,) of the same arm's trainings with the seeds that the arm was chosen on; empty without any."""
+    alike = [
+        other for other in scores
+        if other.images.side == arm.images.side and other.arm == arm.arm | {"phase": "confirm"}
+    ]  # fmt: skip
+    return np.concatenate([other.values(metric) for other in alike]) if alike else np.empty(0)
+
+
+def _row(a: Scores, b: Scores, values: np.ndarray, found: Difference, test: str) -> dict:
+    of_a, of_b = np.split(values, 2)
     return {
-        **_columns(a, b, distribution),
-        "value_a": float(values_a[:, 0].mean()),
-        "value_b": float(values_b[:, 0].mean()),
-        "p_value": p_value,
-        "test": ONE_SEED if metric == "auroc" and len(seeds) == 1 else TESTS[metric],
-        "num_seeds": len(seeds),
+        **_columns(a, b, found.value, found.interval),
+        "value_a": float(of_a.mean()),
+        "value_b": float(of_b.mean()),
+        "standard_error": found.standard_error,
+        "degrees_of_freedom": found.degrees_of_freedom,
+        "p_value": found.p_value,
+        "test": test,
+        "num_seeds": len(of_a),
         **a.images.counts,
     }
 
 
-def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
+def _unpaired(a: Scores, b: Scores, metric: str, _: list[Scores]) -> dict | None:
     """The leakage gap. The counts are those of both sets of images together, the seeds those of the arm with fewer."""
     parts = [scores.images.bootstrap.distribution(scores.resampled[metric]) for scores in (a, b)]
     distribution = parts[0] - parts[1]
@@ -88,10 +131,12 @@ def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
         return None
     error = np.hypot(parts[0].standard_error, parts[1].standard_error)
     return {
-        **_columns(a, b, distribution),
+        **_columns(a, b, distribution.value, distribution.interval()),
         "arm_a": f"{a.arm['arm']} (random split)",
         "value_a": float(parts[0].value),
         "value_b": float(parts[1].value),
+        "standard_error": float(error),
+        "degrees_of_freedom": None,
         "p_value": float(2 * norm.sf(abs(distribution.value) / error)) if error else float(distribution.value == 0),
         "test": UNPAIRED_TEST,
         "num_seeds": min(len(a.seeds), len(b.seeds)),
@@ -99,30 +144,27 @@ def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
     }
 
 
-def _correct(scores: Scores) -> np.ndarray:
-    return (scores.probabilities >= scores.thresholds[:, None]) == (scores.images.labels == 1)
-
-
-def _columns(a: Scores, b: Scores, distribution: BootstrapDistribution) -> dict:
-    low, high = distribution.interval()
+def _columns(a: Scores, b: Scores, difference: float, interval: tuple) -> dict:
     gans = [gan for gan in dict.fromkeys([a.arm["gan"], b.arm["gan"]]) if gan is not None]
     return {
-        **{name: a.arm[name] for name in ("study", "classifier_key", "split_protocol", "training_fraction")},
+        **{name: a.arm[name] for name in ("study", "phase", "classifier_key", "split_protocol", "training_fraction")},
         "gan": " - ".join(gans) or None,
         "arm_a": a.arm["arm"],
         "arm_b": b.arm["arm"],
         "side": a.images.side,
-        "difference": float(distribution.value),
-        "ci_low": low,
-        "ci_high": high,
+        "difference": float(difference),
+        "ci_low": interval[0],
+        "ci_high": interval[1],
     }
 
 
 def _adjusted(rows: list[dict]) -> list[dict]:
-    """The rows with p_adjusted: Holm within family, metric and side."""
+    """The rows with p_adjusted: Holm within phase, family, metric and side; accuracy and AUROC of a judgement are one
+    family."""
     families: dict[tuple, list[dict]] = {}
     for row in rows:
-        families.setdefault((row["family"], row["metric"], row["side"]), []).append(row)
+        metric = None if row["phase"] == "judge" else row["metric"]
+        families.setdefault((row["phase"], row["family"], metric, row["side"]), []).append(row)
     for family in families.values():
         for row, p_value in zip(family, holm([row["p_value"] for row in family]), strict=True):
             row["p_adjusted"] = float(p_value)

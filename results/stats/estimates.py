@@ -15,7 +15,11 @@ WITHOUT_INTERVAL = {"ece"}
 
 
 def estimate(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
-    """Rows of ESTIMATES from the scores and the table ATTRIBUTES of one study; undefined metrics have no row."""
+    """Rows of ESTIMATES from the scores and the table ATTRIBUTES of one study; undefined metrics have no row.
+
+    The judging seeds, which only two or three arms have, are left to COMPARISONS.
+    """
+    arms = [scores for scores in arms if scores.arm["phase"] != "judge"]
     rows = [row for scores in arms for row in _rows(scores, METRICS, subgroup=None)]
     return rows + _subgroup_rows(arms, attributes)
 
@@ -55,7 +59,7 @@ def _row(scores: Scores, metric: str, subgroup: str | None) -> dict:
     distribution = scores.images.bootstrap.distribution(values)
     low, high = (None, None) if metric in WITHOUT_INTERVAL else distribution.interval()
     return {
-        **{name: value for name, value in scores.arm.items() if name != "oversampling"},
+        **{name: value for name, value in scores.arm.items() if name not in ("phase", "oversampling")},
         **scores.condition,
         "side": scores.images.side,
         "subgroup": subgroup,

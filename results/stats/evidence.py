@@ -9,9 +9,10 @@ import pandas as pd
 from results.stats.comparisons import compare
 from results.stats.estimates import estimate
 from results.stats.scores import collect_scores, is_confirmed
-from results.tables.schema import COMPARISONS, ESTIMATES
+from results.tables.schema import COMPARISONS, CONFIRMED, ESTIMATES
 from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
+CHOICE = ["confirms", "arm", "classifier_key"]
 ARM_NAMES = {
     "real_and_synthetic_": "real + synthetic, ratio ",
     "synthetic_only_": "synthetic only, ratio ",
@@ -22,7 +23,7 @@ ARM_NAMES = {
 
 @dataclass(frozen=True)
 class Choice:
-    """The arm that adds synthetic images and was best on validation, of `num_arms` such arms."""
+    """The arm that adds synthetic images and was best on validation over `num_seeds` seeds, of `num_arms` such arms."""
 
     gan: str
     arm: str
@@ -48,7 +49,7 @@ class Evidence:
     @cached_property
     def searched(self) -> pd.DataFrame:
         """Trials of the search, the baseline and the paper's configurations, ended in any way."""
-        return self.trials[self.trials["phase"] != "confirm"]
+        return self.trials[~self.trials["phase"].isin(CONFIRMED)]
 
     @cached_property
     def completed(self) -> pd.DataFrame:
@@ -69,13 +70,25 @@ class Evidence:
         """The best arm by mean validation AUROC over seeds; None where nothing was confirmed.
 
         Only arms with the most seeds compete: an arm whose unlucky seeds diverged is not chosen for its lucky ones.
+        Once an arm has been judged, it stays the chosen one: another choice after a look at test images would not be
+        independent of them.
         """
         arms = self.main[self.main["arm"].str.startswith("real_and_synthetic", na=False)]
-        scores = arms.groupby(["confirms", "arm", "classifier_key"])["validation_auroc"].agg(["mean", "count"])
+        scores = arms.groupby(CHOICE)["validation_auroc"].agg(["mean", "count"])
+        judged = self.judged.dropna(subset="confirms")
+        if len(judged):
+            chosen = tuple(judged.iloc[0][CHOICE])
+            num_seeds = int(scores["count"].get(chosen, 0))
+            return Choice(*chosen, num_arms=max(len(scores), 1), num_seeds=num_seeds)
         whole = scores[scores["count"] == scores["count"].max()]
         if whole["mean"].isna().all():
             return None
         return Choice(*whole["mean"].idxmax(), num_arms=len(scores), num_seeds=int(whole["count"].iloc[0]))
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """Completed trials with the judging seeds."""
+        return select(self.completed, phase="judge")
 
     @cached_property
     def best_of_search(self) -> pd.Series | None:

@@ -9,10 +9,11 @@ import pandas as pd
 
 from results.stats.bootstrap import GroupBootstrap
 from results.stats.weighted import weighted_auroc, weighted_metrics
+from results.tables.schema import CONFIRMED
 from results.tables.store import TableError
 
 # What the seeds of one arm have in common; `oversampling` tells apart what the names of the arms do not.
-ARM = ["study", "gan", "arm", "classifier_key", "split_protocol", "training_fraction", "oversampling"]
+ARM = ["study", "phase", "gan", "arm", "classifier_key", "split_protocol", "training_fraction", "oversampling"]
 CONDITION = ["corruption", "strength"]
 
 
@@ -65,6 +66,17 @@ class Scores:
         ]
         return {name: np.stack([seed[name] for seed in seeds]) for name in seeds[0]}
 
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each classifier is right about each image at its own threshold: (S, N)."""
+        return (self.probabilities >= self.thresholds[:, None]) == (self.images.labels == 1)
+
+    def values(self, metric: str) -> np.ndarray:
+        """A metric of each seed's classifier: (S,)."""
+        once = np.ones((len(self.images.ids), 1))
+        parts = zip(self.probabilities, self.thresholds, strict=True)
+        return np.concatenate([self._metrics(*part, once)[metric] for part in parts])
+
     def _metrics(self, probabilities: np.ndarray, threshold: float, weights: np.ndarray) -> dict[str, np.ndarray]:
         if self.condition["corruption"] != "none":
             return {"auroc": weighted_auroc(self.images.labels, probabilities, weights)}
@@ -94,7 +106,7 @@ def collect_scores(predictions: pd.DataFrame, trials: pd.DataFrame) -> list[Scor
 
 def is_confirmed(trials: pd.DataFrame) -> bool:
     """Whether a trial of a confirmation has completed."""
-    return bool(((trials["phase"] == "confirm") & (trials["status"] == "completed")).any())
+    return bool((trials["phase"].isin(CONFIRMED) & (trials["status"] == "completed")).any())
 
 
 def main_split(arms: list[Scores]) -> str | None:
@@ -105,14 +117,14 @@ def main_split(arms: list[Scores]) -> str | None:
 
 def _evidence(trials: pd.DataFrame) -> pd.DataFrame:
     """Of each completed trial that counts: its id, seed, threshold and the columns `ARM`."""
-    columns = ["trial_id", "phase", "seed", "threshold", "confirms", *(name for name in ARM if name != "gan")]
+    columns = ["trial_id", "seed", "threshold", "confirms", *(name for name in ARM if name != "gan")]
     completed = trials.loc[trials["status"] == "completed", columns]
     if is_confirmed(trials):
-        confirmed = completed[completed["phase"] == "confirm"]
+        confirmed = completed[completed["phase"].isin(CONFIRMED)]
         evidence = confirmed.assign(gan=confirmed["confirms"])
     else:
         evidence = completed.assign(gan=completed["trial_id"].where(completed["phase"] != "baseline", None))
-    return evidence.drop(columns=["phase", "confirms"])
+    return evidence.drop(columns="confirms")
 
 
 def _on_one_side(side: str, rows: pd.DataFrame) -> Iterator[Scores]:

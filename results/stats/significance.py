@@ -1,6 +1,8 @@
-"""Tests of two classifiers on the same images: DeLong for AUROC, permutation for accuracy, Holm's adjustment.
+"""Tests of two arms on the same images, for trainings and patients in general, and Holm's adjustment.
 
-Images lie in groups, such as the photographs of one wound. Groups are independent of each other, images of one are not.
+An arm's metric varies for two reasons: each training ends elsewhere, and the test images are a sample. Both are random
+factors here (Obuchowski and Rockette 1995). Images lie in groups, such as the photographs of one wound; groups are
+independent of each other, images of one are not.
 """
 
 from dataclasses import dataclass
@@ -8,41 +10,94 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata, t
 
+LEVEL = 0.95
+MIN_GROUPS = 5  # fewer say nothing about other groups
+
 
 @dataclass(frozen=True)
-class DeLongResult:
-    """Mean AUROC of a minus that of b, its standard error, the degrees of freedom and the two-sided p-value."""
+class Difference:
+    """The mean metric of arm a minus that of arm b, its standard error and degrees of freedom."""
 
-    difference: float
+    value: float
     standard_error: float
     degrees_of_freedom: float
-    p_value: float
+    num_groups: int
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided; without any variance 1 for equal arms, else 0."""
+        if not self.standard_error:
+            return float(self.value == 0)
+        return float(2 * t.sf(abs(self.value) / self.standard_error, self.degrees_of_freedom))
+
+    @property
+    def interval(self) -> tuple[float, float] | tuple[None, None]:
+        """The 95 % interval; none below `MIN_GROUPS` groups, and none without variance, which is no certainty."""
+        if self.num_groups < MIN_GROUPS or not self.standard_error:
+            return None, None
+        reach = float(t.ppf((1 + LEVEL) / 2, self.degrees_of_freedom) * self.standard_error)
+        return self.value - reach, self.value + reach
 
 
-def delong_test(labels, probabilities_a, probabilities_b, groups) -> DeLongResult:
-    """Tests whether two arms have the same AUROC. `labels` and `groups` (N,), `probabilities_*` (S, N), a row a seed.
+def paired_difference(values: np.ndarray, covariance: np.ndarray, num_groups: int) -> Difference:
+    """Arm a minus arm b, where seed s of both arms shares something, such as its part of the training images.
 
-    One seed: DeLong, DeLong and Clarke-Pearson 1988, with Obuchowski's covariance (1997) where groups hold several
-    images. Several seeds: they are a random sample of trainings, like the readers of Obuchowski and Rockette 1995, so
-    the p-value holds for trainings in general, not for these S networks alone. The variance of the mean difference is
-    the variance between seeds over S, plus the covariance of seeds that are tested on the same images; the degrees of
-    freedom are those of Hillis 2007. Without any variance p is 1 for equal AUROCs, else 0. Both classes are needed.
+    `values` (2S,): a metric of arm a's S trainings, then of arm b's; `covariance` (2S, 2S): their sampling covariance
+    over groups. The variance of the mean difference is the variance of the S differences over S, plus the covariance
+    of differences of two seeds, which have their test images in common. Degrees of freedom after Satterthwaite.
+    One training of each arm: the covariance alone, so the p-value speaks of these two networks.
     """
-    num_seeds = len(probabilities_a)
-    aurocs, covariance = auroc_covariance(labels, np.concatenate([probabilities_a, probabilities_b]), groups)
+    num_seeds = len(values) // 2
     minus = np.concatenate([np.eye(num_seeds), -np.eye(num_seeds)], axis=1)
-    differences, covariance = minus @ aurocs, minus @ covariance @ minus.T
-    difference = float(differences.mean())
+    differences, covariance = minus @ values, minus @ covariance @ minus.T
     if num_seeds == 1:
-        variance, degrees_of_freedom = covariance[0, 0], np.inf
-    else:
-        between = differences.var(ddof=1) / num_seeds
-        shared = covariance[~np.eye(num_seeds, dtype=bool)].mean()
-        variance = between + max(shared, 0)
-        degrees_of_freedom = variance**2 / between**2 * (num_seeds - 1) if between else np.inf
-    error = float(np.sqrt(max(variance, 0)))  # a variance of 0 may come out as -1e-19
-    p_value = 2 * t.sf(abs(difference) / error, degrees_of_freedom) if error else difference == 0
-    return DeLongResult(difference, error, float(degrees_of_freedom), float(p_value))
+        return _difference(differences.mean(), [], covariance[0, 0], num_groups)
+    spread = [(differences.var(ddof=1) / num_seeds, num_seeds - 1)]
+    return _difference(differences.mean(), spread, _between(covariance), num_groups)
+
+
+def independent_difference(
+    values: np.ndarray, covariance: np.ndarray, num_groups: int, earlier: tuple[np.ndarray, np.ndarray]
+) -> Difference:
+    """Arm a minus arm b, trained independently of each other; Welch 1947, with the test images as a second factor.
+
+    `values` and `covariance` as in `paired_difference`. `earlier`: metrics of other trainings of arm a and of arm b,
+    each (C,) or empty, which tell how much trainings vary and take no part in the mean.
+    """
+    num_seeds = len(values) // 2
+    arms = values[:num_seeds], values[num_seeds:]
+    spread = []
+    for arm, others in zip(arms, earlier, strict=True):
+        parts = [part for part in (arm, others) if len(part) > 1]
+        freedom = sum(len(part) - 1 for part in parts)
+        if freedom:
+            spread.append((sum(((part - part.mean()) ** 2).sum() for part in parts) / freedom / num_seeds, freedom))
+    of_a, of_b = covariance[:num_seeds, :num_seeds], covariance[num_seeds:, num_seeds:]
+    shared = _between(of_a) + _between(of_b) - 2 * _between(covariance[:num_seeds, num_seeds:])
+    return _difference(arms[0].mean() - arms[1].mean(), spread, shared, num_groups)
+
+
+def _between(covariance: np.ndarray) -> float:
+    """Mean covariance of two different seeds: (S, S)."""
+    return covariance[~np.eye(len(covariance), dtype=bool)].mean()
+
+
+def _difference(value: float, spread: list[tuple[float, int]], shared: float, num_groups: int) -> Difference:
+    """`spread`: (variance of a mean, degrees of freedom) of the trainings; `shared`: variance by the test images."""
+    parts = [*spread, (max(shared, 0), max(num_groups - 1, 1))]  # a variance of 0 may come out as -1e-19
+    variance = sum(part for part, _ in parts)
+    squares = sum(part**2 / freedom for part, freedom in parts)
+    freedom = variance**2 / squares if squares else np.inf
+    return Difference(float(value), float(np.sqrt(variance)), float(freedom), num_groups)
+
+
+def accuracy_covariance(correct, groups) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracies (A,) of `correct` (A, N) on the same images in `groups` (N,), and their covariance (A, A)."""
+    number = np.unique(groups, return_inverse=True)[1]
+    correct = np.asarray(correct, dtype=float)
+    accuracies = correct.mean(axis=1)
+    parts = (correct - accuracies[:, None]) @ np.eye(number.max() + 1)[number] / correct.shape[1]  # (A, G)
+    return accuracies, _scatter(parts, parts, number)
 
 
 def auroc_covariance(labels, probabilities, groups) -> tuple[np.ndarray, np.ndarray]:
@@ -72,25 +127,6 @@ def _scatter(x: np.ndarray, y: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Sum over groups of products, times I / (I - 1) for the I groups that occur in `present`."""
     count = len(np.unique(present))
     return x @ y.T * (count / (count - 1) if count > 1 else 1)
-
-
-def accuracy_permutation_test(correct_a, correct_b, groups) -> tuple[float, float]:
-    """Accuracy of arm a minus that of b, over all seeds, and the exact two-sided p-value of swapping arms by group.
-
-    `correct_*` (S, N), whether a seed's classifier is right about an image; `groups` (N,). Under the null hypothesis
-    the difference of a group, over all its images and seeds, changes sign with probability 1/2. All 2^G swaps are
-    counted: the differences are whole numbers, so the distribution of their signed sum is a convolution (Pagano and
-    Tritchler 1983). The p-value holds for these S pairs of networks.
-    """
-    number = np.unique(groups, return_inverse=True)[1]
-    gains = (np.asarray(correct_a).astype(int) - np.asarray(correct_b).astype(int)).sum(axis=0)  # (N,)
-    steps = np.abs(np.bincount(number, weights=gains)).astype(int)
-    distribution = np.ones(1)  # of the sum of the signed steps, over -sum .. sum
-    for step in steps[steps > 0]:
-        distribution = (np.pad(distribution, (2 * step, 0)) + np.pad(distribution, (0, 2 * step))) / 2
-    sums = np.arange(len(distribution)) - steps.sum()
-    p_value = distribution[np.abs(sums) >= abs(gains.sum())].sum()
-    return float(gains.sum() / np.size(correct_a)), float(min(p_value, 1))
 
 
 def holm(p_values) -> np.ndarray:

@@ -36,7 +36,7 @@ TRIALS = (
     """
 study                       text  name of the study
 trial_id                    text  name of the trial
-phase                       text  baseline, system, paper, search or confirm
+phase                       text  baseline, system, paper, search, confirm or judge
 status                      text  completed, pruned or failed
 reason                      text  why the trial was pruned or failed
 started_at                  text  start of the trial, UTC, ISO 8601
@@ -44,7 +44,8 @@ preset                      text  preset that the settings come from
 objective                   text  what the search optimised
 gan_key                     text  name of the GAN: equal for equal settings, data and code
 arm                         text  what the classifier was trained on
-confirms                    text  searched trial whose GAN and ratio a confirm trial repeats
+confirms                    text  searched trial whose GAN and ratio a confirm or judge trial repeats
+num_judging_seeds           int   seeds that were to judge the chosen arm, fixed before the first; of judge trials
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
 gan_reused                  flag  the GAN was trained by an earlier trial
 system                      text  name of the method that the GAN's fields make up; null for real images only
@@ -310,6 +311,7 @@ num_groups         int   groups (patients or wounds)
 
 COMPARISONS = """
 study              text  name of the study
+phase              text  confirm, or judge: the chosen arm on seeds that took no part in its choice
 family             text  question that the difference answers
 metric             text  accuracy or auroc
 gan                text  searched trial whose GAN the arms use
@@ -324,8 +326,10 @@ value_b            real  second arm's metric
 difference         real  value_a - value_b, same images and seeds (leakage: two sets of images)
 ci_low             real  lower end of the 95 % interval
 ci_high            real  upper end of the 95 % interval
+standard_error     real  standard error of the difference
+degrees_of_freedom real  degrees of freedom of the t test; null for leakage
 p_value            real  p-value of the test
-p_adjusted         real  p-value adjusted by Holm within family, metric and side
+p_adjusted         real  p-value adjusted by Holm within family, metric and side; judge: within family and side
 test               text  name of the test
 num_seeds          int   seeds
 num_images         int   images

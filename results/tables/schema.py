@@ -30,6 +30,8 @@ TABLES = {name: _schema(name.upper(), "null" if name == "history" else "error") 
 TRIALS, HISTORY, PREDICTIONS, GENERATOR_METRICS, NEIGHBOURS, ATTRIBUTES, ESTIMATES, COMPARISONS = TABLES.values()
 PUBLISHED = _schema("PUBLISHED")
 
+# Values of `phase` in a confirmation: all arms, of which validation chooses one, and the chosen one with other seeds.
+CONFIRMED = ["confirm", "judge"]
 # The column `verdict` of GENERATOR_METRICS: what the audit found, or that it found nothing.
 COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
 

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from argparse import Namespace
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +12,10 @@ import pandas as pd
 from data_utils.dataset import Dataset, load_dataset, training_subset
 from data_utils.errors import DataError
 from data_utils.resplit import resplit
-from results.stats.evidence import write_evidence
+from results.stats.evidence import read_evidence, write_evidence
+from results.stats.power import read_spread
 from results.tables.mending import set_aside_damaged
-from results.tables.schema import ATTRIBUTES
+from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
 from study.cli import EXIT_INTERRUPTED, Announcer
 from study.cluster.checks import refuse_unfit_nodes
@@ -33,6 +35,7 @@ from study.search.confirmation import (
     chains,
     choose_trials,
     distinct_gans,
+    judgement,
     plan,
 )
 from study.search.external import check_done_trials, prepare_external
@@ -63,13 +66,15 @@ def run(options: Namespace) -> int:
 def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     base, trials = make_config(settings["config"]), read_trials(study)
     check_base(base)
+    check_judging(trials, options.judge_seeds)
     sources = chosen_configs(trials, settings["objective"], options)
     prepared, split = prepared_file(study, settings["data_fingerprint"]), settings["split_protocol"]
     splittable = can_split(prepared, OTHER_SPLIT[split], options.dry_run)
-    protocol = Protocol(options.seeds, options.ratios, options.fractions, splittable)
+    protocol = Protocol(options.seeds, options.ratios, options.fractions, splittable, options.judge_seeds)
     proposals = plan(sources, base, protocol, split)
     waiting = without_row(proposals, trials)
     print(describe(sources, proposals, len(proposals) - len(waiting)), flush=True)
+    print(*judging_lines(study, trials, protocol), sep="\n", flush=True)
     dataset = load_dataset(prepared, base.image_size)
     check_proposals(waiting, dataset, options.workers_per_trial)
     subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
@@ -79,14 +84,51 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     if external:
         check_done_trials(study, external, trials, split)
     columns = study_columns(settings["preset"], settings["objective"])
-    searched = trials[trials["phase"] != "confirm"].iloc[0]  # a confirmation has rows of the other split, too
+    searched = trials[~trials["phase"].isin(CONFIRMED)].iloc[0]  # a confirmation has rows of the other split, too
     columns |= {name: searched[name] for name in DATA_COLUMNS}
     announce = Announcer()
-    confirmation = Confirmation(study, base, chains(waiting))
-    if waiting and run_on_ray(options, confirmation, dataset, columns, external, announce):
-        print("interrupted; run the same command again to continue")
-        return EXIT_INTERRUPTED
+    judging = partial(judging_proposals, study, base, protocol.num_judging, split)
+    for proposed in (lambda: waiting, judging):  # judged once the choice is made
+        confirmation = Confirmation(study, base, chains(proposed()))
+        if confirmation.waiting and run_on_ray(options, confirmation, dataset, columns, external, announce):
+            print("interrupted; run the same command again to continue")
+            return EXIT_INTERRUPTED
     return write_findings(study, subgroups, announce)
+
+
+def judging_proposals(study: Path, base: TrialConfig, num_judging: int, split: str) -> list[Proposal]:
+    """Trials of the arm that validation chose which have no row yet; none where no arm can be chosen."""
+    evidence = read_evidence(study)
+    if evidence.choice is None:
+        return []
+    row = evidence.of_arm(evidence.trials, evidence.choice.arm).dropna(subset="confirms").iloc[0]
+    proposals = judgement(evidence.choice.gan, row_config(row.to_dict()), base, num_judging, split)
+    return without_row(proposals, evidence.trials)
+
+
+def check_judging(trials: pd.DataFrame, num_judging: int) -> None:
+    """ConfigError for another number of judging seeds than the study has begun with."""
+    begun = trials["num_judging_seeds"].dropna()
+    if len(begun) and int(begun.iloc[0]) != num_judging:
+        raise ConfigError(
+            f"--judge-seeds {num_judging}: the study has been judged with {begun.iloc[0]:.0f}. A number that is chosen "
+            f"after a look at the result errs more often; give --judge-seeds {begun.iloc[0]:.0f}"
+        )
+
+
+def judging_lines(study: Path, trials: pd.DataFrame, protocol: Protocol) -> list[str]:
+    """What follows the choice of an arm, and the gains that it can show."""
+    lines = [f"then         {protocol.num_judging} judging seeds of the chosen arm and of real images"]
+    spread = read_spread(study, trials)
+    if spread is None:
+        return [*lines, "power        not known: the search has too few classifiers"]
+    gain = spread.detectable(protocol.num_judging, protocol.num_seeds)
+    lines.append(f"power        a gain of {100 * gain:.1f} points of accuracy is seen in four of five tries")
+    for points in (1, 3, 8):
+        needed = spread.seeds_needed(points / 100, protocol.num_seeds)
+        answer = f"needs {needed} judging seeds" if needed else "cannot be seen with so few images"
+        lines.append(f"  {points} point{'s' * (points > 1):<3} {answer}")
+    return lines
 
 
 def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> dict[str, TrialConfig]:
@@ -192,7 +234,7 @@ def write_findings(study: Path, subgroups: list[dict], announce: Announcer) -> i
     announce("estimates and comparisons")
     write_evidence(study)
     trials = read_trials(study)
-    ended = Counter(trials.loc[trials["phase"] == "confirm", "status"])
+    ended = Counter(trials.loc[trials["phase"].isin(CONFIRMED), "status"])
     shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
     print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
     for name in ("trials", "predictions", "generator_metrics", "estimates", "comparisons"):

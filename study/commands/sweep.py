@@ -13,6 +13,7 @@ from data_utils.dataset import load_dataset, training_subset
 from data_utils.prepared import Prepared
 from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
 from results.tables.mending import set_aside_damaged
+from results.tables.schema import CONFIRMED
 from results.tables.store import read_trials
 from study.cli import EXIT_INTERRUPTED, Announcer, make_folder
 from study.cluster.checks import refuse_unfit_nodes
@@ -152,7 +153,7 @@ def report(folder: Path, objective: str, total: int, interrupted: bool, time_bud
 def searched(folder: Path) -> pd.DataFrame:
     """The rows of the search, without those of a confirmation."""
     trials = read_trials(folder)
-    return trials[trials["phase"] != "confirm"]
+    return trials[~trials["phase"].isin(CONFIRMED)]
 
 
 def resume_command() -> str:

@@ -12,18 +12,20 @@ from study.search.proposer import Proposal
 
 NO_AUGMENTATION = {"rotation": 0.0, "zoom": 0.0, "contrast": 0.0, "classifier_flip": False}
 MIXED = {"training_images": "real_and_synthetic", "oversampling": 0.0}
+FIRST_JUDGING_SEED = 1000  # above the study's own: no number of choosing seeds reaches them
 OTHER_SPLIT = {"grouped": "random", "random": "grouped", "given": "random"}
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How much is confirmed: seeds of every arm, synthetic ratios besides the trial's own, fractions of the training
-    groups, and whether some arms also run under the other split."""
+    groups, whether some arms also run under the other split, and seeds of the chosen arm alone, which judge it."""
 
-    num_seeds: int = 5
+    num_seeds: int = 3
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     fractions: tuple[float, ...] = (0.1, 0.25, 0.5)
     other_split: bool = True
+    num_judging: int = 5
 
 
 @dataclass
@@ -77,6 +79,22 @@ def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol,
             for proposal in _few_data_and_leakage(source, seeded, base, protocol, split) if number == 0 else ():
                 _sort_in(proposal, config.synthetic_ratio, training, others)
     return [*training.values(), *others.values()]
+
+
+def judgement(source: str, config: TrialConfig, base: TrialConfig, num_judging: int, split: str) -> list[Proposal]:
+    """The trials that judge the chosen arm: itself, real images, and repeated real images for as many steps.
+
+    `config`: any trial of the arm. The seeds are none of those that the arm was chosen with: what was lucky on
+    validation then is lucky on test, too.
+    """
+    proposals = []
+    for seed in range(base.seed + FIRST_JUDGING_SEED, base.seed + FIRST_JUDGING_SEED + num_judging):
+        seeded = config.model_copy(update={"seed": seed})
+        real = _without_gan(seeded, base)
+        repeated = real.model_copy(update={"oversampling": config.synthetic_ratio})
+        arms = ((source, seeded), (None, real), (None, repeated))
+        proposals += [_proposal(name, arm, split, "judge", num_judging_seeds=num_judging) for name, arm in arms]
+    return proposals
 
 
 def distinct_gans(sources: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
@@ -142,8 +160,7 @@ def _without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
     return config.model_copy(update=generator_side | {"seed": config.seed, "synthetic_ratio": 0.0})
 
 
-def _proposal(source: str | None, config: TrialConfig, split: str) -> Proposal:
+def _proposal(source: str | None, config: TrialConfig, split: str, phase: str = "confirm", **columns) -> Proposal:
     part = f"-{100 * config.training_fraction:.12g}pct" if config.training_fraction < 1 else ""
-    name = f"confirm-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
-    columns = {"confirms": source, "split_protocol": split}
-    return Proposal(name, "confirm", None, config, columns=columns)
+    name = f"{phase}-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
+    return Proposal(name, phase, None, config, columns={"confirms": source, "split_protocol": split} | columns)

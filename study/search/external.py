@@ -8,6 +8,7 @@ import pandas as pd
 from data_utils.dataset import Dataset
 from data_utils.parquet_file import read_table as read_prepared
 from data_utils.prepare import prepare
+from results.tables.schema import CONFIRMED
 from results.tables.store import read_table
 from study.errors import ConfigError
 
@@ -47,7 +48,7 @@ def image_ids(prepared: Path) -> set[str]:
 
 def check_done_trials(study: Path, external: Path, trials: pd.DataFrame, split: str) -> None:
     """ConfigError where confirming trials that are done were not tested on these images."""
-    confirmed = trials[(trials["phase"] == "confirm") & (trials["status"] == "completed")]
+    confirmed = trials[(trials["phase"].isin(CONFIRMED)) & (trials["status"] == "completed")]
     done = confirmed[confirmed["split_protocol"] == split]
     predictions = read_table(study, "predictions")
     tested = predictions[predictions["side"] == "external"].groupby("trial_id")["image_id"].agg(set)

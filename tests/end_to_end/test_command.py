@@ -113,7 +113,7 @@ def confirmed(finished):
     """(the ended process, the study's folder, the command) of a confirmation of one trial with one seed."""
     _, study = finished
     command = [sys.executable, "study/confirm.py", str(study), "--trials", "paper-000", "--seeds", "1"]
-    command += ["--ratios", "0.5", "--fractions", "0.5"]
+    command += ["--ratios", "0.5", "--fractions", "0.5", "--judge-seeds", "2"]
     return run(command), study, command
 
 
@@ -121,7 +121,7 @@ def confirmed(finished):
 def test_confirmation_runs_every_arm(confirmed):
     process, study, _ = confirmed
     assert process.returncode == 0, process.stdout + process.stderr
-    assert process.stderr == "" and "ended            12 completed, 0 failed" in process.stdout.splitlines()
+    assert process.stderr == "" and "ended            18 completed, 0 failed" in process.stdout.splitlines()
     trials = pd.read_parquet(study / "trials").query("phase == 'confirm'")
     arms = trials.query("training_fraction == 1 and split_protocol == 'grouped'")["arm"]
     assert sorted(arms) == [
@@ -132,6 +132,12 @@ def test_confirmation_runs_every_arm(confirmed):
     assert trials.set_index("arm")["num_train_real"]["synthetic_only_1"] == 0
     leaked = trials.groupby("split_protocol")["num_leaked_test"].max()
     assert leaked["grouped"] == 0 < leaked["random"]
+    judges = pd.read_parquet(study / "trials").query("phase == 'judge'")
+    whole = trials.query("training_fraction == 1 and split_protocol == 'grouped'").set_index("arm")["validation_auroc"]
+    chosen = whole.filter(like="real_and_synthetic").idxmax()
+    repeated = chosen.replace("real_and_synthetic", "real_oversampled")
+    assert sorted(judges["arm"]) == sorted(2 * [chosen, "real", repeated])
+    assert not set(judges["seed"]) & set(trials["seed"])
 
 
 @pytest.mark.timeout(PATIENCE_S)

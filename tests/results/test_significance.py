@@ -1,6 +1,4 @@
-"""Bootstrap, DeLong, permutation and Holm, against brute force, scipy and hand-computed cases."""
-
-from math import inf
+"""Bootstrap, tests of differences and Holm, against brute force, scipy and hand-computed cases."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,15 @@ import scipy.stats
 
 from results.stats.bootstrap import GroupBootstrap
 from results.stats.metrics import binary_metrics
-from results.stats.significance import accuracy_permutation_test, auroc_covariance, delong_test, holm
+from results.stats.power import Spread, detectable_gain
+from results.stats.significance import (
+    Difference,
+    accuracy_covariance,
+    auroc_covariance,
+    holm,
+    independent_difference,
+    paired_difference,
+)
 from results.stats.weighted import weighted_auroc, weighted_metrics
 
 
@@ -142,7 +148,12 @@ def test_the_interval_covers_95_percent_clustered_and_too_few_unclustered(separa
     assert covered["unclustered"] / 500 < 0.88
 
 
-# ---- DeLong
+# ---- differences of AUROC and accuracy
+
+
+def paired_auroc(labels, a, b, groups) -> Difference:
+    measured = auroc_covariance(labels, np.concatenate([a, b]), groups)
+    return paired_difference(*measured, len(set(groups)))
 
 
 def components(labels, row) -> tuple[np.ndarray, np.ndarray]:
@@ -159,10 +170,10 @@ def test_covariance_of_single_images_is_delongs_by_all_pairs():
     v10, v01 = zip(*(components(labels, row) for row in scores), strict=True)
     assert aurocs == pytest.approx([v.mean() for v in v10])
     assert covariance == pytest.approx(np.cov(v10) / labels.sum() + np.cov(v01) / (50 - labels.sum()))
-    result = delong_test(labels, scores[:1], scores[1:], np.arange(50))
+    result = paired_auroc(labels, scores[:1], scores[1:], np.arange(50))
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert result.difference == pytest.approx(aurocs[0] - aurocs[1])
-    assert result.p_value == pytest.approx(2 * scipy.stats.norm.sf(abs(result.difference) / error))
+    assert result.value == pytest.approx(aurocs[0] - aurocs[1])
+    assert result.p_value == pytest.approx(2 * scipy.stats.t.sf(abs(result.value) / error, 49))
 
 
 def test_variance_of_groups_is_obuchowskis_written_out():
@@ -181,79 +192,99 @@ def test_variance_of_groups_is_obuchowskis_written_out():
     assert auroc_covariance(labels, scores[None], groups)[1].item() == pytest.approx(expected)
 
 
+def test_covariance_of_accuracies_is_that_of_a_mean_of_clusters():
+    generator = np.random.default_rng(7)
+    correct, groups = generator.random((2, 60)) < 0.8, np.repeat(np.arange(20), 3)  # of equal size: a plain mean
+    accuracies, covariance = accuracy_covariance(correct, groups)
+    means = correct.reshape(2, 20, 3).mean(axis=2)
+    assert accuracies == pytest.approx(correct.mean(axis=1))
+    assert covariance == pytest.approx(np.cov(means) / 20)
+
+
 def test_copies_of_an_image_in_its_group_add_no_certainty():
     generator = np.random.default_rng(3)
     labels = np.tile([0, 1], 20)
     scores = generator.normal(size=(2, 40)) + labels
-    once = delong_test(labels, scores[:1], scores[1:], np.arange(40))
+    once = paired_auroc(labels, scores[:1], scores[1:], np.arange(40))
     copied = [np.repeat(x, 5, axis=-1) for x in (labels, scores[:1], scores[1:], np.arange(40))]
-    assert delong_test(*copied).p_value == pytest.approx(once.p_value)
-    assert delong_test(*copied[:3], np.arange(200)).p_value < once.p_value / 2
+    assert paired_auroc(*copied).p_value == pytest.approx(once.p_value)
+    assert paired_auroc(*copied[:3], np.arange(200)).p_value < once.p_value / 2
 
 
 def test_the_same_network_under_three_seeds_counts_once():
     labels, groups, scores = clustered(np.random.default_rng(4), num_groups=40)
     arms = np.stack([scores, scores + np.random.default_rng(5).normal(size=len(scores))])
-    once = delong_test(labels, arms[:1], arms[1:], groups)
-    thrice = delong_test(labels, arms[[0, 0, 0]], arms[[1, 1, 1]], groups)
-    assert (thrice.p_value, thrice.degrees_of_freedom) == (pytest.approx(once.p_value), inf)
+    once = paired_auroc(labels, arms[:1], arms[1:], groups)
+    thrice = paired_auroc(labels, arms[[0, 0, 0]], arms[[1, 1, 1]], groups)
+    assert thrice.p_value == pytest.approx(once.p_value)
+    assert once.degrees_of_freedom == pytest.approx(39) == thrice.degrees_of_freedom
 
 
-def test_seeds_that_disagree_leave_few_degrees_of_freedom():
+def test_with_much_of_the_spread_between_seeds_the_paired_test_is_students():
     labels = np.repeat([0, 1], 200)
     generator = np.random.default_rng(6)
     a = np.stack([labels * gain + generator.normal(size=400) for gain in (0.2, 1.5, 3.0)])
     b = np.stack([labels * gain + generator.normal(size=400) for gain in (1.0, 1.0, 1.0)])
-    result = delong_test(labels, a, b, np.arange(400))
+    result = paired_auroc(labels, a, b, np.arange(400))
     differences = [scipy.stats.mannwhitneyu(x[200:], x[:200]).statistic / 200**2 for x in (*a, *b)]
     differences = np.subtract(differences[:3], differences[3:])
     assert result.p_value == pytest.approx(scipy.stats.ttest_1samp(differences, 0).pvalue, abs=0.02)
     assert 2 <= result.degrees_of_freedom < 2.2
 
 
+def test_without_variance_over_images_the_independent_test_is_welchs():
+    a, b = np.array([0.9, 0.95, 0.85, 0.97]), np.array([0.8, 0.82, 0.81, 0.83])
+    none = (np.empty(0), np.empty(0))
+    found = independent_difference(np.concatenate([a, b]), np.zeros((8, 8)), 100, none)
+    theirs = scipy.stats.ttest_ind(a, b, equal_var=False)
+    assert found.p_value == pytest.approx(theirs.pvalue) and found.degrees_of_freedom == pytest.approx(theirs.df)
+    assert found.interval == pytest.approx(theirs.confidence_interval(0.95))
+
+
+def test_earlier_trainings_tell_the_spread_and_not_the_mean():
+    values, earlier = np.array([0.9, 0.8, 0.7, 0.6]), (np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.5, 0.8]))
+    found = independent_difference(values, np.zeros((4, 4)), 100, earlier)
+    spread = [(0.005 + 0.02) / 3, (0.005 + 0.06) / 3]  # squares of the judging and of the earlier seeds, 1 + 2 degrees
+    assert found.value == pytest.approx(0.2)
+    assert found.standard_error == pytest.approx(np.sqrt(sum(spread) / 2))
+    assert found.degrees_of_freedom == pytest.approx(sum(spread) ** 2 / sum(s**2 / 3 for s in spread))
+
+
+def test_shared_test_images_are_an_error_that_no_number_of_seeds_removes():
+    covariance = np.kron([[4.0, 0], [0, 2]], np.ones((10, 10)))  # an arm's seeds err alike, the arms apart
+    found = independent_difference(np.repeat([0.9, 0.8], 10), covariance, 30, (np.empty(0), np.empty(0)))
+    assert found.standard_error == pytest.approx(np.sqrt(6)) and found.degrees_of_freedom == pytest.approx(29)
+
+
 @pytest.mark.parametrize(("other", "p_value"), [([0.1, 0.2, 0.8, 0.9], 1), ([0.5, 0.5, 0.5, 0.5], 0)])
 def test_without_any_variance_only_equal_aurocs_are_equal(other, p_value):
     labels, perfect = [0, 0, 1, 1], np.array([[0.1, 0.2, 0.8, 0.9]])
-    assert delong_test(labels, perfect, np.array([other]), [1, 2, 3, 4]).p_value == p_value
+    found = paired_auroc(labels, perfect, np.array([other]), [1, 2, 3, 4])
+    assert (found.p_value, found.interval) == (p_value, (None, None))
 
 
-@pytest.mark.slow
-def test_luck_of_the_seeds_is_not_taken_for_a_better_arm():
-    generator = np.random.default_rng(0)
-    random_seeds = fixed_seeds = 0
-    for _ in range(500):
-        labels, groups, scores = clustered(generator)
-        gains = 0.2 * generator.normal(size=(6, 1)) * labels  # a seed's luck, of both arms alike
-        a, b = np.split(scores + gains + 0.3 * generator.normal(size=(6, 120))[:, groups], 2)
-        random_seeds += delong_test(labels, a, b, groups).p_value < 0.05
-        aurocs, covariance = auroc_covariance(labels, np.concatenate([a, b]), groups)
-        minus = np.repeat([1, -1], 3) / 3
-        fixed_seeds += abs(minus @ aurocs) > 1.96 * np.sqrt(minus @ covariance @ minus)
-    assert random_seeds / 500 < 0.09
-    assert fixed_seeds / 500 > 0.2
+@pytest.mark.parametrize(("num_groups", "has_interval"), [(4, False), (5, True)])
+def test_no_interval_for_few_groups(num_groups, has_interval):
+    assert (Difference(0.1, 0.05, 10, num_groups).interval != (None, None)) == has_interval
 
 
-# ---- permutation
+# ---- power
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_permutation_is_scipys_exact_test_on_the_groups_sums(seed):
-    generator = np.random.default_rng(seed)
-    groups = np.sort(generator.integers(0, 10, 40))
-    a, b = generator.random((3, 40)) < 0.75, generator.random((3, 40)) < 0.65
-    sums = [np.bincount(groups, weights=arm.sum(axis=0), minlength=10) for arm in (a, b)]
-    theirs = scipy.stats.permutation_test(
-        sums, lambda x, y: np.sum(x - y), permutation_type="samples", n_resamples=np.inf
-    )
-    difference, p_value = accuracy_permutation_test(a, b, groups)
-    assert difference == pytest.approx(a.mean() - b.mean())
-    assert p_value == pytest.approx(theirs.pvalue)
+def test_a_gain_of_that_size_is_shown_in_four_of_five_tries():
+    error, freedom = 0.02, 12
+    gain = detectable_gain(error, freedom)
+    draws = np.random.default_rng(0)
+    found = gain + error * draws.normal(size=20000)
+    measured = error * np.sqrt(draws.chisquare(freedom, 20000) / freedom)
+    assert np.mean(found / measured > scipy.stats.t.ppf(1 - 0.025 / 2, freedom)) == pytest.approx(0.8, abs=0.015)
 
 
-def test_permutation_by_hand():
-    # Gains of the groups: +2, +1, -1. Of the 8 sums 4 2 2 0 0 -2 -2 -4 six are at least 2 away from 0.
-    assert accuracy_permutation_test([[1, 1, 1, 0]], [[0, 0, 0, 1]], [0, 0, 1, 2]) == (pytest.approx(0.5), 6 / 8)
-    assert accuracy_permutation_test([[True, False]], [[True, False]], ["a", "b"]) == (0, 1)
+def test_seeds_needed_are_the_least_that_are_enough():
+    spread = Spread(of_training=0.03**2, shared=0.001**2, num_groups=100)
+    needed = spread.seeds_needed(0.03, num_choosing=3)
+    assert spread.detectable(needed, 3) <= 0.03 < spread.detectable(needed - 1, 3)
+    assert Spread(0.03**2, 0.02**2, 100).seeds_needed(0.03, 3) is None  # the test images alone hide it
 
 
 # ---- Holm

@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -77,6 +78,41 @@ def test_a_dry_run_lists_the_trials(study, capsys):
     assert "    4 x real and synthetic 1, grouped split" in lines
     assert "    2 x real, 50% of the groups, grouped split" in lines
     assert max(map(len, lines)) <= 80 and sorted(study.parent.rglob("*")) == before
+
+
+def test_a_dry_run_tells_the_power_from_the_searchs_classifiers(study, prepared_phantoms, capsys):
+    assert confirm.main([str(study), "--dry-run"]) == 0
+    assert "power        not known: the search has too few classifiers" in capsys.readouterr().out
+    labels, draws = np.arange(40) % 2, np.random.default_rng(0)
+    for number, phase in enumerate(("baseline", "search", "search", "search")):
+        name = f"{phase}-09{number}"
+        columns = data_columns(prepared_phantoms) | {"phase": phase, "objective": "pareto"}
+        task = Task(study, prepared_phantoms.path, name, make_config(BASE), 1, 1, columns)
+        task.write_row("completed", None, {"threshold": 0.5, "validation_auroc": 0.8})
+        rows = [
+            dict.fromkeys(PREDICTIONS.names) | {
+                "study": study.name, "trial_id": name, "side": "validation", "corruption": "none",
+                "image_id": f"i{image}", "group": f"g{image}", "label": int(label),
+                "probability": float(draws.random() / 2 + label / 3),
+            }
+            for image, label in enumerate(labels)
+        ]  # fmt: skip
+        write_rows(study / "predictions" / f"{name}.parquet", rows, PREDICTIONS)
+    assert confirm.main([str(study), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (power,) = [line for line in lines if line.startswith("power")]
+    few = float(power.split()[4])
+    assert confirm.main([str(study), "--dry-run", "--judge-seeds", "20"]) == 0
+    (power,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("power")]
+    assert 0 < float(power.split()[4]) < few
+    needed = [int(line.split()[3]) for line in lines if line.startswith("  8 points")]
+    assert len(needed) == 1 and 2 <= needed[0] < 100
+
+
+def test_the_number_of_judging_seeds_is_kept(refused, study, prepared_phantoms):
+    columns = data_columns(prepared_phantoms) | {"phase": "judge", "num_judging_seeds": 5}
+    Task(study, prepared_phantoms.path, "judge-a", make_config(BASE), 1, 1, columns).write_row("completed", None, {})
+    assert "has been judged with 5" in refused("--judge-seeds", "9")
 
 
 def test_what_is_no_study(tmp_path, capsys):

@@ -17,7 +17,7 @@ from results.tables.store import write_rows
 WITH_GAN = ("real_and_synthetic_0.5", "real_and_synthetic_1", "synthetic_only_1")
 ARMS = ("real_unaugmented", "real", "real_oversampled_1", *WITH_GAN)
 GANS = {"paper-000": ("plain", 2), "search-004": ("efficientnetv2_s", 1)}
-PHASES = ("baseline", "system", "paper", "search", "confirm")
+PHASES = ("baseline", "system", "paper", "search", "confirm", "judge")
 SEEDS = (1, 2, 3)
 CORRUPTIONS = ("blur", "noise", "jpeg", "brightness", "white_balance", "crop")
 NUM_IMAGES, NUM_GROUPS, SIZE = 120, 50, 16
@@ -40,7 +40,7 @@ MEASURED = {
 def make_study(folder: Path, **data) -> Path:
     """Write a study in which adding synthetic images helps; `data` are columns of TRIALS."""
     draws = np.random.default_rng(0)
-    trials = search_trials(draws) + confirm_trials(draws)
+    trials = search_trials(draws) + confirm_trials(draws) + judge_trials()
     for phase in PHASES:
         rows = [trial | data for trial in trials if trial["phase"] == phase]
         write_table(folder, "trials", rows, phase)
@@ -119,6 +119,17 @@ def confirm_trials(draws: np.random.Generator) -> list[dict]:
     return rows
 
 
+def judge_trials() -> list[dict]:
+    """The chosen arm, real images and repeated ones, with seeds of their own."""
+    arms = {"real_and_synthetic_1": "paper-000", "real": None, "real_oversampled_1": None}
+    return [
+        DATA | MEASURED | {"trial_id": f"judge-{arm}-{seed}", "phase": "judge", "status": "completed", "arm": arm,
+                           "seed": seed, "confirms": gan, "num_judging_seeds": 3, "validation_auroc": 0.5,
+                           "synthetic_ratio": float(gan is not None)}
+        for arm, gan in arms.items() for seed in (1000, 1001, 1002)
+    ]  # fmt: skip
+
+
 def history(trial: dict, draws: np.random.Generator) -> list[dict]:
     rows = [{"trial_id": trial["trial_id"], "stage": "classifier", "epoch": epoch, "seconds": 2.0 * epoch,
              "validation_auroc": 0.9 - 0.4 / epoch + draws.normal(0, 0.01)} for epoch in range(1, 11)]  # fmt: skip
@@ -165,18 +176,22 @@ def comparisons(difference: float = 0.04, p_adjusted: float = 0.002) -> list[dic
     base = {
         "classifier_key": "c1", "split_protocol": "grouped", "training_fraction": 1.0, "side": "test", "value_b": 0.9,
         "num_seeds": 3, "num_images": NUM_IMAGES, "num_positive": 60, "num_groups": NUM_GROUPS,
+        "standard_error": 0.01, "degrees_of_freedom": 10.0, "phase": "confirm",
     }  # fmt: skip
     rows = []
     for metric, gan, arm in [(m, g, a) for m in ("accuracy", "auroc") for g in GANS for a in WITH_GAN]:
-        # Only the arm that validation chooses has the effect that was asked for; another would give another answer.
-        chosen = (gan, arm) == ("paper-000", "real_and_synthetic_1")
-        effect = {"difference": difference if chosen else -0.06, "p_adjusted": p_adjusted if chosen else 0.001}
-        gain = effect["difference"]
-        effect |= {"ci_low": gain - 0.02, "ci_high": gain + 0.02, "value_a": 0.9 + gain, "p_value": p_adjusted / 2}
-        pair = base | effect | {"metric": metric, "gan": gan, "arm_a": arm, "test": "DeLong"}
-        rows.append(pair | {"family": "synthetic against real", "arm_b": "real"})
-        if arm == "real_and_synthetic_1":
-            rows.append(pair | {"family": "against oversampled", "arm_b": "real_oversampled_1"})
+        # Only the judged arm has the effect that was asked for; the choosing seeds and another arm give another answer.
+        for phase in ("confirm", "judge")[: 1 + ((gan, arm) == ("paper-000", "real_and_synthetic_1"))]:
+            judged = phase == "judge"
+            gain = difference if judged else -0.06
+            pair = base | {
+                "phase": phase, "metric": metric, "gan": gan, "arm_a": arm, "test": "a test", "difference": gain,
+                "p_adjusted": p_adjusted if judged else 0.001, "ci_low": gain - 0.02, "ci_high": gain + 0.02,
+                "value_a": 0.9 + gain, "p_value": p_adjusted / 2,
+            }  # fmt: skip
+            rows.append(pair | {"family": "synthetic against real", "arm_b": "real"})
+            if arm == "real_and_synthetic_1":
+                rows.append(pair | {"family": "against oversampled", "arm_b": "real_oversampled_1"})
     leak = {"family": "leakage", "metric": "auroc", "arm_a": "real (random split)", "arm_b": "real", "value_a": 0.97,
             "difference": 0.07, "ci_low": 0.05, "ci_high": 0.09, "p_value": 0.001, "p_adjusted": 0.001,
             "test": "two independent clustered bootstraps"}  # fmt: skip

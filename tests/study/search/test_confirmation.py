@@ -13,7 +13,7 @@ from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
-from study.search.confirmation import Protocol, chains, choose_trials, distinct_gans, plan
+from study.search.confirmation import Protocol, chains, choose_trials, distinct_gans, judgement, plan
 
 BASE = make_config({"image_size": 32, "seed": 7, "classifier_lr": 1e-3})
 SMALL = Protocol(num_seeds=2, ratios=(0.5,), fractions=(0.25,))
@@ -162,6 +162,19 @@ def test_chains_hold_every_trial_once_and_one_gan_each():
                 for p in chain if p.config.uses_gan}
         assert len(gans) <= 1 and len({p.config.uses_gan for p in chain}) == 1
     assert len(heads) == 2 * (2 + 2 + 1)  # a seed: two GANs, two of the first under other conditions, the real arms
+
+
+def test_the_chosen_arm_is_judged_with_seeds_that_no_choice_has_used():
+    config = source(lstm_depth=0, synthetic_ratio=0.5, seed=8)
+    proposals = judgement("paper-003", config, BASE, 4, "grouped")
+    arms = ("real_and_synthetic_0.5", "real", "real_oversampled_0.5")
+    assert names(proposals) == dict.fromkeys([(arm, 1.0, "grouped") for arm in arms], 4)
+    assert {p.columns["confirms"] for p in proposals} == {"paper-003", None}
+    assert {(p.phase, p.columns["num_judging_seeds"]) for p in proposals} == {("judge", 4)}
+    chosen_with = {p.config.seed for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=50), "grouped")}
+    assert len({p.config.seed for p in proposals}) == 4
+    assert not chosen_with & {p.config.seed for p in proposals}
+    assert {p.config.lstm_depth for p in proposals if p.config.uses_gan} == {0}
 
 
 def test_a_study_fixed_to_synthetic_only_still_gets_mixed_arms():
