@@ -192,15 +192,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = benchmark_parser(__doc__, "few studies and trainings", **defaults).parse_args(arguments)
     quick = options.quick
     studies = 20 if quick else options.studies
-    groups, arms, spreads = ((24,), (6,), (2,)) if quick else (GROUPS, ARMS, SPREADS)
+    seeds, groups, arms, spreads = ((3,), (24,), (6,), (2,)) if quick else (SEEDS, GROUPS, ARMS, SPREADS)
     result = {"studies": studies, "choosing_seeds": CHOOSING, "null": {}, "gain": {}, "real": {}}
-    for setting in [(s, g, a, d) for s in SEEDS for g in groups for a in arms for d in spreads]:
+    for setting in [(s, g, a, d) for s in seeds for g in groups for a in arms for d in spreads]:
         result["null"][str(setting)] = cell(studies, *setting, 0)
-    for setting in [(s, g, arms[-1], d, gain) for s in SEEDS for g in groups for d in spreads for gain in GAINS]:
+    for setting in [(s, g, arms[-1], d, gain) for s in seeds for g in groups for d in spreads for gain in GAINS]:
         result["gain"][str(setting)] = cell(max(studies // 2, 1), *setting)
     settings = {"classifier_epochs": 1} if quick else {}
-    images, networks = train_real(options.data, options.fraction, 30 if quick else options.trainings, settings)
-    for setting in [(s, a) for s in SEEDS for a in ARMS]:
+    images, networks = train_real(options.data, options.fraction, 10 if quick else options.trainings, settings)
+    for setting in [(s, a) for s in seeds for a in ARMS]:
         found = [draw_study(seed, images, networks, *setting) for seed in range(studies)]
         shares = {name: sum(sign in one for one in found) / studies for name, sign in (("helped", 1), ("harmed", -1))}
         result["real"][str(setting)] = shares | {"wrong": sum(map(bool, found)) / studies}

@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.errors import ConfigError
 
-ANSWER_S = 60.0  # a hung network file system never answers
+ANSWER_S = 180.0  # a node imports torch first, slowly where it is busy; a hung network file system never answers
 
 
 def ask_nodes(function: Callable, *arguments: Any) -> dict[str, Any]:

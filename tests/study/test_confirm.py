@@ -81,7 +81,7 @@ def test_a_dry_run_lists_the_trials(study, capsys):
 
 
 def test_a_dry_run_tells_the_power_from_the_searchs_classifiers(study, prepared_phantoms, capsys):
-    assert confirm.main([str(study), "--dry-run"]) == 0
+    assert confirm.main([str(study), "--fractions", "none", "--dry-run"]) == 0
     assert "power        not known: the search has too few classifiers" in capsys.readouterr().out
     labels, draws = np.arange(40) % 2, np.random.default_rng(0)
     for number, phase in enumerate(("baseline", "search", "search", "search")):
@@ -98,11 +98,11 @@ def test_a_dry_run_tells_the_power_from_the_searchs_classifiers(study, prepared_
             for image, label in enumerate(labels)
         ]  # fmt: skip
         write_rows(study / "predictions" / f"{name}.parquet", rows, PREDICTIONS)
-    assert confirm.main([str(study), "--dry-run"]) == 0
+    assert confirm.main([str(study), "--fractions", "none", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (power,) = [line for line in lines if line.startswith("power")]
     few = float(power.split()[4])
-    assert confirm.main([str(study), "--dry-run", "--judge-seeds", "20"]) == 0
+    assert confirm.main([str(study), "--fractions", "none", "--dry-run", "--judge-seeds", "20"]) == 0
     (power,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("power")]
     assert 0 < float(power.split()[4]) < few
     needed = [int(line.split()[3]) for line in lines if line.startswith("  8 points")]
