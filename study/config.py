@@ -49,6 +49,9 @@ class GanConfig(BaseModel):
     gan_eval_interval: Positive = 10                  # epochs between two Frechet distances
     generator_lr: Rate = 1e-4
     critic_lr: Rate = 1e-4
+    weight_clip: float = Field(0.0, ge=0)             # bound of the critic's weights; 0 = none
+    critic_augmentation: float = Field(0.0, ge=0, le=1)  # share of the critic's images, see models/augmentation.py
+    optimiser: Literal["adam", "rmsprop"] = "adam"
     adam_beta1: Fraction = 0.0
     adam_beta2: Fraction = 0.9
     ema_decay: float = Field(0.999, ge=0, lt=1)       # per generator step
@@ -225,8 +228,16 @@ SYSTEMS = {
     "principal_gan": {"generator": "principal", "latent_dim": 150, **RELATIVISTIC},
     # the relativistic objective on the paper's networks without LSTM
     "r3gan":         {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", **RELATIVISTIC},
+    # the first one (Goodfellow et al. 2014), with the step sizes of Radford et al. 2016
+    "gan":           {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", "gan_objective": "non_saturating",
+                      "penalty_weight": 0.0, "critic_steps": 1, "generator_lr": 2e-4, "critic_lr": 2e-4,
+                      "adam_beta1": 0.5, "adam_beta2": 0.999},
+    # clipped weights instead of a penalty (Arjovsky et al. 2017, algorithm 1)
+    "wgan":          {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", "weight_clip": 0.01,
+                      "penalty_weight": 0.0, "critic_steps": 5, "generator_lr": 5e-5, "critic_lr": 5e-5,
+                      "optimiser": "rmsprop"},
 }  # fmt: skip
-IDENTITY = ("generator", "gan_objective", "gan_epochs")  # the fields that make a system what it is
+IDENTITY = ("generator", "gan_objective", "gan_epochs", "weight_clip")  # the fields that make a system what it is
 DEFAULT_SYSTEMS = ("principal", "principal_gan")
 SYSTEM_TRIAL = "system-"  # begins the id of a system's trial
 

@@ -76,6 +76,9 @@ generator_lr                real  learning rate of the generator
 critic_lr                   real  learning rate of the critic
 adam_beta1                  real  Adam's beta 1 of the GAN
 adam_beta2                  real  Adam's beta 2 of the GAN
+optimiser                   text  of the GAN: adam or rmsprop
+weight_clip                 real  bound of the critic's weights, 0 for none
+critic_augmentation         real  share of the critic's images that are augmented (models/augmentation.py)
 ema_decay                   real  decay of the generator's weight average, per generator step
 pretrained                  flag  the generator's blocks start from ImageNet weights
 measure_fid                 flag  the FID is measured at the end of a GAN's training

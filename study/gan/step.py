@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from data_utils.augment import to_float
 from data_utils.dataset import Side
+from models.augmentation import NUM_PARAMETERS, diff_augment
 from models.batch_norm import synchronise_batch_norm
 from models.critic import Critic
 from models.objectives import critic_loss, generator_loss
@@ -62,13 +63,15 @@ class GanTraining:
         for numbers in rounds((epoch - 1) * steps, epoch * steps, config.critic_steps):
             batches = [draw_batch(config, train, order, number % steps, draws) for number in numbers]
             fakes = self.synthesise(batches)
+            batches, fakes = self.augment(batches, fakes, draws)
             for number, batch, fake in zip(numbers, batches, fakes, strict=True):
                 with_penalty = number % config.penalty_interval == 0
                 epsilon = batch.epsilon if with_penalty else None
                 critic_parts.append(self.critic_step(batch.real, fake, batch.labels, epsilon))
             if numbers.stop % config.critic_steps == 0:
                 z = share(torch.randn(config.gan_batch_size, config.z_dim, generator=draws, device=device))
-                generator_losses.append(self.generator_step(batches[-1].labels, z, batches[-1].real))
+                augmentation = self.draw_augmentation(draws)
+                generator_losses.append(self.generator_step(batches[-1].labels, z, batches[-1].real, augmentation))
                 self.update_ema(numbers.stop // config.critic_steps)
         no_step = torch.full((1,), float("nan"), device=device)  # an epoch shorter than critic_steps may hold none
         generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
@@ -81,6 +84,24 @@ class GanTraining:
         z, labels = torch.cat([b.z for b in batches]), torch.cat([b.labels for b in batches])
         with autocast(self.config, z.device):
             return [fake.to(batches[0].real.dtype) for fake in self.generator.forward_batches(z, labels, len(batches))]
+
+    def draw_augmentation(self, draws: torch.Generator) -> Tensor | None:
+        """This worker's share of the random numbers of `diff_augment` for a batch; None where nothing is augmented."""
+        if not self.config.critic_augmentation:
+            return None
+        return share(torch.rand(self.config.gan_batch_size, NUM_PARAMETERS, generator=draws, device=draws.device))
+
+    def augment(
+        self, batches: list[Batch], fakes: list[Tensor], draws: torch.Generator
+    ) -> tuple[list[Batch], list[Tensor]]:
+        """The images as the critic gets them. Augmented here, so that it is penalised at what it sees."""
+        if not self.config.critic_augmentation:
+            return batches, fakes
+
+        def augmented(images: Tensor) -> Tensor:
+            return diff_augment(images, self.draw_augmentation(draws), self.config.critic_augmentation)
+
+        return [replace(batch, real=augmented(batch.real)) for batch in batches], [augmented(fake) for fake in fakes]
 
     def critic_step(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
         """One update of the critic; returns (critic loss, wasserstein, penalty). The penalty needs `epsilon`."""
@@ -95,6 +116,10 @@ class GanTraining:
             total = total + parts.detach()
         average_gradients(self.critic.parameters())
         self.critic_optimiser.step()
+        if self.config.weight_clip:  # Arjovsky et al. 2017, algorithm 1
+            with torch.no_grad():
+                for weights in self.critic.parameters():
+                    weights.clamp_(-self.config.weight_clip, self.config.weight_clip)
         return total
 
     def critic_objective(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
@@ -108,11 +133,13 @@ class GanTraining:
             )  # fmt: skip
         return torch.stack(parts).float()
 
-    def generator_step(self, labels: Tensor, z: Tensor, real: Tensor) -> Tensor:
-        """One update of the generator; returns the loss. `real` are images of the same labels."""
+    def generator_step(self, labels: Tensor, z: Tensor, real: Tensor, augmentation: Tensor | None = None) -> Tensor:
+        """One update of the generator; returns the loss. `real` are images of the same labels, augmented already."""
         self.critic.requires_grad_(False)  # its weights' gradients are not needed
         with autocast(self.config, z.device):
             fake = self.generator(z, labels)
+        if augmentation is not None:
+            fake = diff_augment(fake, augmentation, self.config.critic_augmentation)
         images, total = fake.detach().requires_grad_(), 0.0
         for piece in zip(*(tensor.chunk(self.micro_batches) for tensor in (images, labels, real)), strict=True):
             with autocast(self.config, z.device):
@@ -179,17 +206,16 @@ def build_training(config: GanConfig, device: torch.device) -> GanTraining:
     torch.manual_seed(derive_seed(config.seed, "gan", "initial weights"))
     generator = synchronise_batch_norm(new_generator(config)).to(device, memory_format=torch.channels_last)
     critic = Critic(config.image_size, config.critic_width).to(device, memory_format=torch.channels_last)
-    adam = partial(
-        torch.optim.Adam,
-        betas=(config.adam_beta1, config.adam_beta2),
-        fused=True,
-        capturable=device.type == "cuda",  # keeps the step count on the GPU, as a CUDA graph needs it
-    )
+    capturable = device.type == "cuda"  # keeps the step count on the GPU, as a CUDA graph needs it
+    optimiser = {
+        "adam": partial(torch.optim.Adam, betas=(config.adam_beta1, config.adam_beta2), fused=True),
+        "rmsprop": torch.optim.RMSprop,
+    }[config.optimiser]
     return GanTraining(
         config=config,
         generator=generator,
         critic=critic,
         ema=copy.deepcopy(generator).to(device).requires_grad_(False).eval(),
-        generator_optimiser=adam(generator.parameters(), lr=config.generator_lr),
-        critic_optimiser=adam(critic.parameters(), lr=config.critic_lr),
+        generator_optimiser=optimiser(generator.parameters(), lr=config.generator_lr, capturable=capturable),
+        critic_optimiser=optimiser(critic.parameters(), lr=config.critic_lr, capturable=capturable),
     )

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from models.augmentation import diff_augment
 from study.config import make_config
 from study.gan.step import build_training, draw_batch, rounds
 from study.training.seeds import make_generator
@@ -32,8 +33,10 @@ def gradients_of(network) -> torch.Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
 
 
-@pytest.mark.parametrize("pieces", [2, 3, 16])
-def test_pieces_of_a_batch_give_the_gradients_of_the_whole(training, batches, pieces):
+@pytest.mark.parametrize(("pieces", "augmented"), [(2, 0.0), (3, 0.0), (16, 0.0), (3, 0.7)])
+def test_pieces_of_a_batch_give_the_gradients_of_the_whole(training, batches, pieces, augmented):
+    training.config = training.config.model_copy(update={"critic_augmentation": augmented})
+    draws = training.draw_augmentation(make_generator(CPU, 1, "test"))
     whole, cut = training, copy.deepcopy(training)
     cut.micro_batches = pieces
     (fake,) = whole.synthesise(batches[:1])
@@ -42,10 +45,39 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole(training, batches, pi
         parts = one.critic_step(batch.real, fake, batch.labels, batch.epsilon)
         of_critic = gradients_of(one.critic)
         one.critic.load_state_dict(training.critic.state_dict())
-        loss = one.generator_step(batch.labels, batch.z, batch.real)
+        loss = one.generator_step(batch.labels, batch.z, batch.real, draws)
         results.append((parts, of_critic, loss, gradients_of(one.generator)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_critic_sees_real_and_synthetic_images_augmented_alike(training, batches):
+    fakes = training.synthesise(batches)
+    assert training.augment(batches, fakes, make_generator(CPU, 1, "test")) == (batches, fakes)
+    training.config = training.config.model_copy(update={"critic_augmentation": 1.0})
+    changed, changed_fakes = training.augment(batches, fakes, make_generator(CPU, 1, "test"))
+    for before, after in zip([b.real for b in batches] + fakes, [b.real for b in changed] + changed_fakes, strict=True):
+        assert before.shape == after.shape and ((after == 0).flatten(1).sum(dim=1) > 0).all()  # the hole
+    assert all(torch.equal(b.z, c.z) for b, c in zip(batches, changed, strict=True))
+
+
+def test_the_generator_learns_through_the_augmentation(training, batches):
+    """Its gradient is autograd's through generator, augmentation and critic in one."""
+    training.config = training.config.model_copy(update={"critic_augmentation": 1.0})
+    draws, batch = training.draw_augmentation(make_generator(CPU, 1, "test")), batches[0]
+    plain = copy.deepcopy(training)
+    loss = -plain.critic(diff_augment(plain.generator(batch.z, batch.labels), draws), batch.labels).mean()
+    loss.backward()
+    training.generator_step(batch.labels, batch.z, batch.real, draws)
+    torch.testing.assert_close(gradients_of(training.generator), gradients_of(plain.generator), rtol=1e-4, atol=1e-6)
+
+
+def test_clipped_weights_stay_within_the_bound(training, batches):
+    training.config = training.config.model_copy(update={"weight_clip": 0.01})
+    (fake,) = training.synthesise(batches[:1])
+    training.critic_step(batches[0].real, fake, batches[0].labels, None)
+    largest = max(weights.detach().abs().max().item() for weights in training.critic.parameters())
+    assert largest == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("backbone", ["plain", "efficientnetv2_s"])
