@@ -9,7 +9,8 @@ import torch
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor
 from study.errors import Damaged
-from study.storage.sealed import read_tensors, warn_and_set_aside, write_tensors
+from study.storage.sealed import warn_and_set_aside
+from study.storage.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)

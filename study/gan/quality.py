@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -122,12 +123,27 @@ class GanQuality:
             }
 
 
-def warm_features(config: GanConfig, dataset: Dataset) -> None:
-    """Compute the real images' features once, before several trials would do so at the same time."""
+def warm_features(config: GanConfig, dataset: Dataset, progress: Callable[[int, int], None]) -> None:
+    """Compute the real images' features once, before several trials would do so at the same time.
+
+    `progress` gets, after each batch, how many images are done, and of how many; an image counts for each network.
+    """
     quality = GanQuality(config, dataset)
-    _ = quality.validation, quality.train
-    if quality.inception:
-        _ = quality.inception_reals
+    networks = {extractor.name: extractor for extractor in (quality.extractor, quality.inception) if extractor}
+    counts = {side: int((dataset.split == side).sum()) for side in ("validation", "train")}
+    done, total = 0, len(networks) * sum(counts.values())
+    for extractor in networks.values():
+        for side, count in counts.items():
+            batches: list[int] = []
+
+            def after_a_batch(module, images, features, before=done, batches=batches) -> None:
+                batches.append(len(images[0]))
+                progress(before + sum(batches), total)
+
+            hook = extractor.network.register_forward_hook(after_a_batch)
+            side_features(dataset, side, extractor, config.training_part)
+            hook.remove()
+            done += count
 
 
 def quality_metrics(
