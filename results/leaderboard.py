@@ -15,7 +15,7 @@ import pandas as pd
 from results.tables.published import auroc_statement, comparable, paper_row
 from results.tables.schema import TRIALS
 from results.tables.store import TableError, check_study, read_trials
-from results.text import printable, wrap, wrap_lines
+from results.text import error_text, printable, wrap
 
 OBJECTIVES = ("pareto", "frechet", "auroc")
 DISTANCE_GROUP = ["feature_extractor", "num_real", "num_fake"]  # distances are compared within one group only
@@ -185,7 +185,7 @@ def exit_code(action: Callable[[], None]) -> int:
     try:
         action()
     except (TableError, OSError) as error:
-        print(wrap_lines(f"error: {error}"), file=sys.stderr)
+        print(error_text(error), file=sys.stderr)
         return 2
     return 0
 

@@ -23,6 +23,11 @@ def wrap_lines(text: str) -> str:
     return "\n".join(map(wrap, text.split("\n")))
 
 
+def error_text(error: object) -> str:
+    """What a command says of an error, each line wrapped, whose first word may be a long path."""
+    return wrap_lines(f"error: {error}").replace("error:\n  ", "error: ", 1)
+
+
 def printable_lines(text: str) -> str:
     """`printable` text whose line breaks stay."""
     return "\n".join(map(printable, text.split("\n")))

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from results.text import leave_standard_output, wrap_lines
+from results.text import error_text, leave_standard_output
 from study import flags
 from study.errors import ConfigError, StorageFault
 
@@ -63,7 +63,7 @@ def users_mistake(error: Exception, again: str) -> Exception | None:
 
 def print_error(error: Exception) -> None:
     """Print to standard error what the user has to mend."""
-    print(wrap_lines(f"error: {error}"), file=sys.stderr)
+    print(error_text(error), file=sys.stderr)
 
 
 def make_folder(path: Path) -> Path:

@@ -257,7 +257,8 @@ def test_resuming_with_other_photographs(command, study, photographs):
     before = content(folder)
     photograph(99).save(photographs / "clean" / "new_1.png")
     message = command.refused(*arguments, "--resume")
-    assert "the photographs differ" in message and "another --name" in message and "fingerprint" not in message
+    assert "the photographs, their groups or --split-seed differ" in message
+    assert "another --name" in message and "fingerprint" not in message
     assert content(folder) == before
 
 
