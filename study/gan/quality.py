@@ -24,6 +24,7 @@ from study.gan.features import ImageFeatures, image_features, side_features
 from study.gan.metrics import distance_ratio, frechet_distance, inception_score, kernel_distance, precision_recall
 
 INCEPTION_FILE = "inception-weights.pth"
+WARMED = (("validation", ""), ("train", ""), ("train", "noisy"))  # side and variant, in the GAN's own extractor
 # An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
 MAX_PSNR = 10 * math.log10(255**2 * 12)  # 58.9 dB
 
@@ -62,6 +63,11 @@ class GanQuality:
     def train(self) -> ImageFeatures:
         return side_features(self.dataset, "train", self.extractor, self.config.training_part)
 
+    @cached_property
+    def noisy_train(self) -> ImageFeatures:
+        """Training images with noise: what any generator should be better than."""
+        return side_features(self.dataset, "train", self.extractor, self.config.training_part, "noisy")
+
     def features(self, images: Tensor) -> ImageFeatures:
         """Features of synthetic images uint8 (N, 3, S, S)."""
         return image_features(images, self.extractor)
@@ -76,11 +82,13 @@ class GanQuality:
 
     def final_metrics(self, fake: Tensor) -> dict:
         """All image-quality columns of a finished GAN."""
-        reals = self.validation, self.train
+        reals, noisy = (self.validation, self.train), self.noisy_train
         started = time.perf_counter()
         # numpy's threads follow torch's: on busy cores two BLAS threads took 40 times the CPU time of one for the KID
         with threadpool_limits(torch.get_num_threads(), user_api="blas"):
             metrics = quality_metrics(self.features(fake), *reals)
+            seed = torch.Generator().manual_seed(0)  # the images of the floor
+            metrics["frechet_noisy_real"] = _frechet_floor(len(fake), self.validation, noisy, seed)
         self.seconds += time.perf_counter() - started
         return metrics | self.fid_columns(fake)
 
@@ -129,21 +137,20 @@ def warm_features(config: GanConfig, dataset: Dataset, progress: Callable[[int, 
     `progress` gets, after each batch, how many images are done, and of how many; an image counts for each network.
     """
     quality = GanQuality(config, dataset)
-    networks = {extractor.name: extractor for extractor in (quality.extractor, quality.inception) if extractor}
-    counts = {side: int((dataset.split == side).sum()) for side in ("validation", "train")}
-    done, total = 0, len(networks) * sum(counts.values())
-    for extractor in networks.values():
-        for side, count in counts.items():
-            batches: list[int] = []
+    measured = [(quality.extractor, side, variant) for side, variant in WARMED]
+    if quality.inception and quality.inception is not quality.extractor:
+        measured += [(quality.inception, side, "") for side in ("validation", "train")]
+    counts = [int((dataset.split == side).sum()) for _, side, _ in measured]
+    for number, (extractor, side, variant) in enumerate(measured):
+        done = [sum(counts[:number])]
 
-            def after_a_batch(module, images, features, before=done, batches=batches) -> None:
-                batches.append(len(images[0]))
-                progress(before + sum(batches), total)
+        def after_a_batch(module, images, features, done=done) -> None:
+            done.append(len(images[0]))
+            progress(sum(done), sum(counts))
 
-            hook = extractor.network.register_forward_hook(after_a_batch)
-            side_features(dataset, side, extractor, config.training_part)
-            hook.remove()
-            done += count
+        hook = extractor.network.register_forward_hook(after_a_batch)
+        side_features(dataset, side, extractor, config.training_part, variant)
+        hook.remove()
 
 
 def quality_metrics(
