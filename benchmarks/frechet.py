@@ -25,7 +25,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from data_utils.dataset import Side
-from models.feature_extractor import FeatureExtractor, build_feature_extractor, efficientnet_lite0
+from models.feature_extractor import FeatureExtractor, build_feature_extractor, efficientnet_lite
 from study.config import make_config, preset
 from study.gan.metrics import frechet_distance
 from study.gan.sampling import sample_images
@@ -42,7 +42,7 @@ class Lite0(FeatureExtractorBase):
 
     def __init__(self, name: str, features_list: list[str], **_):
         super().__init__(name, features_list)
-        self.network = efficientnet_lite0()
+        self.network = efficientnet_lite(0)
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def metrics_of(folder: Path) -> dict:
 def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
     """All figures; AssertionError where driver and loop differ in any metric."""
     prepared = prepare(None, out / "prepared", image_size=base.image_size)
-    warm_features(base, load_dataset(prepared.path, base.image_size))
+    warm_features(base, load_dataset(prepared.path, base.image_size), lambda done, total: None)
     started = time.perf_counter()
     connect(None)
     ray_start = time.perf_counter() - started

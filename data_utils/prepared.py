@@ -1,7 +1,6 @@
 """What was prepared, in words."""
 
 import textwrap
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,20 +90,6 @@ class Prepared:
                 "depend on single patients"
             )
         return warnings
-
-
-class ProgressLines:
-    """Prints how many photographs are done, and the time left: a line every few seconds."""
-
-    def __init__(self, interval_s: float = 5.0):
-        self.interval_s, self.started = interval_s, time.monotonic()
-        self.said = self.started
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.said >= self.interval_s:
-            self.said, left = now, (now - self.started) / done * (total - done)
-            print(f"photographs  {done} of {total} read, about {left:.0f} s left", flush=True)
 
 
 def printable(text: str) -> str:

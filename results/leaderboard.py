@@ -15,7 +15,7 @@ import pandas as pd
 from results.tables.published import auroc_statement, comparable, paper_row
 from results.tables.schema import CONFIRMED, TRIALS
 from results.tables.store import TableError, check_study, read_trials
-from results.text import printable, wrap
+from results.text import error_text, printable, wrap
 
 OBJECTIVES = ("pareto", "frechet", "auroc")
 DISTANCE_GROUP = ["feature_extractor", "num_real", "num_fake"]  # distances are compared within one group only
@@ -154,21 +154,25 @@ def _notes(ours: pd.DataFrame) -> str:
     ]
     if len(groups.drop_duplicates(DISTANCE_GROUP)) > 1:
         lines += ["Distances of other feature extractors or image counts do not compare; each kind has its own ranks."]
-    lines += _against_reference(completed.dropna(subset="frechet_distance"))
+    lines += against_references(completed.dropna(subset="frechet_distance"))
     return "\n".join(map(wrap, lines))
 
 
-def _against_reference(measured: pd.DataFrame) -> list[str]:
-    """Which GANs are no nearer to the real images than a Gaussian per class that was not trained."""
+def against_references(measured: pd.DataFrame) -> list[str]:
+    """Which of the GANs are no nearer to the real images than what needs no training: a Gaussian, and noise."""
     lines = []
     for _, group in measured.groupby(DISTANCE_GROUP, dropna=False):
         others = group[group["system"] != REFERENCE].drop_duplicates("gan_key")
-        for distance in group.loc[group["system"] == REFERENCE, "frechet_distance"]:
+        gaussian = group.loc[group["system"] == REFERENCE, "frechet_distance"]
+        references = [("An untrained Gaussian per class over principal components has", value) for value in gaussian]
+        noisy = group["frechet_noisy_real"].dropna().unique()[:1]  # measured again with each GAN
+        references += [("Real training images with Gaussian noise (sd 0.1 in [-1, 1]) have", value) for value in noisy]
+        for name, distance in references:
             worse = others.loc[others["frechet_distance"] >= distance, "trial_id"]
             named = f" ({', '.join(worse)})" if len(worse) else ""
             lines.append(
-                f"An untrained Gaussian per class over principal components has a Frechet distance of {distance:.1f}: "
-                f"{len(worse)} of {len(others)} trained GANs are no better{named}."
+                f"{name} a Frechet distance of {distance:.1f}: {len(worse)} of {len(others)} trained GANs are no "
+                f"better{named}."
             )
     return lines
 
@@ -185,7 +189,7 @@ def exit_code(action: Callable[[], None]) -> int:
     try:
         action()
     except (TableError, OSError) as error:
-        print(printable(str(error)), file=sys.stderr)
+        print(error_text(error), file=sys.stderr)
         return 2
     return 0
 

@@ -1,13 +1,11 @@
-"""How a command runs: its exit code, its progress and its error messages. Imports nothing slow, for `--help`."""
+"""How a command runs: its exit code and its error messages. Imports nothing slow, for `--help`."""
 
 import importlib
-import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from results.text import printable
+from results.text import error_text, leave_standard_output
 from study import flags
 from study.errors import ConfigError, StorageFault
 
@@ -15,8 +13,9 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
 EXIT_BROKEN_PIPE = 141  # and for a pipe whose reader has ended, such as `| head`
 PARSERS = {
-    "sweep": flags.sweep_parser, "confirm": flags.confirm_parser, "audit": flags.audit_parser,
-    "reproduce": flags.reproduce_parser, "doctor": flags.doctor_parser, "export": flags.export_parser,
+    "sweep": flags.sweep_parser, "status": flags.status_parser, "confirm": flags.confirm_parser,
+    "audit": flags.audit_parser, "reproduce": flags.reproduce_parser, "doctor": flags.doctor_parser,
+    "export": flags.export_parser,
 }  # fmt: skip
 
 
@@ -47,6 +46,8 @@ def run_command(name: str, arguments: list[str] | None = None) -> int:
 
 def users_mistake(error: Exception, again: str) -> Exception | None:
     """What to tell the user about an error that the user can mend; None for a fault of the program."""
+    if isinstance(error, ConfigError) and not isinstance(error, StorageFault):
+        return error
     from optuna.exceptions import StorageInternalError  # the command has imported all of these by now
 
     from data_utils.errors import DataError
@@ -57,36 +58,12 @@ def users_mistake(error: Exception, again: str) -> Exception | None:
     if isinstance(error, (OSError, StorageInternalError, StorageFault)):
         kept = f"finished trials are kept: free space or repair the disk, then {again}"
         return (fault := storage_fault(error)) and StorageFault(f"a disk error stopped the study: {fault}; {kept}")
-    return error if isinstance(error, (ConfigError, DataError, TableError, ExtractorUnavailable)) else None
-
-
-class Announcer:
-    """Prints lines with the time since the start."""
-
-    def __init__(self):
-        self.started = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
-        try:
-            print(f"{minutes:3d}:{seconds:02d} {printable_lines(text)}", flush=True)
-        except BrokenPipeError:  # nobody reads any more; the study goes on
-            leave_standard_output()
-
-
-def leave_standard_output() -> None:
-    """Let what is printed from now on vanish."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return error if isinstance(error, (DataError, TableError, ExtractorUnavailable)) else None
 
 
 def print_error(error: Exception) -> None:
     """Print to standard error what the user has to mend."""
-    print(printable_lines(f"error: {error}"), file=sys.stderr)
-
-
-def printable_lines(text: str) -> str:
-    """The text with every character escaped that could steer the terminal; it may hold names from the data."""
-    return "\n".join(map(printable, text.split("\n")))
+    print(error_text(error), file=sys.stderr)
 
 
 def make_folder(path: Path) -> Path:

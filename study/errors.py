@@ -27,9 +27,11 @@ class Unheard(RuntimeError):
     """The launcher no longer receives a worker's reports: the trial is to go on elsewhere."""
 
 
-def refuse_no_study(
-    folder: Path, part: str = "trials", way_out: str = "give a folder such as runs/sample-smoke"
-) -> None:
-    """ConfigError if `folder` is not the folder of a study, that is, lacks `part`."""
-    if not (folder / part).exists():
-        raise ConfigError(f"{folder} is not a study: it has no {part}; {way_out}")
+def refuse_no_study(folder: Path, part: str = "trials", way_out: str | None = None) -> None:
+    """ConfigError if `folder` is not the folder of a study, that is, lacks `part`; it names those that are near."""
+    if (folder / part).exists():
+        return
+    lacks = f"it has no {part}" if folder.exists() else "there is no such folder"
+    near = sorted(str(file.parent) for place in (folder, folder.parent) for file in place.glob("*/study.json"))
+    known = f"studies near it: {', '.join(near)}" if near else "study/run_sweep.py makes studies, by default in runs/"
+    raise ConfigError(f"{folder} is not a study: {lacks}; {way_out or known}")

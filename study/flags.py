@@ -13,7 +13,8 @@ def sweep_parser() -> ArgumentParser:
     """Of `study/run_sweep.py`."""
     parser = ArgumentParser(
         description="Train GANs and classifiers on foot-ulcer photographs and rank them beside the paper.",
-        epilog="Without arguments: a small study on the embedded sample data, on this machine.",
+        epilog="Without arguments: a small study on the embedded sample data, on this machine. "
+        "`run_sweep.py status STUDY` tells how far a study is.",
         allow_abbrev=False,  # `shareable_command` knows flags by their full names
     )
     add = parser.add_argument_group("data").add_argument
@@ -46,6 +47,18 @@ def sweep_parser() -> ArgumentParser:
     add("--name", help="name of the study (default: from the data's layout and the preset)")
     add("--resume", action="store_true", help="continue an interrupted study, or extend it with a larger --trials")
     add("--dry-run", action="store_true", help="print config, search space, resources and an estimate; run nothing")
+    return parser
+
+
+def status_parser() -> ArgumentParser:
+    """Of `study/run_sweep.py status`."""
+    parser = ArgumentParser(
+        prog="run_sweep.py status",
+        description="Tell from its files how far a study is, which may run on another machine: trials that have ended, "
+        "trials at work, time left.",
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY", help=STUDY_HELP)
+    parser.add_argument("--watch", action="store_true", help="go on until no command works on the study")
     return parser
 
 

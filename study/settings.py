@@ -150,10 +150,19 @@ def refuse_other_settings(folder: Path, record: dict) -> None:
     fields = [key for key in ours if key not in ("config", "fixed") and ours[key] != theirs.get(key)]
     if not fields:
         return
-    differing = "; ".join(f"{key} was {theirs.get(key)}, is {ours[key]}" for key in fields)
+    if {"image_size", "split_protocol"} & set(fields):  # which the fingerprint depends on
+        fields = [key for key in fields if key != "data_fingerprint"]
+    other_data = "data_fingerprint" in fields
+    differing = "; ".join(
+        "the photographs, their groups or --split-seed differ"
+        if key == "data_fingerprint"
+        else f"{key} was {theirs.get(key)}, is {ours[key]}"
+        for key in fields
+    )
     flags = {"preset": "--preset ", "seed": "--seed ", "objective": "--objective ", "split_protocol": "--split "}
     flags = {field: f"--set {field}=" for field in record["config"]} | flags
     named = ["preset"] if "preset" in fields else fields  # a preset brings its fields along
     given = " ".join(f"{flags[key]}{theirs[key]}" for key in named if key in flags and key in theirs)
     way_out = f"; give {given}, as the study was started with" if given else ""
+    way_out += "; to study these photographs, choose another --name" if other_data else ""
     raise ConfigError(f"--resume: the study {folder} has other settings: {differing}{way_out}")

@@ -14,9 +14,11 @@ MAX_UNPARSED = 0.01  # share of photographs without a group
 MIN_JUDGED = 40
 MIN_GUESSED_GROUPS = 20
 MAX_GUESSED_SHARE = 0.15  # of the photographs in one group: a side of the split
-WAY_OUT = (
-    "Say which part of the path below the class folder is the patient or wound: --group-pattern REGEX, with one group "
-    r"in parentheses. Where no two photographs show one patient, --group-pattern '(.+)\.' makes each its own group"
+ROBOFLOW = re.compile(r"_[a-z]+\.rf\.", re.IGNORECASE)  # NAME_jpg.rf.CODE.jpg, one of several copies of NAME.jpg
+OWN_GROUP, OWN_GROUP_OF_COPIES = r"'(.+)\.'", r"'(.+)_[a-zA-Z]+\.rf\.'"
+ALONE = (
+    "WARNING: no file name tells a patient before an underscore, so each image counts as its own group. If several "
+    "images show one patient or wound, name it: --group-pattern REGEX."
 )
 
 
@@ -30,17 +32,24 @@ def name_groups(below: list[PurePath], pattern: str | None) -> tuple[list[str], 
         return groups_by_pattern(below, pattern), ()
     if _lie_in_folders(below):
         groups = [path.parts[0] if len(path.parts) > 1 else str(path) for path in below]
-        _judge(groups, "the folder of a photograph below its class folder")
+        _judge(groups, "the folder of a photograph below its class folder", below)
         return groups, (f"The {len(set(groups))} folders below the classes are the groups (patients or wounds).",)
     by_name = [_group_in_name(path.name) for path in below]
     if any(by_name):
         groups = _completed(by_name, below, GROUP_PATTERN)
-        _judge(groups, "the text before the first underscore of a file's name")
-        return groups, ()
+        _judge(groups, "the text before the first underscore of a file's name", below)
+        return groups, (ALONE,) if len(set(groups)) == len(groups) else ()
     _judge_cameras(below)
-    return list(map(str, below)), (
-        "WARNING: no file name tells a patient before an underscore, so each image counts as its own group. If several "
-        "images show one patient or wound, name it: --group-pattern REGEX.",
+    return list(map(str, below)), (ALONE,)
+
+
+def way_out(below: list[PurePath]) -> str:
+    """How to name the groups, or that there are none; the copies that Roboflow made of a photograph stay together."""
+    own = OWN_GROUP_OF_COPIES if any(ROBOFLOW.search(path.name) for path in below) else OWN_GROUP
+    return (
+        "Say which part of the path below the class folder is the patient or wound: --group-pattern REGEX, with one "
+        f"group in parentheses. Where no two photographs show one patient, --group-pattern {own} makes each its own "
+        "group"
     )
 
 
@@ -56,7 +65,7 @@ def _completed(found: list[str | None], below: list[PurePath], pattern: str) -> 
     if len(unparsed) > MAX_UNPARSED * len(below):
         raise DataError(
             f"{len(unparsed)} of {len(below)} file names do not match the group pattern {pattern!r} (or are a "
-            f"camera's), {unparsed[0]!r} for one. {WAY_OUT}"
+            f"camera's), {unparsed[0]!r} for one. {way_out(below)}"
         )
     return [group or str(path) for group, path in zip(found, below, strict=True)]
 
@@ -101,11 +110,11 @@ def _judge_cameras(below: list[PurePath]) -> None:
     if len(below) >= MIN_JUDGED and len(names) > len(below) / 2:
         raise DataError(
             f"the groups cannot be guessed: {len(names)} of {len(below)} file names are a camera's, {names[0]!r} for "
-            f"one, and tell no patient. {WAY_OUT}"
+            f"one, and tell no patient. {way_out(below)}"
         )
 
 
-def _judge(groups: list[str], what: str) -> None:
+def _judge(groups: list[str], what: str, below: list[PurePath]) -> None:
     """Raise `DataError` where a guess cannot be right."""
     if len(groups) < MIN_JUDGED:
         return
@@ -117,4 +126,4 @@ def _judge(groups: list[str], what: str) -> None:
         seen = f"{len(sizes)} patients would have {len(groups)} photographs"
     else:
         return
-    raise DataError(f"the groups cannot be guessed: if {what} named the patient, {seen}. {WAY_OUT}")
+    raise DataError(f"the groups cannot be guessed: if {what} named the patient, {seen}. {way_out(below)}")

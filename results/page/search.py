@@ -64,10 +64,14 @@ def pareto(evidence: Evidence) -> Drawing | Note:
     front = trials[trials["pareto"].astype(bool)].sort_values("frechet_distance")
     line = {"color": OTHERS, "linewidth": 0.8, "zorder": 1, "label": "Pareto front"}
     axes.plot(front["frechet_distance"], front["validation_auroc"], **line)
+    noisy = trials["frechet_noisy_real"].median()
+    if pd.notna(noisy):
+        axes.axvline(noisy, color=OTHERS, linewidth=1, linestyle=":", label="real images with noise")
     axes.set(xlabel="Frechet distance (lower is better)", ylabel="validation AUROC")
     legend_below(figure, axes)
     listed = [f"{row.trial_id} {row.frechet_distance:.1f}, {row.validation_auroc:.3f}" for row in front.itertuples()]
     alt = f"{len(trials)} trials. On the Pareto front (Frechet distance, validation AUROC): {'; '.join(listed)}."
+    alt += f" Real images with noise: {noisy:.1f}." if pd.notna(noisy) else ""
     return Drawing("pareto", "Frechet distance and validation AUROC of each trial", alt, figure)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from results.leaderboard import gan_cells, leaderboard
+from results.leaderboard import against_references, gan_cells, leaderboard
 from results.page.parts import AUDIT, CONFIRM, MISSING, Note, Table
 from results.stats.evidence import Evidence, arm_name, select
 from results.tables.published import paper_row
@@ -68,7 +68,9 @@ def search_table(evidence: Evidence) -> list[Table | Note]:
         rows[1]["note"] = "one seed, best of a search"
     frame = pd.DataFrame(map(gan_cells, rows))
     caption = "Trials of the search, one seed each, ranked by validation AUROC; row 0 is the paper. * Pareto front"
-    explained = [f"{letter} not comparable with the paper: {reason}." for reason, letter in letters.items()]
+    measured = evidence.searched[evidence.searched["status"] == "completed"].dropna(subset="frechet_distance")
+    explained = against_references(measured)
+    explained += [f"{letter} not comparable with the paper: {reason}." for reason, letter in letters.items()]
     table = Table("leaderboard", caption, frame, SEARCH_COLUMNS)
     return [table, Note(" ".join(explained))] if explained else [table]
 

@@ -105,6 +105,7 @@ classifier_pretrained       flag  the classifier starts from pretrained weights
 classifier_frozen           flag  the classifier's pretrained features are not trained
 frechet_distance            real  Frechet distance of synthetic to validation images in `feature_extractor`'s features
 frechet_floor               real  the same for as many training images in place of the synthetic ones
+frechet_noisy_real          real  the same for these training images with Gaussian noise, sd 0.1 of pixels in [-1, 1]
 frechet_first               real  Frechet distance at the GAN's first measurement
 fid                         real  FID to the validation images; null without Inception's weights
 fid_floor                   real  FID of `num_fake` training images to the validation images

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from results.text import printable
+from results.text import error_text
 from study.errors import ConfigError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -16,11 +16,11 @@ def run_with_bundle(work: Callable[[], int]) -> int:
     try:
         return work()
     except ConfigError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
+        print(error_text(error), file=sys.stderr)
     except OSError as error:
         if error.strerror is None:
             raise
-        print(printable(f"error: {error.filename or 'the disk'}: {error.strerror}"), file=sys.stderr)
+        print(error_text(f"{error.filename or 'the disk'}: {error.strerror}"), file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 from textwrap import shorten
@@ -14,14 +15,17 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from results.tables.store import read_history
 from study.cluster.private import free_orphans
 from study.config import SYSTEMS
+from study.progress.display import Display, left
+from study.progress.standing import standing
 from study.search.proposer import Proposal, Proposer
 from study.search.stopping import Halving
 from study.storage.faults import storage_fault
 from study.trial.record import Task
 
-FREE_EVERY_S = 5.0
+EVERY_S = 5.0  # processes are looked after, and the bars drawn
 
 
 class StopBadGans(FIFOScheduler):
@@ -55,15 +59,17 @@ class Bridge(tune.Callback):
         make_tasks: Callable[[Proposal], list[Task]],
         stopping: StopBadGans,
         num_trials: int,
-        announce: Callable[[str], None],
+        display: Display,
     ):
-        self.proposer, self.make_tasks, self.stopping, self.announce = proposer, make_tasks, stopping, announce
-        self.num_trials = num_trials
+        self.proposer, self.make_tasks, self.stopping, self.display = proposer, make_tasks, stopping, display
+        self.num_trials, self.since = num_trials, datetime.now(UTC).replace(microsecond=0)
+        measured = read_history(proposer.folder)[["gan_key", "epoch"]].dropna()
+        self.said = set(measured.itertuples(index=False, name=None))  # a reused GAN's reports come again
         self.running: dict[str, dict[str, tuple[Proposal, Task]]] = {}  # by Tune's trial id, then by ours
         self.measured: dict[str, dict] = {}  # the last measurement of a GAN, by Tune's trial id
         self.counts = {"completed": 0, "pruned": 0, "failed": 0}
         self.fault: str | None = None  # of the disk, on which the study stops
-        self.freed_at = 0.0
+        self.looked_at = 0.0
 
     def propose(self, tune_id: str) -> dict | None:
         """The next trial, with its followers, as Tune's configuration; None where nothing can be run now."""
@@ -77,9 +83,11 @@ class Bridge(tune.Callback):
         return None
 
     def on_step_end(self, iteration, trials, **info) -> None:
-        if time.monotonic() - self.freed_at > FREE_EVERY_S:
-            self.freed_at = time.monotonic()
+        if time.monotonic() - self.looked_at > EVERY_S:
+            self.looked_at = time.monotonic()
             free_orphans()
+            if self.display.in_terminal:
+                self.display.study(standing(self.proposer.folder, self.since))
 
     def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
         for ended in result.get("ended", ()):
@@ -88,8 +96,14 @@ class Bridge(tune.Callback):
             self.lose(trial.trial_id, result["error"])
         if "frechet_distance" in result:
             self.measured[trial.trial_id] = result
-            task = self.at_work(trial.trial_id)
-            self.announce(f"      {task.trial_id} GAN epoch {result['epoch']}  {scores(result)}")
+            self.say_measurement(self.at_work(trial.trial_id), result)
+
+    def say_measurement(self, task: Task, result: dict) -> None:
+        """A line for each new measurement of a GAN; in a terminal its bar says it."""
+        measurement = result["gan_key"], result["epoch"]
+        if measurement not in self.said and not self.display.in_terminal:
+            self.display(f"      {task.trial_id} {gan_words(result, task.config.gan_epochs)}")
+        self.said.add(measurement)
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         measurement = self.measured.get(trial.trial_id)
@@ -135,7 +149,10 @@ class Bridge(tune.Callback):
         with self.stopping_at_faults():
             self.proposer.tell(proposal.number, ended["status"], ended)
             self.counts[ended["status"]] += 1
-            self.announce(f"[{sum(self.counts.values())}/{self.num_trials}] {end_line(proposal, ended)}")
+            number = f"[{sum(self.counts.values())}/{self.num_trials}]"
+            parts = standing(self.proposer.folder, self.since)
+            seconds = next((part.seconds_left for part in parts if part.name == self.proposer.part and part.left), None)
+            self.display(f"{number} {end_line(proposal, ended)}{left(seconds)}")
 
     @contextmanager
     def stopping_at_faults(self) -> Iterator[None]:
@@ -184,6 +201,12 @@ def end_line(proposal: Proposal, ended: dict) -> str:
     if ended["status"] == "failed":
         return f"{proposal.trial_id} failed: {ended['reason']}"
     return f"{proposal.trial_id} {ended['status']}  {scores(ended)}\n{' ' * 13}{describe(proposal)}"
+
+
+def gan_words(result: dict, epochs: int) -> str:
+    """`GAN epoch 10 of 60  Frechet 210.1, ~2 min left`"""
+    pace = result["seconds"] / result["epoch"] if result["epoch"] else 0.0
+    return f"GAN epoch {result['epoch']} of {epochs}  {scores(result)}{left(pace * (epochs - result['epoch']))}"
 
 
 def describe(proposal: Proposal) -> str:

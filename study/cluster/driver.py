@@ -20,6 +20,8 @@ from study.cluster.head import leave_with_head
 from study.cluster.resources import Resources
 from study.cluster.worker import drive_trial, ray_folder
 from study.errors import StorageFault
+from study.progress.display import Display
+from study.progress.standing import write_planned
 from study.search.proposer import Proposal, Proposer
 from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
@@ -35,7 +37,7 @@ def run_trials(
     resources: Resources,
     num_trials: int,
     time_budget: float | None,
-    announce: Callable[[str], None],
+    display: Display,
     num_runs: int | None = None,
 ) -> bool:
     """Run `num_trials` more trials; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget` (seconds) may.
@@ -45,7 +47,8 @@ def run_trials(
     """
     base = proposer.base
     stopping = StopBadGans(Halving(base.gan_epochs, base.gan_eval_interval, measured_curves(proposer.folder)))
-    bridge = Bridge(proposer, make_tasks, stopping, num_trials, announce)
+    write_planned(proposer.folder, proposer.part, num_trials, resources.concurrent)
+    bridge = Bridge(proposer, make_tasks, stopping, num_trials, display)
     tuner = tune.Tuner(
         tune.with_resources(drive_trial, HEAD_SHARE),
         tune_config=tune.TuneConfig(
@@ -65,9 +68,12 @@ def run_trials(
         param_space={"resources": resources},
     )
     with interrupts_end_tune() as interrupts, warnings.catch_warnings():
-        leave_with_head(ray.get_runtime_context().gcs_address, interrupts, ray.is_initialized)
+        leave_with_head(ray.get_runtime_context().gcs_address, interrupts, ray.is_initialized, display.close)
         warnings.simplefilter("ignore")  # Tune warns of its own defaults
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            display.close()
     if bridge.fault:
         raise StorageFault(bridge.fault)
     return bool(interrupts)

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from results.text import wrap
+
 SILENCE_S = {"at work": 30, "interrupted": 2}  # a network may hesitate
 EXIT_LOST, EXIT_INTERRUPTED = 1, 130
 FAREWELL = (
@@ -20,17 +22,22 @@ FAREWELL = (
 )
 
 
-def leave_with_head(address: str, interrupts: list[int], is_joined: Callable[[], bool]) -> None:
+def leave_with_head(
+    address: str, interrupts: list[int], is_joined: Callable[[], bool], clear: Callable[[], None]
+) -> None:
     """From now on, end this process soon after Ray's head at host:port stops answering.
 
     Nothing is lost by that: all that a resumption needs is on disk. `interrupts` is not empty once the user wants the
-    command to end; `is_joined` tells whether the process still belongs to that Ray, or has left it by itself.
+    command to end; `is_joined` tells whether the process still belongs to that Ray, or has left it by itself; `clear`
+    takes away what stands in the terminal below the last line.
     """
-    arguments = (address, interrupts, is_joined)
+    arguments = (address, interrupts, is_joined, clear)
     threading.Thread(target=watch, args=arguments, daemon=True, name="watch of Ray's head").start()
 
 
-def watch(address: str, interrupts: list[int], is_joined: Callable[[], bool]) -> None:
+def watch(
+    address: str, interrupts: list[int], is_joined: Callable[[], bool], clear: Callable[[], None]
+) -> None:
     heard = time.monotonic()
     while time.monotonic() - heard < SILENCE_S["interrupted" if interrupts else "at work"]:
         time.sleep(0.5)
@@ -38,7 +45,8 @@ def watch(address: str, interrupts: list[int], is_joined: Callable[[], bool]) ->
             return
         if answers(address):
             heard = time.monotonic()
-    print(FAREWELL, file=sys.stderr, flush=True)
+    clear()
+    print(wrap(FAREWELL), file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(EXIT_INTERRUPTED if interrupts else EXIT_LOST)
 

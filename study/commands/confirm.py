@@ -17,7 +17,7 @@ from results.stats.power import read_spread
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
-from study.cli import EXIT_INTERRUPTED, Announcer
+from study.cli import EXIT_INTERRUPTED
 from study.cluster.checks import refuse_unfit_nodes
 from study.cluster.resources import share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
@@ -26,6 +26,7 @@ from study.errors import ConfigError
 from study.gan.quality import warm_features
 from study.gan_audit.study import audit_study
 from study.gan_audit.subgroups import read_subgroups
+from study.progress.display import Display
 from study.search.attempts import runs_again
 from study.search.confirmation import (
     MIXED,
@@ -80,20 +81,22 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
     if options.dry_run:
         return 0
-    external = prepare_external(options, dataset) if options.test_data else None
+    external, display = None, Display()
+    if options.test_data:
+        with display.counting("photographs") as progress:
+            external = prepare_external(options, dataset, progress)
     if external:
         check_done_trials(study, external, trials, split)
     columns = study_columns(settings["preset"], settings["objective"])
     searched = trials[~trials["phase"].isin(CONFIRMED)].iloc[0]  # a confirmation has rows of the other split, too
     columns |= {name: searched[name] for name in DATA_COLUMNS}
-    announce = Announcer()
     judging = partial(judging_proposals, study, base, protocol.num_judging, split)
     for proposed in (lambda: waiting, judging):  # judged once the choice is made
         confirmation = Confirmation(study, base, chains(proposed()))
-        if confirmation.waiting and run_on_ray(options, confirmation, dataset, columns, external, announce):
+        if confirmation.waiting and run_on_ray(options, confirmation, dataset, columns, external, display):
             print("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED
-    return write_findings(study, subgroups, announce)
+    return write_findings(study, subgroups, display)
 
 
 def judging_proposals(study: Path, base: TrialConfig, num_judging: int, split: str) -> list[Proposal]:
@@ -101,7 +104,7 @@ def judging_proposals(study: Path, base: TrialConfig, num_judging: int, split: s
     evidence = read_evidence(study)
     if evidence.choice is None:
         return []
-    row = evidence.of_arm(evidence.trials, evidence.choice.arm).dropna(subset="confirms").iloc[0]
+    row = evidence.of_arm(evidence.main, evidence.choice.arm).iloc[0]
     proposals = judgement(evidence.choice.gan, row_config(row.to_dict()), base, num_judging, split)
     return without_row(proposals, evidence.trials)
 
@@ -203,41 +206,43 @@ def run_on_ray(
     dataset: Dataset,
     columns: dict,
     external: Path | None,
-    announce: Announcer,
+    display: Display,
 ) -> bool:
     """Run the waiting trials on Ray; returns whether they were interrupted."""
     from study.cluster.connect import connect
     from study.cluster.driver import run_trials
     from study.cluster.nodes import ask_nodes  # Ray takes seconds to import: not for --help
 
-    announce("starting Ray")
+    display("starting Ray")
     machines = connect(options.address)
     refuse_unfit_nodes(ask_nodes, confirmation.folder, dataset.path)
     num_runs = len(confirmation.waiting)
     num_trials = sum(1 + len(first.followers) for first in confirmation.waiting)
     resources = share_out(machines, num_runs, options.workers_per_trial, options.gpus_per_trial)
-    announce(f"{what_ray_has(machines)}: {resources}")
-    warm_features(confirmation.base, dataset)
+    display(f"{what_ray_has(machines)}: {resources}")
+    with display.counting("features") as progress:
+        warm_features(confirmation.base, dataset, progress)
     make_task = TaskMaker(confirmation.folder, dataset.path, columns, resources, more_tests=True, external=external)
-    return run_trials(confirmation, make_task, resources, num_trials, None, announce, num_runs)
+    return run_trials(confirmation, make_task, resources, num_trials, None, display, num_runs)
 
 
-def write_findings(study: Path, subgroups: list[dict], announce: Announcer) -> int:
+def write_findings(study: Path, subgroups: list[dict], display: Display) -> int:
     """Audit the GANs, write estimates and comparisons, and say where; returns the exit code."""
-    announce("auditing the GANs")
+    display("auditing the GANs")
     try:
-        audit_study(study, announce)
+        audit_study(study, display)
     except ConfigError as error:  # no GAN to audit; what was diagnosed counts all the same
-        announce(f"no audit: {error}")
+        display(f"no audit: {error}")
     if subgroups:
         write_rows(study / "attributes" / "file.parquet", subgroups, ATTRIBUTES)
-    announce("estimates and comparisons")
+    display("estimates and comparisons")
     write_evidence(study)
     trials = read_trials(study)
     ended = Counter(trials.loc[trials["phase"].isin(CONFIRMED), "status"])
     shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
     print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
     for name in ("trials", "predictions", "generator_metrics", "estimates", "comparisons"):
-        print(f"{name:<16} {shown / name}")
+        if (study / name).exists():
+            print(f"{name:<16} {shown / name}")
     print(f"{'to read it':<16} python results/report.py {shown}")
     return int(ended["completed"] == 0)

@@ -14,6 +14,7 @@ from study.config import TrialConfig
 from study.diagnosis.train import new_classifier
 from study.gan.footprint import gan_bytes, largest_batch
 from study.gan.sampling import new_generator
+from study.progress.display import words
 from study.search.proposer import NEW_GAN_EVERY
 from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations, system_configs
 from study.settings import StudySettings
@@ -67,14 +68,14 @@ def _cost(settings: StudySettings, counts: dict, trials: int, options: Namespace
     for config, cost in zip(configs, seconds, strict=True):
         size, memory = parameter_count(new_generator(config)) / 1e6, gan_bytes(config) / 1e9
         name = f"{config.system:<22}"
-        lines.append(f"  GAN {name}  {size:6.2f} M parameters  {memory:5.2f} GB  {_time(cost)}")
+        lines.append(f"  GAN {name}  {size:6.2f} M parameters  {memory:5.2f} GB  {words(cost)}")
     largest = min(largest_batch(config, gpu_bytes()) for config in configs)
     lines.append(f"  gan_batch_size up to about {largest} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
     classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY)
     total = sum(seconds[: len(systems)]) + new_gans * sum(seconds[len(systems) :]) / len(searched)
     total += (trials + 1 + len(systems)) * (classifier + OVERHEAD_S)
-    return [*lines, f"  classifier {_time(classifier)}",
-            f"  {trials} trials with {new_gans} GANs, the baseline and {len(systems)} systems: {_time(total)} of the "
+    return [*lines, f"  classifier {words(classifier)}",
+            f"  {trials} trials with {new_gans} GANs, the baseline and {len(systems)} systems: {words(total)} of the "
             "whole machine"]
 
 
@@ -130,8 +131,3 @@ def matmul_flops(device: str, size: int = 1024, repeats: int = 8) -> float:
     b.sum().item()
     return 2 * size**3 * repeats / (time.perf_counter() - started)
 
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

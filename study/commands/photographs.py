@@ -8,10 +8,11 @@ from pathlib import Path
 
 from data_utils.layouts import recognise
 from data_utils.prepare import prepare
-from data_utils.prepared import Prepared, ProgressLines
+from data_utils.prepared import Prepared
 from models.feature_extractor import build_feature_extractor
 from study.errors import ConfigError
 from study.gan.quality import INCEPTION_FILE
+from study.progress.display import Display
 from study.storage.atomic import write_atomically
 
 
@@ -27,16 +28,17 @@ def recognise_photographs(options: Namespace):
 
 def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
     """The prepared file of `--data`, and beside it the file of `--inception-weights`."""
-    prepared = prepare(
-        options.data,
-        folder,
-        image_size=image_size,
-        split_protocol=options.split,
-        split_seed=options.split_seed,
-        skip_bad=options.skip_bad,
-        progress=ProgressLines(),
-        **names(options),
-    )
+    with Display().counting("photographs") as progress:
+        prepared = prepare(
+            options.data,
+            folder,
+            image_size=image_size,
+            split_protocol=options.split,
+            split_seed=options.split_seed,
+            skip_bad=options.skip_bad,
+            progress=progress,
+            **names(options),
+        )
     if options.inception_weights:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file
         write_atomically(folder / INCEPTION_FILE, options.inception_weights.read_bytes())

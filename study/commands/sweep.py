@@ -15,7 +15,7 @@ from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import CONFIRMED
 from results.tables.store import read_trials
-from study.cli import EXIT_INTERRUPTED, Announcer, make_folder
+from study.cli import EXIT_INTERRUPTED, make_folder
 from study.cluster.checks import refuse_unfit_nodes
 from study.cluster.packing import share_of_a_gpu
 from study.cluster.resources import Resources, share_out, what_ray_has
@@ -25,6 +25,7 @@ from study.commands.photographs import prepare_data, recognise_photographs, writ
 from study.config import DEFAULT_TRIALS, PRESET_NAMES
 from study.errors import ConfigError, refuse_no_study
 from study.gan.quality import warm_features
+from study.progress.display import Display
 from study.search.attempts import runs_again
 from study.search.proposer import Search
 from study.search.space import paper_configurations, system_configs
@@ -83,46 +84,47 @@ def study_to_resume(options: Namespace) -> Path:
 
 def run_search(options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, total: int) -> bool:
     """Run the trials that the study lacks; returns whether they were interrupted."""
-    announce = Announcer()
+    display = Display()
     for line in set_aside_damaged(folder):
-        announce(line)
+        display(line)
     trials = searched(folder)
     remaining = total - len(done(trials))
-    resources = start_ray(options, settings, prepared, folder, total, announce) if remaining > 0 else None
+    resources = start_ray(options, settings, prepared, folder, total, display) if remaining > 0 else None
     # The study's file is written only now, so that a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, settings.record(prepared))
     search = Search(folder, settings.base, settings.fixed, settings.objective, rows_by_id(trials), settings.systems)
     for line in search.mended:
-        announce(line)
+        display(line)
     if not resources:
         return False
     from study.cluster.driver import run_trials  # Ray takes seconds to import: not where nothing is left to run
 
-    announce("measuring the real images' features")
-    warm_features(settings.base, load_dataset(prepared.path, settings.base.image_size))
-    announce(f"study {folder}: {remaining} trials to run, {total - remaining} done")
+    display("measuring the real images' features")
+    with display.counting("features") as progress:
+        warm_features(settings.base, load_dataset(prepared.path, settings.base.image_size), progress)
+    display(f"study {folder}: {remaining} trials to run, {total - remaining} done")
     columns = study_columns(settings.preset, settings.objective) | data_columns(prepared)
     make_task = TaskMaker(folder, prepared.path, columns, resources)
-    return run_trials(search, make_task, resources, remaining, options.time_budget, announce)
+    return run_trials(search, make_task, resources, remaining, options.time_budget, display)
 
 
 def start_ray(
-    options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, total: int, announce: Announcer
+    options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, total: int, display: Display
 ) -> Resources:
     """Connect to Ray, check its nodes, and share out its machines among the trials. Raises ConfigError."""
     from study.cluster.connect import connect
     from study.cluster.nodes import ask_a_gpu, ask_nodes
 
-    announce("starting Ray")
+    display("starting Ray")
     machines = connect(options.address)
     refuse_unfit_nodes(ask_nodes, folder, prepared.path)
     gpus_per_trial = options.gpus_per_trial
     cpus_per_gpu = [int(machine.cpus // machine.gpus) for machine in machines if machine.gpus]
     if gpus_per_trial is None and cpus_per_gpu and options.workers_per_trial == 1:
-        announce("measuring how many trials fit on a GPU")
+        display("measuring how many trials fit on a GPU")
         gpus_per_trial = share_of_a_gpu(ask_a_gpu, settings.base, settings.fixed, min(cpus_per_gpu))
     resources = share_out(machines, total - 1, options.workers_per_trial, gpus_per_trial)
-    announce(f"{what_ray_has(machines)}: {resources}")
+    display(f"{what_ray_has(machines)}: {resources}")
     return resources
 
 
@@ -142,7 +144,8 @@ def report(folder: Path, objective: str, total: int, interrupted: bool, time_bud
     if damaged := [str(path.relative_to(folder)) for path in folder.rglob("*.damaged")]:
         print(f"{'set aside':<16} {len(damaged)} damaged files: {', '.join(sorted(damaged))}")
     for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans", "classifiers"):
-        print(f"{name:<16} {shown / name}")
+        if (folder / name).exists():
+            print(f"{name:<16} {shown / name}")
     if left > 0 and time_budget and not interrupted:
         print(f"{'why':<16} the time budget of {time_budget / 60:.0f} min is used up")
     if left > 0:

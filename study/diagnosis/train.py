@@ -24,7 +24,7 @@ from study.diagnosis.sets import Condition, predictions
 from study.diagnosis.threshold import choose_threshold
 from study.errors import Diverged
 from study.storage.checkpoint import save_checkpoint
-from study.storage.sealed import write_tensors
+from study.storage.tensors import write_tensors
 from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
 from study.training.workers import (

@@ -9,7 +9,10 @@ import torch
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor
 from study.errors import Damaged
-from study.storage.sealed import read_tensors, warn_and_set_aside, write_tensors
+from study.storage.sealed import warn_and_set_aside
+from study.storage.tensors import read_tensors, write_tensors
+
+NOISE = 0.1  # of pixels from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,28 @@ def image_features(images: torch.Tensor, extractor: FeatureExtractor) -> ImageFe
     return ImageFeatures(images.cpu(), *extractor(images))
 
 
+def with_noise(images: torch.Tensor) -> torch.Tensor:
+    """uint8 images with Gaussian noise of the standard deviation `NOISE`, the same at every call."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)) * (NOISE * 255 / 2)
+    return (images.cpu() + noise).round().clamp(0, 255).to(torch.uint8).to(images.device)
+
+
+VARIANTS = {"": lambda images: images, "mirrored": lambda images: images.flip(-1), "noisy": with_noise}
+
+
 def side_features(
-    dataset: Dataset, side: str, extractor: FeatureExtractor, part: str = "", mirrored: bool = False
+    dataset: Dataset, side: str, extractor: FeatureExtractor, part: str = "", variant: str = ""
 ) -> ImageFeatures:
-    """Features of one side of a data set, or of its mirrored images; cached beside the prepared file.
+    """Features of one side of a data set, or of a variant of its images; cached beside the prepared file.
 
     `part` is the config's `training_part` where `dataset` holds a part of the training groups only.
     """
     images = dataset.side(side).images
-    name = f"{side}-mirrored" if mirrored else side
+    name = f"{side}-{variant}" if variant else side
     part = part if side == "train" else ""  # the other sides are the same for all parts
     content = f"{dataset.fingerprint}-{images.shape[-1]}-{extractor.key}-{name}{part}"
     cache_file = dataset.path.parent / f"features-{content}.safetensors"
-    return real_features(images.flip(-1) if mirrored else images, extractor, cache_file)
+    return real_features(VARIANTS[variant](images), extractor, cache_file)
 
 
 def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file: Path) -> ImageFeatures:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from study.gan.features import ImageFeatures, image_features, side_features
 from study.gan.metrics import distance_ratio, frechet_distance, inception_score, kernel_distance, precision_recall
 
 INCEPTION_FILE = "inception-weights.pth"
+WARMED = (("validation", ""), ("train", ""), ("train", "noisy"))  # side and variant, in the GAN's own extractor
 # An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
 MAX_PSNR = 10 * math.log10(255**2 * 12)  # 58.9 dB
 
@@ -61,6 +63,11 @@ class GanQuality:
     def train(self) -> ImageFeatures:
         return side_features(self.dataset, "train", self.extractor, self.config.training_part)
 
+    @cached_property
+    def noisy_train(self) -> ImageFeatures:
+        """Training images with noise: what any generator should be better than."""
+        return side_features(self.dataset, "train", self.extractor, self.config.training_part, "noisy")
+
     def features(self, images: Tensor) -> ImageFeatures:
         """Features of synthetic images uint8 (N, 3, S, S)."""
         return image_features(images, self.extractor)
@@ -75,11 +82,13 @@ class GanQuality:
 
     def final_metrics(self, fake: Tensor) -> dict:
         """All image-quality columns of a finished GAN."""
-        reals = self.validation, self.train
+        reals, noisy = (self.validation, self.train), self.noisy_train
         started = time.perf_counter()
         # numpy's threads follow torch's: on busy cores two BLAS threads took 40 times the CPU time of one for the KID
         with threadpool_limits(torch.get_num_threads(), user_api="blas"):
             metrics = quality_metrics(self.features(fake), *reals)
+            seed = torch.Generator().manual_seed(0)  # the images of the floor
+            metrics["frechet_noisy_real"] = _frechet_floor(len(fake), self.validation, noisy, seed)
         self.seconds += time.perf_counter() - started
         return metrics | self.fid_columns(fake)
 
@@ -122,12 +131,26 @@ class GanQuality:
             }
 
 
-def warm_features(config: GanConfig, dataset: Dataset) -> None:
-    """Compute the real images' features once, before several trials would do so at the same time."""
+def warm_features(config: GanConfig, dataset: Dataset, progress: Callable[[int, int], None]) -> None:
+    """Compute the real images' features once, before several trials would do so at the same time.
+
+    `progress` gets, after each batch, how many images are done, and of how many; an image counts for each network.
+    """
     quality = GanQuality(config, dataset)
-    _ = quality.validation, quality.train
-    if quality.inception:
-        _ = quality.inception_reals
+    measured = [(quality.extractor, side, variant) for side, variant in WARMED]
+    if quality.inception and quality.inception is not quality.extractor:
+        measured += [(quality.inception, side, "") for side in ("validation", "train")]
+    counts = [int((dataset.split == side).sum()) for _, side, _ in measured]
+    for number, (extractor, side, variant) in enumerate(measured):
+        done = [sum(counts[:number])]
+
+        def after_a_batch(module, images, features, done=done) -> None:
+            done.append(len(images[0]))
+            progress(sum(done), sum(counts))
+
+        hook = extractor.network.register_forward_hook(after_a_batch)
+        side_features(dataset, side, extractor, config.training_part, variant)
+        hook.remove()
 
 
 def quality_metrics(

@@ -15,7 +15,7 @@ from models.principal import PrincipalGenerator
 from study.config import GanConfig
 from study.gan.folder import GanFolder
 from study.storage.atomic import write_atomically
-from study.storage.sealed import read_tensors, write_tensors
+from study.storage.tensors import read_tensors, write_tensors
 from study.training.seeds import make_generator
 
 SAMPLING_BATCH = 64

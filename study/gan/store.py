@@ -14,7 +14,8 @@ from study.gan.code import gan_code_version
 from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.storage.checkpoint import delete_checkpoints
-from study.storage.sealed import read_json, read_tensors, warn_and_set_aside, write_json
+from study.storage.sealed import read_json, warn_and_set_aside, write_json
+from study.storage.tensors import read_tensors
 from study.training.memory import within_memory
 from study.training.workers import from_first_worker, is_first_worker
 

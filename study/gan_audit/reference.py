@@ -50,7 +50,7 @@ class Reference:
         self.train_images, self.train_labels, self.train_ids = train.images.cpu(), train.labels.cpu(), train.image_ids
         self.train_groups = _codes(train.groups)
         self.train = side_features(dataset, "train", extractor, part)
-        self.mirrored = side_features(dataset, "train", extractor, part, mirrored=True)
+        self.mirrored = side_features(dataset, "train", extractor, part, "mirrored")
 
     @cached_property
     def held_out(self) -> Sample:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from data_utils.dataset import Dataset, load_dataset, training_subset
-from models.feature_extractor import FeatureExtractor, build_feature_extractor
+from models.feature_extractor import FeatureExtractor, build_feature_extractor, has_efficientnet_lite
 from models.inception import has_inception
 from results.tables.schema import ATTRIBUTES, CONFIRMED, GENERATOR_METRICS, NEIGHBOURS
 from results.tables.store import read_table, read_trials, write_rows
@@ -88,10 +88,12 @@ def with_references(
 
 
 def build_extractors(config: GanConfig, prepared_folder: Path, device: torch.device) -> list[FeatureExtractor]:
-    """The study's own extractor, EfficientNet-Lite0, and Inception where its weights are at hand and FID is wanted."""
+    """The study's own extractor, EfficientNet-Lite0, and others whose weights are at hand: Lite1, and Inception where
+    the FID is wanted."""
     weights = inception_weights(prepared_folder)
     inception = ["inception"] if config.measure_fid and has_inception(weights) else []
-    names = dict.fromkeys([config.feature_extractor, "efficientnet_lite0", *inception])
+    lite1 = ["efficientnet_lite1"] if has_efficientnet_lite(1) else []
+    names = dict.fromkeys([config.feature_extractor, "efficientnet_lite0", *lite1, *inception])
     return [build_feature_extractor(name, weights, device) for name in names]
 
 

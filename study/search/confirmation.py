@@ -35,6 +35,7 @@ class Confirmation:
     folder: Path
     base: TrialConfig
     waiting: list[Proposal] = field(default_factory=list)
+    part = "confirmation"
 
     def ask(self) -> Proposal:
         return self.waiting.pop(0)

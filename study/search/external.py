@@ -7,13 +7,14 @@ import pandas as pd
 
 from data_utils.dataset import Dataset
 from data_utils.parquet_file import read_table as read_prepared
+from data_utils.patches import Progress
 from data_utils.prepare import prepare
 from results.tables.schema import CONFIRMED
 from results.tables.store import read_table
 from study.errors import ConfigError
 
 
-def prepare_external(options: Namespace, dataset: Dataset) -> Path:
+def prepare_external(options: Namespace, dataset: Dataset, progress: Progress) -> Path:
     """The prepared file of `--test-data`, with what it holds said on the terminal; its own split is not used.
 
     Raises ConfigError where its classes are called otherwise than the study's, or where it shares images with the
@@ -28,6 +29,7 @@ def prepare_external(options: Namespace, dataset: Dataset) -> Path:
         negative=options.negative,
         group_pattern=options.group_pattern,
         skip_bad=options.skip_bad,
+        progress=progress,
     )
     count = sum(map(sum, external.counts.values()))
     if external.class_names != dataset.class_names:

@@ -48,6 +48,7 @@ class Proposer(Protocol):
 
     folder: Path
     base: TrialConfig
+    part: str  # of the study: search or confirmation
 
     def ask(self) -> Proposal:
         """The next trial to run."""
@@ -63,6 +64,8 @@ class Search:
     paper's configurations; then each finished GAN with every other synthetic ratio before a new GAN, whose scientific
     parameters are the least used values so far. Nuisance parameters come from TPE.
     """
+
+    part = "search"
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from study.errors import ConfigError
@@ -66,6 +67,17 @@ def read_holder(holder: Path) -> dict:
     return {}
 
 
+def command_at_work(folder: Path) -> dict:
+    """`read_holder` of the command that works on a study, {} where none does. Takes no lock, so it refuses nobody."""
+    found, holder = read_holder(folder / "driver.json"), folder / "driver.json"
+    if found.get("host") != socket.gethostname():
+        return found if found and is_held_elsewhere(holder) else {}
+    with suppress(psutil.NoSuchProcess):  # a number is used again, by a process that began later
+        if psutil.Process(found["pid"]).create_time() <= datetime.fromisoformat(found["since"]).timestamp() + 1:
+            return found
+    return {}
+
+
 def is_held_elsewhere(holder: Path) -> bool:
     """Whether the named holder runs on another machine and is alive, that is, touches its file.
 
@@ -73,9 +85,10 @@ def is_held_elsewhere(holder: Path) -> bool:
     """
     if read_holder(holder).get("host", socket.gethostname()) == socket.gethostname():
         return False  # the kernel's lock has decided already
-    before = last_beat(holder)
-    time.sleep(3 * HEARTBEAT_S)
-    return last_beat(holder) not in (before, None)
+    before, deadline = last_beat(holder), time.monotonic() + 3 * HEARTBEAT_S
+    while (now := last_beat(holder)) == before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return now not in (before, None)
 
 
 def last_beat(holder: Path) -> int | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from results.tables.schema import TRIALS
 from results.tables.store import read_part
 from study.errors import ConfigError, Damaged
-from study.storage.sealed import read_tensors
+from study.storage.tensors import read_tensors
 
 KEPT = 5  # besides the baseline's; the paper's classifier takes 2 MB, one on EfficientNet-Lite0 20 MB
 

@@ -10,6 +10,7 @@ from study.errors import ConfigError, Damaged
 from study.search.attempts import lost_attempts, lost_reason
 from study.storage.sealed import read_json, write_json
 
+STAGES = "epochs"  # what a trial notes at its start: the epochs of each stage
 INTEGERS = {field.name for field in TRIALS if str(field.type) == "int64"}  # read back as floats where one is empty
 
 
@@ -57,19 +58,18 @@ class Task:
         return lost_reason(error, (self._stored_row() or {}).get("reason"))
 
     def note_start(self, columns: dict) -> None:
-        """Keep the columns that are known when the trial starts, for a row that its worker does not live to write."""
-        write_json(self._start_file, columns)
+        """Keep the columns that are known when the trial starts, for a row that its worker does not live to write, and
+        the epochs of each stage, for whoever looks how far it is."""
+        epochs = {"gan": self.config.gan_epochs, "classifier": self.config.classifier_epochs}
+        write_json(started_file(self.checkpoints), columns | {STAGES: epochs})
 
     def start_columns(self) -> dict:
         """What `note_start` kept; nothing where the trial did not start, or where the file is damaged."""
         try:
-            return read_json(self._start_file)
+            columns = read_json(started_file(self.checkpoints))
         except (FileNotFoundError, Damaged):
             return {}
-
-    @property
-    def _start_file(self) -> Path:
-        return self.checkpoints / "started.json"
+        return {name: value for name, value in columns.items() if name != STAGES}
 
     def _stored_row(self) -> dict | None:
         path = self.study / "trials" / f"{self.trial_id}.parquet"
@@ -86,6 +86,11 @@ class Task:
         of_trial["seed"] = self.config.seed
         rows = [of_trial | prediction for prediction in predictions]
         write_rows(self.study / "predictions" / f"{self.trial_id}.parquet", rows, PREDICTIONS)
+
+
+def started_file(checkpoints: Path) -> Path:
+    """What `Task.note_start` writes, in a trial's own folder of checkpoints."""
+    return checkpoints / "started.json"
 
 
 def row_config(row: dict) -> TrialConfig:

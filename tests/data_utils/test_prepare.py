@@ -16,7 +16,6 @@ from data_utils.errors import DataError
 from data_utils.near_duplicates import num_leaked_test
 from data_utils.phantoms import render_phantoms
 from data_utils.prepare import prepare
-from data_utils.prepared import ProgressLines
 
 
 @pytest.fixture(scope="module")
@@ -354,14 +353,15 @@ def test_a_large_group_is_told_in_the_shares(tmp_path):
     assert "WARNING      the sides are far from 70:15:15" in said and "70% : 15% : 15%" not in said
 
 
-def test_long_lists_are_cut_and_progress_is_told(tmp_path, capsys):
+def test_long_lists_are_cut_and_progress_is_told(tmp_path):
     data = folders(tmp_path / "data", [f"a{n}.png" for n in range(60)])
     for number in range(0, 60, 2):
         (data / f"healthy/a{number}.png").write_bytes(b"x")
+    told: list[tuple] = []
     with pytest.raises(DataError, match="30 of 30 photographs of 'healthy'") as error:
-        prepare(data, tmp_path / "out", image_size=32, progress=ProgressLines(0))
+        prepare(data, tmp_path / "out", image_size=32, progress=lambda *counts: told.append(counts))
     assert str(error.value).count("\n") == 11 and str(error.value).endswith("and 20 others")
-    assert "photographs  60 of 60 read, about 0 s left" in capsys.readouterr().out
+    assert told == [(done, 60) for done in range(1, 61)]
 
 
 def test_links_into_a_cache_are_explained(tmp_path):

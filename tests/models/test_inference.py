@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.feature_extractor import efficientnet_lite0
+from models.feature_extractor import efficientnet_lite
 from models.generator import GENERATORS, build_generator
 from models.inference import fold_batch_norm, for_inference
 
@@ -62,7 +62,7 @@ def test_bfloat16_weights_round_no_worse_than_autocast():
 
 
 def test_folding_batch_norm_keeps_the_extractors_features():
-    network = efficientnet_lite0().eval().requires_grad_(False)
+    network = efficientnet_lite(0).eval().requires_grad_(False)
     folded = copy.deepcopy(network)
     fold_batch_norm(folded)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())

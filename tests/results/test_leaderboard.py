@@ -270,5 +270,15 @@ def test_gans_no_nearer_than_an_untrained_gaussian_are_named():
     assert "principal_gan -" in text  # its LSTM has no depth
 
 
+def test_gans_that_are_no_better_than_noise_are_named():
+    study = trials(
+        {"gan_key": "g0", "frechet_distance": 120.0, "frechet_noisy_real": 80.0},
+        {"gan_key": "g1", "frechet_distance": 70.0, "frechet_noisy_real": 80.0},
+    )
+    text = " ".join(format_leaderboard(leaderboard(study), Path("s")).split())
+    said = "Real training images with Gaussian noise (sd 0.1 in [-1, 1]) have a Frechet distance of 80.0: "
+    assert text.count(said) == 1 and f"{said}1 of 2 trained GANs are no better (t0)." in text
+
+
 def test_without_that_reference_nothing_is_said_of_it():
     assert "Gaussian" not in format_leaderboard(leaderboard(trials({})), Path("runs/demo"))

@@ -55,7 +55,7 @@ def test_folders_relative_to_the_working_folder_are_targets(study, tmp_path, mon
 def test_target_inside_the_study_is_refused(study, capsys, target):
     before = published(study)
     assert main([str(study), target.format(study), "--tables-only"]) == 2
-    assert "choose a folder outside" in capsys.readouterr().err and published(study) == before
+    assert "choose a folder outside" in " ".join(capsys.readouterr().err.split()) and published(study) == before
 
 
 def test_report_is_made_anew_without_photographs_and_nothing_private_goes_along(study, tmp_path, monkeypatch):
@@ -122,6 +122,6 @@ def test_damaged_table_is_not_published(study, tmp_path):
 @pytest.mark.parametrize("address", ["nowhere://bucket", "file:///proc/study", "/proc/study"])
 def test_store_that_cannot_be_written_and_folder_that_is_no_study_are_named(study, address, capsys, tmp_path):
     assert main([str(study), address, "--tables-only"]) == 2
-    assert address.removeprefix("file://").removesuffix("://bucket") in capsys.readouterr().err
+    assert address.removeprefix("file://").removesuffix("://bucket") in " ".join(capsys.readouterr().err.split())
     assert main([str(tmp_path), address]) == 2
-    assert str(tmp_path) in capsys.readouterr().err
+    assert str(tmp_path) in " ".join(capsys.readouterr().err.split())

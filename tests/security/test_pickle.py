@@ -17,7 +17,7 @@ from study.config import make_config
 from study.errors import Damaged
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator
-from study.storage.sealed import read_tensors
+from study.storage.tensors import read_tensors
 from study.training.workers import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,8 @@ from results import leaderboard, report
 from results.tables.schema import TRIALS
 from results.tables.store import read_trials, write_rows
 from study import reproduce
-from study.cli import Announcer, print_error
+from study.cli import print_error
+from study.progress.display import Display
 
 HOSTILE = [
     "<script>alert(1)</script>", "'\"><img src=x onerror=alert(1)>", "{{ 7 * 7 }}", "\x1b[31mred\x1b]0;title\x07",
@@ -103,7 +104,7 @@ def test_files_that_are_not_utf_8_are_listed(command, small_machine, photographs
 @pytest.mark.parametrize("text", HOSTILE)
 def test_errors_and_progress_are_shown_safely(capsys, text):
     print_error(ValueError(f"two\nlines {text}"))
-    Announcer()(f"a trial failed: {text}")
+    Display()(f"a trial failed: {text}")
     printed, message = capsys.readouterr()
     assert is_harmless(printed + message) and message.startswith("error: two\nlines ")
 

@@ -256,7 +256,9 @@ def test_resuming_with_other_photographs(command, study, photographs):
     folder, arguments = study
     before = content(folder)
     photograph(99).save(photographs / "clean" / "new_1.png")
-    assert "data_fingerprint was" in command.refused(*arguments, "--resume")
+    message = command.refused(*arguments, "--resume")
+    assert "the photographs, their groups or --split-seed differ" in message
+    assert "another --name" in message and "fingerprint" not in message
     assert content(folder) == before
 
 

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from data_utils.errors import DataError
+from study.cli import run_command
+
 ROOT = Path(__file__).resolve().parents[2]
-LINES = "from study.cli import Announcer; say = Announcer(); [say('é' * 200) for _ in range(2000)]; open({path!r}, 'w')"
+LINES = (
+    "from study.progress.display import Display; say = Display(); [say('é' * 200) for _ in range(2000)]; "
+    "open({path!r}, 'w')"
+)
 COMMAND = (
     "import sys, study.cli as cli; cli.importlib.import_module = lambda name: cli; {run}; "
     "sys.exit(cli.run_command('audit', ['S']))"
@@ -21,6 +27,20 @@ def test_a_study_goes_on_when_nobody_reads_its_progress(tmp_path):
     writer.stdout.read(10)
     writer.stdout.close()
     assert writer.wait(60) == 0 and (tmp_path / "ended").exists()
+
+
+def test_a_long_error_is_wrapped_and_its_list_stays_a_list(capsys, monkeypatch):
+    """Paths and commands are not broken: they are to be copied."""
+    path = "/" + "a" * 100
+    files = ["  one.jpg: empty", f"  {'two ' * 20}.jpg: a long reason"]
+    error = DataError("\n".join([f"25 files cannot be used; {'take them out ' * 8}of {path}:", *files]))
+    monkeypatch.setattr("study.commands.audit.run", lambda options: (_ for _ in ()).throw(error))
+    assert run_command("audit", ["S"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("error: 25 files") and all(line.startswith("  ") for line in lines[1:])
+    assert [line for line in lines if len(line) > 80] == [f"  {path}:"]
+    assert "  one.jpg: empty" in lines and "    " + lines[-1].strip() == lines[-1]
+    assert " ".join(" ".join(lines).split()) == " ".join(f"error: {error}".split())
 
 
 @pytest.mark.parametrize(

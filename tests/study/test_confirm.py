@@ -56,7 +56,7 @@ def refused(study, capsys):
         assert confirm.main([str(study), "--seeds", "1", *map(str, arguments)]) == 2
         captured = capsys.readouterr()
         assert captured.err.startswith("error: ") and "Traceback" not in captured.err
-        return captured.err
+        return " ".join(captured.err.split())
 
     return run
 
@@ -117,7 +117,7 @@ def test_the_number_of_judging_seeds_is_kept(refused, study, prepared_phantoms):
 
 def test_what_is_no_study(tmp_path, capsys):
     assert confirm.main([str(tmp_path / "nothing")]) == 2
-    assert "nothing is not a study" in capsys.readouterr().err
+    assert "nothing is not a study" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 2)])
@@ -127,7 +127,7 @@ def test_an_interrupt_or_full_disk_says_that_the_same_command_continues(study, c
 
     monkeypatch.setattr("study.commands.confirm.stored_settings", stop)
     assert confirm.main([str(study)]) == code
-    message = capsys.readouterr().err
+    message = " ".join(capsys.readouterr().err.split())
     assert "finished trials are kept" in message and "run the same command again" in message
     assert "--resume" not in message  # a flag of run_sweep.py
 

@@ -76,7 +76,7 @@ def test_a_rows_config_is_the_trials_config(finished, tiny_settings):
 
 def refused(capsys, *arguments: str) -> str:
     assert main([str(word) for word in arguments]) == 2
-    message = capsys.readouterr().err
+    message = " ".join(capsys.readouterr().err.split())
     assert message.startswith("error: ")
     return message
 
@@ -107,7 +107,7 @@ def test_trial_that_fails_here_says_why(study, capsys, monkeypatch):
 
     monkeypatch.setattr("study.trial.execute.run_trial", fail)
     assert main([str(study), "--trial", "real"]) == 2
-    assert "the trial failed here: RuntimeError: no memory" in capsys.readouterr().err
+    assert "the trial failed here: RuntimeError: no memory" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("arguments", ["", "study", "study --best ssim", "study --best auroc --trial a"])

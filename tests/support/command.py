@@ -46,9 +46,10 @@ class Command:
         return code, *self.capsys.readouterr()
 
     def refused(self, *arguments: str | Path) -> str:
-        """What the refusal says, once it has been held to its form."""
+        """What the refusal says, in one line, once it has been held to its form."""
         code, _, message = self(*arguments)
         assert code == 2 and "Traceback" not in message
+        message = " ".join(message.split())
         assert message.startswith("error: ") or "run_sweep.py: error: " in message
         return message.split("error: ", 1)[1]
 
@@ -82,4 +83,4 @@ def small_machine(command, monkeypatch):
     monkeypatch.setattr("study.cluster.connect.connect", lambda address: [Machine(2, 0.0)])
     monkeypatch.setattr("study.cluster.nodes.ask_nodes", lambda ask, *arguments: {"this machine": ask(*arguments)})
     monkeypatch.setattr("study.cluster.driver.run_trials", pretend_to_run)
-    monkeypatch.setattr("study.commands.sweep.warm_features", lambda config, prepared: None)
+    monkeypatch.setattr("study.commands.sweep.warm_features", lambda config, prepared, progress: None)

@@ -9,7 +9,7 @@ from study.config import GanConfig, make_config, preset
 from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.search.proposer import Search
-from study.storage.sealed import read_tensors
+from study.storage.tensors import read_tensors
 from study.training.workers import load_checkpoint
 
 TIMES = {"seconds", "images_per_second", "gan_seconds", "gan_images_per_second", "evaluation_seconds"}

@@ -22,7 +22,7 @@ from study.bundle.torch_networks import LogitsAndFeatures, rebuilt_classifier, r
 from study.config import TrialConfig
 from study.errors import ConfigError
 from study.gan.folder import GanFolder
-from study.storage.sealed import read_tensors
+from study.storage.tensors import read_tensors
 from study.training.precision import autocast
 
 CALIBRATION_IMAGES = 512

@@ -27,7 +27,7 @@ def change(study, table, **columns):
 
 def refused(capsys, *arguments) -> str:
     assert main([str(word) for word in arguments]) == 2
-    message = capsys.readouterr().err
+    message = " ".join(capsys.readouterr().err.split())
     assert message.startswith("error: ") and "Traceback" not in message
     return message
 

@@ -20,7 +20,7 @@ def run(bundle, out, *arguments) -> int:
 def refused(capsys, *arguments) -> str:
     capsys.readouterr()  # progress of an earlier command
     assert run(*arguments) == 2
-    message = capsys.readouterr().err
+    message = " ".join(capsys.readouterr().err.split())
     assert message.startswith("error: ") and "Traceback" not in message
     return message
 

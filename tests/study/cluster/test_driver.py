@@ -1,6 +1,7 @@
 """The launcher's side of a trial as far as it goes without starting Ray: stopping GANs, writing rows."""
 
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from study.search.confirmation import Confirmation
 from study.search.proposer import Proposal, Search
 from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
+from tests.support.display import KeptLines
 
 SMOKE = make_config(preset("smoke"))
 
@@ -105,17 +107,14 @@ MEASURED = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 9
 
 
 def new_bridge(folder, rows=None):
-    """A bridge of a search that has its baseline; what it announces is in `lines`."""
+    """A bridge of a search that has its baseline; what it says is in `display.lines`."""
     known = {"baseline-000": {"phase": "baseline", "status": "completed"}}
     search = Search(folder, SMOKE, {}, "pareto", known | (rows or {}))
 
     def make_tasks(proposal):
         return [Task(folder, folder / "none", proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})]
 
-    lines = []
-    bridge = Bridge(search, make_tasks, new_scheduler(), 3, lines.append)
-    bridge.lines = lines
-    return bridge
+    return Bridge(search, make_tasks, new_scheduler(), 3, KeptLines())
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
     states = [trial.state for trial in bridge.proposer.study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
     assert bridge.counts == {"completed": 1, "pruned": 1, "failed": 1}
-    assert [line.split()[:3] for line in bridge.lines[2:]] == [
+    assert [line.split()[:3] for line in bridge.display.lines[1:]] == [
         ["[1/3]", "paper-000", "pruned"], ["[2/3]", "paper-001", "failed:"], ["[3/3]", "paper-002", "completed"]
     ]  # fmt: skip
 
@@ -176,14 +175,14 @@ def rows_of(study) -> dict[str, dict]:
 
 
 def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
-    lines, names = [], [f"confirm-{letter}" for letter in "abc"]
+    display, names = KeptLines(), [f"confirm-{letter}" for letter in "abc"]
     first, *others = (Proposal(name, "confirm", None, SMOKE) for name in names)
     confirmation = Confirmation(tmp_path, SMOKE, [replace(first, followers=tuple(others))])
 
     def make_tasks(proposal):
         return [Task(tmp_path, tmp_path / "none", name, SMOKE, 1, 1, {"phase": "confirm"}) for name in names]
 
-    bridge = Bridge(confirmation, make_tasks, new_scheduler(), 3, lines.append)
+    bridge = Bridge(confirmation, make_tasks, new_scheduler(), 3, display)
     assert [task.trial_id for task in bridge.propose("x")["tasks"]] == names
     bridge.on_trial_result(1, [], ATrial("x"), MEASURED)
     end = {"trial_id": names[0], "status": "completed", "reason": None, "validation_auroc": 0.9}
@@ -192,9 +191,42 @@ def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
     trials = read_trials(tmp_path).set_index("trial_id")
     assert trials["status"].to_dict() == {names[1]: "failed"}  # c has not begun
     assert trials["gan_key"].isna().all(), "the measurement was of the first one's GAN"
-    assert [line.split()[:3] for line in lines] == [
+    assert [line.split()[:3] for line in display.lines] == [
         ["confirm-a", "GAN", "epoch"], ["[1/3]", "confirm-a", "completed"], ["[2/3]", "confirm-b", "failed:"]
     ]  # fmt: skip
+
+
+def test_a_measurement_is_said_once(tmp_path):
+    """A reused GAN's reports come again, in this command or in one that goes on with the study."""
+    said = MEASURED | {"gan_key": "known"}
+    Task(tmp_path, tmp_path, "paper-000", SMOKE, 1, 1, {}).write_history(
+        [{"stage": "gan", **{name: said[name] for name in ("gan_key", "epoch", "frechet_distance")}}]
+    )
+    bridge = new_bridge(tmp_path)
+    for name in "ab":
+        bridge.propose(name)
+        for result in (said, MEASURED, MEASURED | {"epoch": 4, "seconds": 10.0}):
+            bridge.on_trial_result(1, [], ATrial(name), result)
+    assert bridge.display.lines == [
+        "      paper-000 GAN epoch 2 of 60  Frechet 250.0, ~2 min left",
+        "      paper-000 GAN epoch 4 of 60  Frechet 250.0, ~2 min left",
+    ]
+    assert bridge.measured["b"]["epoch"] == 4, "of the row of a trial that is stopped"
+
+
+def test_in_a_terminal_bars_say_the_measurements(bridge, monkeypatch):
+    drawn = []
+    bridge.display.in_terminal = True
+    monkeypatch.setattr(bridge.display, "study", drawn.append)
+    monkeypatch.setattr("study.cluster.bridge.free_orphans", lambda: None)
+    task = start(bridge, "a")
+    task.write_history([{"stage": "gan", "epoch": 2, "seconds": 5.0, "frechet_distance": 250.0, "gan_key": "key"}])
+    bridge.since = datetime.fromisoformat(STARTED["started_at"])
+    bridge.on_trial_result(1, [], ATrial("a"), MEASURED)
+    for _ in range(2):  # not at each of Tune's steps
+        bridge.on_step_end(1, [])
+    ((search,),) = drawn
+    assert not bridge.display.lines and [(one.trial_id, one.epoch) for one in search.running] == [("paper-000", 2)]
 
 
 def test_error_after_the_last_end_changes_nothing(bridge, tmp_path, death):

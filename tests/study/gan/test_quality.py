@@ -1,6 +1,7 @@
 """Image quality on cases with known answers (planted copies, planted collapse), and the cache of real features."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import torch
 from PIL import Image
 
 from models.feature_extractor import FeatureExtractor
-from study.gan.features import ImageFeatures, real_features
+from study.config import make_config
+from study.gan.features import ImageFeatures, real_features, with_noise
+from study.gan.quality import GanQuality, warm_features
 from study.gan.quality import quality_metrics as measure
 from study.gan.sampling import sample_grid
+from tests.support.features import coarse_pixels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DIMENSIONS = 24
@@ -77,6 +81,28 @@ def test_a_perfect_generator_scores_the_floor():
 def test_the_floor_needs_as_many_training_images_as_synthetic_ones():
     assert measure(sample(9, 1), sample(8, 2), sample(8, 3))["frechet_floor"] is None
     assert measure(sample(8, 1), sample(8, 2), sample(8, 3))["frechet_floor"] is not None
+
+
+def test_noise_has_the_deviation_that_is_told():
+    grey = torch.full((4, 3, 32, 32), 128, dtype=torch.uint8)
+    noisy = with_noise(grey)
+    assert noisy.dtype == torch.uint8 and torch.equal(noisy, with_noise(grey))
+    assert noisy.double().std().item() * 2 / 255 == pytest.approx(0.1, rel=0.03)
+
+
+def test_real_images_with_noise_are_measured_beforehand(phantoms, tiny_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("study.gan.quality.build_feature_extractor", lambda *_: coarse_pixels())
+    (tmp_path / "prepared").mkdir()
+    dataset, config = replace(phantoms, path=tmp_path / "prepared" / "x.parquet"), make_config(tiny_settings)
+    done = []
+    warm_features(config, dataset, lambda *counts: done.append(counts))
+    train, validation = ((dataset.split == side).sum() for side in ("train", "validation"))
+    assert done[-1] == (validation + 2 * train,) * 2 and [n for n, _ in done] == sorted({n for n, _ in done})
+    done.clear()
+    warm_features(config, dataset, lambda *counts: done.append(counts))
+    assert done == [], "they are kept"
+    metrics = GanQuality(config, dataset).final_metrics(dataset.side("train").images[:16])
+    assert metrics["frechet_noisy_real"] > 0 and metrics["frechet_noisy_real"] != metrics["frechet_floor"]
 
 
 def test_manifold_precision_falls_for_bad_images_and_recall_for_missing_ones():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from study.errors import ConfigError
-from study.storage.sealed import write_tensors
+from study.storage.tensors import write_tensors
 from study.trial.classifiers import (
     KEPT,
     classifier_file,
