@@ -12,8 +12,7 @@ import pandas as pd
 from data_utils.dataset import Dataset, load_dataset, training_subset
 from data_utils.errors import DataError
 from data_utils.resplit import resplit
-from results.stats.evidence import read_evidence, write_evidence
-from results.stats.power import read_spread
+from results.stats.evidence import write_evidence
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
@@ -21,13 +20,13 @@ from study.cli import EXIT_INTERRUPTED
 from study.cluster.checks import refuse_unfit_nodes
 from study.cluster.resources import share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
+from study.commands.judging import check_judging, judging_lines, judging_proposals, without_row
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
 from study.gan.quality import warm_features
 from study.gan_audit.study import audit_study
 from study.gan_audit.subgroups import read_subgroups
 from study.progress.display import Display
-from study.search.attempts import runs_again
 from study.search.confirmation import (
     MIXED,
     OTHER_SPLIT,
@@ -36,7 +35,6 @@ from study.search.confirmation import (
     chains,
     choose_trials,
     distinct_gans,
-    judgement,
     plan,
 )
 from study.search.external import check_done_trials, prepare_external
@@ -99,52 +97,11 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     return write_findings(study, subgroups, display)
 
 
-def judging_proposals(study: Path, base: TrialConfig, num_judging: int, split: str) -> list[Proposal]:
-    """Trials of the arm that validation chose which have no row yet; none where no arm can be chosen."""
-    evidence = read_evidence(study)
-    if evidence.choice is None:
-        return []
-    row = evidence.of_arm(evidence.main, evidence.choice.arm).iloc[0]
-    proposals = judgement(evidence.choice.gan, row_config(row.to_dict()), base, num_judging, split)
-    return without_row(proposals, evidence.trials)
-
-
-def check_judging(trials: pd.DataFrame, num_judging: int) -> None:
-    """ConfigError for another number of judging seeds than the study has begun with."""
-    begun = trials["num_judging_seeds"].dropna()
-    if len(begun) and int(begun.iloc[0]) != num_judging:
-        raise ConfigError(
-            f"--judge-seeds {num_judging}: the study has been judged with {begun.iloc[0]:.0f}. A number that is chosen "
-            f"after a look at the result errs more often; give --judge-seeds {begun.iloc[0]:.0f}"
-        )
-
-
-def judging_lines(study: Path, trials: pd.DataFrame, protocol: Protocol) -> list[str]:
-    """What follows the choice of an arm, and the gains that it can show."""
-    lines = [f"then         {protocol.num_judging} judging seeds of the chosen arm and of real images"]
-    spread = read_spread(study, trials)
-    if spread is None:
-        return [*lines, "power        not known: the search has too few classifiers"]
-    gain = spread.detectable(protocol.num_judging, protocol.num_seeds)
-    lines.append(f"power        a gain of {100 * gain:.1f} points of accuracy is seen in four of five tries")
-    for points in (1, 3, 8):
-        needed = spread.seeds_needed(points / 100, protocol.num_seeds)
-        answer = f"needs {needed} judging seeds" if needed else "cannot be seen with so few images"
-        lines.append(f"  {points} point{'s' * (points > 1):<3} {answer}")
-    return lines
-
-
 def chosen_configs(trials: pd.DataFrame, objective: str, options: Namespace) -> dict[str, TrialConfig]:
     """Id -> config of the trials to confirm, the best by validation first."""
     rows = trials.set_index("trial_id", drop=False)
     chosen = choose_trials(trials, objective, options.top, options.trials)
     return distinct_gans({name: row_config(rows.loc[name].to_dict()) for name in chosen})
-
-
-def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
-    """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
-    ended = trials[[not runs_again(reason) for reason in trials["reason"]]]
-    return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
 
 
 def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_done: int) -> str:

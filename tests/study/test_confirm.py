@@ -15,7 +15,7 @@ from results.tables.schema import PREDICTIONS
 from results.tables.store import read_trials, write_rows
 from study import confirm
 from study.cluster import connect as ray_cluster
-from study.commands.confirm import without_row
+from study.commands.judging import without_row
 from study.config import make_config, preset
 from study.search.attempts import lost_reason
 from study.search.external import check_done_trials
