@@ -21,8 +21,8 @@ RAY_ROOM = "study.cluster"
 RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("study/doctor.py")}
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
-    {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"}, {"gan_audit"},
-    {"cluster"}, {"settings"}, {"bundle"}, {"flags"}, {"cli"}, {"commands"},
+    {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial", "loggers"},
+    {"gan_audit"}, {"cluster"}, {"settings"}, {"bundle"}, {"flags"}, {"cli"}, {"commands"},
     {"run_sweep", "confirm", "audit", "reproduce", "doctor", "export", "generate", "predict", "serve"},
     {"__main__"},
 )  # fmt: skip

@@ -24,6 +24,8 @@ from study.errors import ConfigError
 from study.gan.quality import warm_features
 from study.gan_audit.study import audit_study
 from study.gan_audit.subgroups import read_subgroups
+from study.loggers.exporting import exporting
+from study.loggers.targets import refuse_missing
 from study.search.attempts import runs_again
 from study.search.confirmation import (
     MIXED,
@@ -50,6 +52,7 @@ DATA_COLUMNS = (
 
 def run(options: Namespace) -> int:
     """Run the trials that have no row yet, then audit and compare."""
+    refuse_missing(options.log)
     study = options.study.expanduser().absolute()
     settings = stored_settings(study)
     if options.dry_run:
@@ -57,7 +60,8 @@ def run(options: Namespace) -> int:
     with hold(study):
         for line in set_aside_damaged(study):
             print(line, flush=True)
-        return plan_and_run(options, study, settings)
+        with exporting(study, options.log, Announcer()):
+            return plan_and_run(options, study, settings)
 
 
 def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:

@@ -24,6 +24,8 @@ from study.commands.photographs import prepare_data, recognise_photographs, writ
 from study.config import DEFAULT_TRIALS, PRESET_NAMES
 from study.errors import ConfigError, refuse_no_study
 from study.gan.quality import warm_features
+from study.loggers.exporting import exporting
+from study.loggers.targets import refuse_missing
 from study.search.attempts import runs_again
 from study.search.proposer import Search
 from study.search.space import paper_configurations, system_configs
@@ -46,6 +48,7 @@ LONG_AGO_S = 3600.0  # another study's command may be writing among the prepared
 
 def run(options: Namespace) -> int:
     """Prepare, search, report."""
+    refuse_missing(options.log)
     stored = peek_settings(study_to_resume(options)) if options.resume else None
     settings = StudySettings.resolve(options, stored)
     if options.dry_run:
@@ -61,7 +64,8 @@ def run(options: Namespace) -> int:
     # the baseline and the systems come on top
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1 + len(settings.systems)
     with lock_study(folder, settings.record(prepared), options.resume):
-        interrupted = run_search(options, settings, prepared, folder, total)
+        with exporting(folder, options.log, Announcer()):
+            interrupted = run_search(options, settings, prepared, folder, total)
         return report(folder, settings.objective, total, interrupted, options.time_budget)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from study.config import DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
 from study.flags.values import count, duration, fractions, gpu_share, ratios, seed, systems
 
+LOGGER_NAMES = ("mlflow", "tensorboard", "wandb")
 STUDY_HELP = "folder of a study, such as runs/sample-smoke"
 
 
@@ -45,6 +46,7 @@ def sweep_parser() -> ArgumentParser:
     add_out(add)
     add("--name", help="name of the study (default: from the data's layout and the preset)")
     add("--resume", action="store_true", help="continue an interrupted study, or extend it with a larger --trials")
+    add_log(add)
     add("--dry-run", action="store_true", help="print config, search space, resources and an estimate; run nothing")
     return parser
 
@@ -67,6 +69,7 @@ def confirm_parser() -> ArgumentParser:
         help="synthetic ratios besides each trial's own (default 0.5,1,2)")  # fmt: skip
     add("--fractions", type=fractions, default=(0.1, 0.25, 0.5), metavar="F,F",
         help="parts of the training groups for the few-data curve, or none (default 0.1,0.25,0.5)")  # fmt: skip
+    add_log(add)
     add("--dry-run", action="store_true", help="list the trials; run nothing")
     add = parser.add_argument_group("more tests").add_argument
     add("--test-data", type=Path, metavar="PATH", help="other photographs, all of them an external test set")
@@ -159,6 +162,11 @@ def add_machines(add) -> None:
 def add_address(add) -> None:
     add("--address", metavar="HOST:PORT",
         help="a running Ray cluster (default: this machine; on the head of `ray up`, its cluster)")  # fmt: skip
+
+
+def add_log(add) -> None:
+    add("--log", action="append", choices=LOGGER_NAMES, default=[],
+        help="export each ended trial there, too, by default into the study's folder; may be repeated")  # fmt: skip
 
 
 def add_out(add) -> None:
