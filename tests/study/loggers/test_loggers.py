@@ -109,6 +109,13 @@ def test_a_server_that_hangs_does_not_hold_the_study_for_ever(study, recorded, m
     assert "takes too long" in line
 
 
+def test_the_command_exports_its_trials_and_a_resumption_the_others(command, small_machine, photographs, recorded):
+    arguments = ("--data", photographs, "--preset", "smoke")
+    assert command(*arguments, "--trials", 1)[0] == 0 and recorded == []
+    assert command(*arguments, "--trials", 2, "--resume", "--log", "wandb")[0] == 0
+    assert recorded == ["baseline-000", "paper-000", "paper-001"]
+
+
 def test_a_missing_package_is_named_before_the_study_starts(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     (tmp_path / "wandb").mkdir()  # a folder of that name, such as an earlier export, is no package
