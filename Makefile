@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 ARGS ?=
+# More words for pip. PyTorch without CUDA, which is smaller by some GB:
+#   make sweep PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+PIP_ARGS ?=
 
 .PHONY: sweep test lint
 sweep: $(VENV)/.ready
@@ -11,10 +14,10 @@ test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-$(VENV)/.ready: pyproject.toml requirements-no-deps.txt
+$(VENV)/.ready: pyproject.toml constraints.txt requirements-no-deps.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing PyTorch, Ray and the rest, about 7 GB on disk; this takes minutes"
-	$(VENV)/bin/python -m pip install --quiet --progress-bar on --editable '.[test]'
+	$(VENV)/bin/python -m pip install --progress-bar on $(PIP_ARGS) --constraint constraints.txt --editable '.[test]'
 	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
 	@touch $@

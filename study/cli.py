@@ -6,16 +6,16 @@ import tempfile
 from pathlib import Path
 
 from results.text import error_text, leave_standard_output
-from study import flags
 from study.errors import ConfigError, StorageFault
+from study.flags import parsers
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
 EXIT_BROKEN_PIPE = 141  # and for a pipe whose reader has ended, such as `| head`
 PARSERS = {
-    "sweep": flags.sweep_parser, "status": flags.status_parser, "confirm": flags.confirm_parser,
-    "audit": flags.audit_parser, "reproduce": flags.reproduce_parser, "doctor": flags.doctor_parser,
-    "export": flags.export_parser,
+    "sweep": parsers.sweep_parser, "status": parsers.status_parser, "confirm": parsers.confirm_parser,
+    "audit": parsers.audit_parser, "reproduce": parsers.reproduce_parser, "doctor": parsers.doctor_parser,
+    "export": parsers.export_parser,
 }  # fmt: skip
 
 

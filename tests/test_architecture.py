@@ -21,10 +21,10 @@ RAY_ROOM = "study.cluster"
 RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("study/doctor.py")}
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
-    {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial"},
-    {"gan_audit", "progress"},
-    {"cluster"}, {"settings"}, {"bundle"}, {"flags"}, {"cli"}, {"commands"},
+    {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial", "loggers"},
+    {"gan_audit", "progress"}, {"cluster"}, {"settings"}, {"bundle"}, {"flags"}, {"cli"}, {"commands"},
     {"run_sweep", "confirm", "audit", "reproduce", "doctor", "export", "generate", "predict", "serve"},
+    {"__main__"},
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 
@@ -197,3 +197,10 @@ def test_help_loads_nothing_slow(command):
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.startswith("usage: ") and run.stdout.endswith("\nset()\n")
+
+
+def test_the_list_of_commands_loads_none_of_them():
+    code = "import sys; from study.__main__ import COMMANDS, main; main(['--help']); "
+    code += "print({'pandas', 'numpy', *(module for module, _ in COMMANDS.values())} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("\nset()\n")

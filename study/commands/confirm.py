@@ -26,6 +26,8 @@ from study.errors import ConfigError
 from study.gan.quality import warm_features
 from study.gan_audit.study import audit_study
 from study.gan_audit.subgroups import read_subgroups
+from study.loggers.exporting import exporting
+from study.loggers.targets import refuse_missing
 from study.progress.display import Display
 from study.search.confirmation import (
     MIXED,
@@ -52,17 +54,19 @@ DATA_COLUMNS = (
 
 def run(options: Namespace) -> int:
     """Run the trials that have no row yet, then audit and compare."""
+    refuse_missing(options.log)
     study = options.study.expanduser().absolute()
-    settings = stored_settings(study)
+    settings, display = stored_settings(study), Display()
     if options.dry_run:
-        return plan_and_run(options, study, settings)
+        return plan_and_run(options, study, settings, display)
     with hold(study):
         for line in set_aside_damaged(study):
             print(line, flush=True)
-        return plan_and_run(options, study, settings)
+        with exporting(study, options.log, display):
+            return plan_and_run(options, study, settings, display)
 
 
-def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
+def plan_and_run(options: Namespace, study: Path, settings: dict, display: Display) -> int:
     base, trials = make_config(settings["config"]), read_trials(study)
     check_base(base)
     check_judging(trials, options.judge_seeds)
@@ -79,7 +83,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
     if options.dry_run:
         return 0
-    external, display = None, Display()
+    external = None
     if options.test_data:
         with display.counting("photographs") as progress:
             external = prepare_external(options, dataset, progress)

@@ -25,6 +25,8 @@ from study.commands.photographs import prepare_data, recognise_photographs, writ
 from study.config import DEFAULT_TRIALS, PRESET_NAMES
 from study.errors import ConfigError, refuse_no_study
 from study.gan.quality import warm_features
+from study.loggers.exporting import exporting
+from study.loggers.targets import refuse_missing
 from study.progress.display import Display
 from study.search.attempts import runs_again
 from study.search.proposer import Search
@@ -48,6 +50,7 @@ LONG_AGO_S = 3600.0  # another study's command may be writing among the prepared
 
 def run(options: Namespace) -> int:
     """Prepare, search, report."""
+    refuse_missing(options.log)
     stored = peek_settings(study_to_resume(options)) if options.resume else None
     settings = StudySettings.resolve(options, stored)
     if options.dry_run:
@@ -63,7 +66,9 @@ def run(options: Namespace) -> int:
     # the baseline and the systems come on top
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1 + len(settings.systems)
     with lock_study(folder, settings.record(prepared), options.resume):
-        interrupted = run_search(options, settings, prepared, folder, total)
+        display = Display()
+        with exporting(folder, options.log, display):
+            interrupted = run_search(options, settings, prepared, folder, total, display)
         return report(folder, settings.objective, total, interrupted, options.time_budget)
 
 
@@ -82,9 +87,10 @@ def study_to_resume(options: Namespace) -> Path:
     return out / found[0]
 
 
-def run_search(options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, total: int) -> bool:
+def run_search(
+    options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, total: int, display: Display
+) -> bool:
     """Run the trials that the study lacks; returns whether they were interrupted."""
-    display = Display()
     for line in set_aside_damaged(folder):
         display(line)
     trials = searched(folder)

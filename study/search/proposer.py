@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, TrialConfig, make_config
 from study.search.attempts import runs_again
+from study.search.pictures import Pictures
 from study.search.records import (
     end_of,
     optuna_trial,
@@ -84,10 +85,15 @@ class Search:
         self.objectives, self.space = OBJECTIVES[objective], distributions(base, fixed)
         self.paper = paper_configurations(base, fixed)
         records, self.mended = read_proposals(folder, rows, self.paper, self.space)
-        trials = [optuna_trial(record, record and rows.get(trial_id(record)), self.objectives) for record in records]
+        self.pictures = Pictures(folder)
+        ended = [record and rows.get(trial_id(record)) for record in records]
+        trials = [
+            optuna_trial(record, row, self.objectives, self.pictures)
+            for record, row in zip(records, ended, strict=True)
+        ]
         # A sampler seeded as at the first start would draw the same values again.
         seed = derive_seed(base.seed, "tpe", *([len(records)] if records else []))
-        self.study = write_optuna(folder, self.objectives, seed % 2**32, trials)
+        self.study, self.storage = write_optuna(folder, self.objectives, seed % 2**32, trials)
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
         once = [Proposal("baseline-000", "baseline", None, real)]
         once += [
@@ -118,8 +124,9 @@ class Search:
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns. A second telling changes nothing."""
-        if number is None or self.study.get_trials(deepcopy=False)[number].state.is_finished():
+        if number is None or (trial := self.study.get_trials(deepcopy=False)[number]).state.is_finished():
             return
+        self.pictures.attach(result, trial, self.storage)
         state, values = end_of(status, result, self.objectives)
         self.study.tell(number, values, state)
 

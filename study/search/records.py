@@ -17,6 +17,7 @@ from sqlalchemy import URL
 
 from study.errors import Damaged
 from study.search.attempts import runs_again
+from study.search.pictures import Pictures
 from study.storage.sealed import read_json, set_aside, write_json
 
 Objectives = tuple[tuple[str, str], ...]  # (column, direction) of each
@@ -76,8 +77,10 @@ def written_again(folder: Path, number: int, known: dict, space: dict[str, BaseD
     return write_proposal(folder, number, attributes, parameters, space)
 
 
-def write_optuna(folder: Path, objectives: Objectives, seed: int, trials: list[FrozenTrial]) -> optuna.Study:
-    """Replace `<folder>/optuna.db` by one that holds these trials; returns its study, to go on with.
+def write_optuna(
+    folder: Path, objectives: Objectives, seed: int, trials: list[FrozenTrial]
+) -> tuple[optuna.Study, RDBStorage]:
+    """Replace `<folder>/optuna.db` by one that holds these trials; returns its study, to go on with, and its storage.
 
     Readers see the old file or the new one, never a part.
     """
@@ -92,8 +95,8 @@ def write_optuna(folder: Path, objectives: Objectives, seed: int, trials: list[F
     for suffix in BESIDE_SQLITE[1:]:  # SQLite would apply what the old file left behind to the new one
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     os.replace(temporary, path)
-    sampler = optuna.samplers.TPESampler(seed=seed)
-    return optuna.load_study(study_name=folder.name, storage=open_storage(path), sampler=sampler)
+    sampler, storage = optuna.samplers.TPESampler(seed=seed), open_storage(path)
+    return optuna.load_study(study_name=folder.name, storage=storage, sampler=sampler), storage
 
 
 def open_storage(path: Path) -> RDBStorage:
@@ -102,14 +105,16 @@ def open_storage(path: Path) -> RDBStorage:
     return RDBStorage(url.replace("{", "{{").replace("}", "}}"))  # Optuna formats it
 
 
-def optuna_trial(record: dict | None, row: dict | None, objectives: Objectives) -> FrozenTrial:
+def optuna_trial(record: dict | None, row: dict | None, objectives: Objectives, pictures: Pictures) -> FrozenTrial:
     """A proposal as Optuna knows it: running until its trial has a row; failed where the proposal is lost."""
     if record is None:
         return create_trial(state=TrialState.FAIL)
+    attributes = {}
     if row is None or runs_again(row.get("reason")):
         state, values = TrialState.RUNNING, None
     else:
         state, values = end_of(row["status"], row, objectives)
+        attributes = pictures.attributes(row)
     space = {name: json_to_distribution(domain) for name, domain in record["distributions"].items()}
     trial = create_trial(
         state=state,
@@ -117,6 +122,7 @@ def optuna_trial(record: dict | None, row: dict | None, objectives: Objectives) 
         params=record["parameters"],
         distributions=space,
         user_attrs=record["attributes"],
+        system_attrs=attributes,
     )
     if trial.state.is_finished() and row.get("started_at"):  # for the dashboard's timeline
         trial.datetime_start = datetime.fromisoformat(row["started_at"]).astimezone().replace(tzinfo=None)

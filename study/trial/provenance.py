@@ -107,7 +107,10 @@ def commit() -> str | None:
 
 def command_line() -> str:
     """The command as it was typed."""
-    return shlex.join(["python", f"study/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    # study/__main__.py has put `dfu-study sweep` or `python -m study sweep` there.
+    words = ["python", f"study/{program.name}"] if program.suffix == ".py" else sys.argv[0].split()
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def shareable_command() -> str:

@@ -28,7 +28,7 @@ from results.tables.schema import TRIALS
 from results.tables.store import TableError, read_trials, write_rows
 from study.config import TrialConfig, make_config, preset
 from study.errors import ConfigError
-from study.flags import sweep_parser
+from study.flags.parsers import sweep_parser
 from study.settings import StudySettings, refuse_other_settings
 from study.storage.sealed import write_json
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from results.tables.store import read_trials
 from study.config import preset
-from study.flags import sweep_parser
+from study.flags.parsers import sweep_parser
 from study.settings import StudySettings
 from study.storage.lock import hold
 from tests.support.command import PER_CLASS, photograph

@@ -38,7 +38,7 @@ from study.commands.doctor import (
     token_is_demanded,
 )
 from study.errors import ConfigError
-from study.flags import doctor_parser
+from study.flags.parsers import doctor_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path("/mnt/study")

@@ -24,6 +24,12 @@ def test_rows_hold_no_folder(monkeypatch, typed, shared):
     assert "clinic" not in shareable_command() and "jane" not in shareable_command()
 
 
+@pytest.mark.parametrize("program", ["dfu-study sweep", "python -m study sweep"])
+def test_rows_hold_no_folder_of_the_console_command(monkeypatch, program):
+    monkeypatch.setattr(sys, "argv", [program, "--data", "/clinic/jane doe", "--trials", "3"])
+    assert shareable_command() == f"{program} --data PATH --trials 3"
+
+
 def test_the_command_to_type_again_is_quoted(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["study/run_sweep.py", "--positive", "not infected"])
     assert command_line() == "python study/run_sweep.py --positive 'not infected'"

@@ -1,11 +1,12 @@
 """The flags of each command. Imports nothing slow, so that `--help` is fast."""
 
-from argparse import ArgumentParser, ArgumentTypeError
-from functools import partial
+from argparse import ArgumentParser
 from pathlib import Path
 
 from study.config import DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
+from study.flags.values import at_least_two, count, duration, fractions, gpu_share, ratios, seed, systems
 
+LOGGER_NAMES = ("mlflow", "tensorboard", "wandb")
 STUDY_HELP = "folder of a study, such as runs/sample-smoke"
 
 
@@ -46,6 +47,7 @@ def sweep_parser() -> ArgumentParser:
     add_out(add)
     add("--name", help="name of the study (default: from the data's layout and the preset)")
     add("--resume", action="store_true", help="continue an interrupted study, or extend it with a larger --trials")
+    add_log(add)
     add("--dry-run", action="store_true", help="print config, search space, resources and an estimate; run nothing")
     return parser
 
@@ -77,12 +79,13 @@ def confirm_parser() -> ArgumentParser:
     add("--trials", nargs="+", metavar="ID", help="confirm exactly these trials instead")
     add("--seeds", type=count, default=3, metavar="N",
         help="new seeds of every arm, from which validation chooses one (default 3)")  # fmt: skip
-    add("--judge-seeds", type=partial(count, lowest=2), default=5, metavar="N",
+    add("--judge-seeds", type=at_least_two, default=5, metavar="N",
         help="more seeds, of the chosen arm and of real images, that the answer rests on (default 5)")  # fmt: skip
     add("--ratios", type=ratios, default=(0.5, 1.0, 2.0), metavar="R,R",
         help="synthetic ratios besides each trial's own (default 0.5,1,2)")  # fmt: skip
     add("--fractions", type=fractions, default=(0.1, 0.25, 0.5), metavar="F,F",
         help="parts of the training groups for the few-data curve, or none (default 0.1,0.25,0.5)")  # fmt: skip
+    add_log(add)
     add("--dry-run", action="store_true", help="list the trials; run nothing")
     add = parser.add_argument_group("more tests").add_argument
     add("--test-data", type=Path, metavar="PATH", help="other photographs, all of them an external test set")
@@ -177,68 +180,11 @@ def add_address(add) -> None:
         help="a running Ray cluster (default: this machine; on the head of `ray up`, its cluster)")  # fmt: skip
 
 
+def add_log(add) -> None:
+    add("--log", action="append", choices=LOGGER_NAMES, default=[],
+        help="export each ended trial there, too, by default into the study's folder; may be repeated")  # fmt: skip
+
+
 def add_out(add) -> None:
     add("--out", type=Path, default=Path("runs"), metavar="DIR",
         help="folder of studies (default runs); on a cluster one that all nodes share")  # fmt: skip
-
-
-def duration(text: str) -> float:
-    """`90s`, `45m`, `12h` or plain seconds -> seconds."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a time such as 90s, 45m or 12h") from None
-    if not 0 < seconds < float("inf"):
-        raise ArgumentTypeError(f"{text!r} must be greater than zero")
-    return seconds
-
-
-def count(text: str, lowest: int = 1, highest: int | None = None) -> int:
-    """A whole number in a range."""
-    if not text.isdecimal() or int(text) < lowest or (highest is not None and int(text) > highest):
-        span = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
-        raise ArgumentTypeError(f"{text!r} is not a whole number {span}")
-    return int(text)
-
-
-seed = partial(count, lowest=0, highest=2**32 - 1)  # what every random generator takes
-
-
-def gpu_share(text: str) -> float:
-    """A number of GPUs that Ray can give to a trial: a fraction of one, or whole ones."""
-    try:
-        gpus = float(text)
-    except ValueError:
-        gpus = -1.0
-    if not (0 <= gpus < 1 or (gpus > 0 and gpus.is_integer())):
-        raise ArgumentTypeError(f"{text!r} is neither a part of a GPU, such as 0.5, nor a number of GPUs")
-    return gpus
-
-
-def ratios(text: str) -> tuple[float, ...]:
-    """`0.5,1,2` -> numbers above 0, at most 10."""
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,1") from None
-    if not all(0 < number <= 10 for number in numbers):
-        raise ArgumentTypeError(f"{text!r}: each number must be above 0 and at most 10")
-    return numbers
-
-
-def fractions(text: str) -> tuple[float, ...]:
-    """`0.1,0.5` -> numbers between 0 and 1; `none` -> no numbers."""
-    numbers = () if text == "none" else ratios(text)
-    if not all(number < 1 for number in numbers):
-        raise ArgumentTypeError(f"{text!r}: parts of the training groups lie between 0 and 1")
-    return numbers
-
-
-def systems(text: str) -> tuple[str, ...]:
-    """`principal,r3gan` -> names of systems; `none` -> no names."""
-    names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
-    if unknown := [name for name in names if name not in SYSTEMS]:
-        raise ArgumentTypeError(f"{unknown[0]!r} is unknown; there are: {', '.join(SYSTEMS)}, or none")
-    return names
