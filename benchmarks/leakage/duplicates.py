@@ -4,8 +4,8 @@ python benchmarks/leakage/duplicates.py --data FOLDER [--images 300] [--image-si
 
 Every so many images of FOLDER, all with one class and a group of their own, are joined by a copy of each, changed in
 one way. A copy is found if it is paired with its original; "other" are the pairs of different pictures of which the
-unchanged originals are no pair. Then all photographs of FOLDER are compared with those of other groups (a group is what comes before the
-first underscore of a file's name): the pairs, which are to be looked at, and the seconds that it took.
+unchanged originals are no pair. Then all photographs of FOLDER are compared with those of other groups (a group is what
+comes before the first underscore of a file's name): the pairs, which are to be looked at, and the seconds that it took.
 Without --data the photographs are rendered phantoms, one a lesion.
 """
 

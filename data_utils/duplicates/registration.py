@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Pixels a side, steps, and the least correlation of details that goes on to the next line. Of 2,130 patches of real feet
-# all pairs of at least 0.8 showed the same wound; the first that did not had 0.79.
+# Pixels a side, steps, and the least correlation of details that goes on to the next line. Of 2,130 patches of real
+# feet all pairs of at least 0.8 showed the same wound; the first that did not had 0.79.
 LEVELS = ((16, 1, 0.35), (32, 2, 0.45), (64, 3, 0.8))
 LEAST_COLOUR = 0.5  # correlation of each channel: patterns of a few spots may agree by chance in brightness alone
 FINEST, COARSEST = 1 / 64, 1 / 16  # deviations of the two blurs whose difference is compared, in sides

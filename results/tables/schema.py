@@ -31,7 +31,8 @@ TRIALS, HISTORY, PREDICTIONS, GENERATOR_METRICS, NEIGHBOURS, ATTRIBUTES, ESTIMAT
 PUBLISHED = _schema("PUBLISHED")
 
 # The column `verdict` of GENERATOR_METRICS: what the audit found, or that it found nothing.
-COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
+COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying, collapse or wrong labels found"
+SWAPPED, ONE_CLASS, IGNORED = "swaps the labels", "draws both labels from one class", "labels do not show"
 
 
 def describe() -> str:
