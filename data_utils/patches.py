@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_utils import near_duplicates, phantoms
+from data_utils import phantoms
 from data_utils.decode import BadImage, decode, square
+from data_utils.duplicates.pairs import Signature, signature
 from data_utils.errors import DataError
 from data_utils.layouts import Record, Source
 from data_utils.layouts.wound_patches import cut_patches
@@ -39,8 +40,7 @@ class Patch:
     group: str
     side: str
     content_hash: str
-    hashes: np.ndarray
-    thumbnail: np.ndarray
+    signature: Signature
 
 
 def sample_patches(image_size: int) -> tuple[Source, list[Patch]]:
@@ -103,8 +103,7 @@ def _patch(name: str, image: Image.Image, label: int, record: Record, image_size
     png = io.BytesIO()
     image.save(png, "PNG")
     content_hash = hashlib.sha256(np.asarray(image).tobytes()).hexdigest()
-    hashes, thumbnail = near_duplicates.perceptual_hashes(image), near_duplicates.thumbnail(image)
-    return Patch(name, png.getvalue(), label, record.group, record.side or "", content_hash, hashes, thumbnail)
+    return Patch(name, png.getvalue(), label, record.group, record.side or "", content_hash, signature(image))
 
 
 # ---- what is said of files that are not, or hardly, read

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_utils import near_duplicates
+from data_utils.duplicates.pairs import find_pairs, merge_groups, num_leaked_test
 from data_utils.errors import DataError
 from data_utils.layouts import recognise
 from data_utils.parquet_file import read_table, write_table
@@ -97,7 +97,7 @@ def prepare(
         num_groups=len(np.unique(groups)),
         notes=(*source.notes, *notes, *(_alike_in_both_classes(patches, alike) if data else ())),
         leaks=tuple(_names_of_pairs(patches, pairs)),
-        num_leaked_test=near_duplicates.num_leaked_test(split, groups),
+        num_leaked_test=num_leaked_test(split, groups),
         files=tuple(sorted(zip((patch.name for patch in patches), columns["image_id"], strict=True))),
         **known,
     )
@@ -151,12 +151,9 @@ def _merged_groups(patches: list[Patch], labels: np.ndarray) -> tuple[np.ndarray
     """Groups (N,) numbered in the order of their first image, the near-duplicate pairs (P, 2) that joined some, and
     the pairs whose labels differ."""
     groups = pd.factorize(np.array([patch.group for patch in patches], dtype=object))[0]
-    hashes, thumbnails = (
-        np.stack([getattr(patch, name) for patch in patches]) for name in ("hashes", "thumbnail")
-    )
-    pairs = near_duplicates.find_pairs(hashes, thumbnails, groups, labels)
+    pairs = find_pairs([patch.signature for patch in patches], groups, labels)
     across = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
-    merged = pd.factorize(near_duplicates.merge_groups(groups, across))[0]
+    merged = pd.factorize(merge_groups(groups, across))[0]
     return merged, across, pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
 
 

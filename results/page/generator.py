@@ -41,13 +41,13 @@ def image_quality(evidence: Evidence) -> str:
 
 
 def audit_finding(evidence: Evidence) -> str:
-    """How many of the audited GANs copy training images or have collapsed."""
+    """How many of the audited GANs copy training images, have collapsed or draw the wrong labels."""
     rows = audited(evidence)
     if rows.empty:
-        return f"copies and collapse were not looked for yet: {AUDIT}"
+        return f"copies, collapse and wrong labels were not looked for yet: {AUDIT}"
     flagged = rows[rows["verdict"] != HONEST]
     if flagged.empty:
-        return f"none of {len(rows)} audited GANs copies training images or has collapsed"
+        return f"none of {len(rows)} audited GANs copies training images, has collapsed or draws the wrong labels"
     named = ", ".join(f"{row.model} seed {row.seed:.0f} {row.verdict}" for row in flagged.itertuples())
     return f"{len(flagged)} of {len(rows)} audited GANs flagged: {named}"
 

@@ -25,6 +25,7 @@ AUDIT_COLUMNS = (
     ("floor", "frechet_floor", ".1f"), ("KID", "kid_mean", ".3f"), ("floor", "kid_floor", ".3f"),
     ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("coverage", "coverage", ".2f"),
     ("copied", "copied_share", ".1%"), ("diversity to real", "diversity_ratio", ".2f"),
+    ("labels agree", "label_agreement", ".2f"), ("of real images", "label_agreement_real", ".2f"),
 )  # fmt: skip
 AUDIT_DETAILS = (
     *AUDIT_COLUMNS[:2], ("features", "feature_extractor", "s"), ("class", "part", "s"), *AUDIT_COLUMNS[4:9],

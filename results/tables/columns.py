@@ -263,7 +263,9 @@ diversity_ratio             real  diversity over diversity_real
 diversity_ratio_pixels      real  the same in pixels
 separation_ratio            real  median nearest-sibling distance over mean distance, synthetic over held-out images
 separation_ratio_pixels     real  the same in pixels
-verdict                     text  whether the GAN copies training images or has collapsed
+label_agreement             real  AUROC of the wanted label by a classifier of real images, 0.5 by chance, 0 if swapped
+label_agreement_real        real  label_agreement of held-out images
+verdict                     text  whether the GAN copies training images, has collapsed or draws the wrong labels
 """
 
 NEIGHBOURS = """

@@ -33,7 +33,8 @@ PUBLISHED = _schema("PUBLISHED")
 # Values of `phase` in a confirmation: all arms, of which validation chooses one, and the chosen one with other seeds.
 CONFIRMED = ["confirm", "judge"]
 # The column `verdict` of GENERATOR_METRICS: what the audit found, or that it found nothing.
-COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying or collapse found"
+COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying, collapse or wrong labels found"
+SWAPPED, ONE_CLASS, IGNORED = "swaps the labels", "draws both labels from one class", "labels do not show"
 
 
 def describe() -> str:

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from data_utils.augment import to_uint8
-from results.tables.schema import COLLAPSED, COPIES, HONEST
+from results.tables.schema import COLLAPSED, COPIES, HONEST, IGNORED, ONE_CLASS, SWAPPED
 from study.config import GanConfig
 from study.gan.folder import GanFolder
 from study.gan.metrics import (
@@ -21,11 +21,13 @@ from study.gan.metrics import (
 from study.gan.sampling import load_generator, sample_grid, sample_images
 from study.gan_audit.copying import copy_rate, is_copy, more_copies
 from study.gan_audit.diversity import diversity_ratio, has_collapsed, separation_ratio
+from study.gan_audit.labels import label_finding
 from study.gan_audit.reference import Reference, Sample
 from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
 
 CLASSES = (0, 1)
+FINDINGS = (COPIES, COLLAPSED, SWAPPED, ONE_CLASS, IGNORED)  # in this order
 COLUMNS = 8  # of closest.png and of interpolation.png
 FLOORS = {  # column of real training images in the place of synthetic ones -> column of synthetic ones
     "frechet_floor": "frechet_distance", "kid_floor": "kid_mean", "precision_floor": "precision",
@@ -115,7 +117,10 @@ def _metric_rows(synthetic: Sample, reference: Reference) -> list[dict]:
         values = [row[name] for row in by_class.values()]
         overall[name] = sum(values) / len(values) if values and None not in values else None
     findings = {finding for row in by_class.values() for finding in row["findings"]} | overall["findings"] - {COLLAPSED}
-    rows = {None: overall | {"findings": findings}} | by_class
+    scores = reference.label_scores(synthetic), reference.label_scores(held_out)
+    agreement = {"label_agreement": scores[0].agreement, "label_agreement_real": scores[1].agreement}
+    overall |= agreement | {"findings": findings | {label_finding(*scores)}}
+    rows = {None: overall} | {label: row | dict.fromkeys(agreement) for label, row in by_class.items()}
     named = {"feature_extractor": reference.extractor.name}
     return [
         {"verdict": _verdict(row.pop("findings")), "label": label} | named | row for label, row in rows.items()
@@ -175,7 +180,7 @@ def _distances(fake: Tensor, real: Tensor) -> dict[str, float | None]:
 
 
 def _verdict(findings: set[str]) -> str:
-    return "; ".join(finding for finding in (COPIES, COLLAPSED) if finding in findings) or HONEST
+    return "; ".join(finding for finding in FINDINGS if finding in findings) or HONEST
 
 
 def _neighbour_rows(synthetic: Sample, order: Tensor, reference: Reference) -> list[dict]:

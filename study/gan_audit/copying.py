@@ -1,4 +1,5 @@
-"""Does a generator copy training images? Its images' nearest training images, mirrored or not, tell.
+"""Does a generator copy training images? Its images' nearest training images tell: in features mirrored or not, in
+pixels also turned.
 
 An image is called a copy if its nearest training image is at most half as far away as any training image of another
 group, in features or in pixels. This is the ratio of Lowe (2004, section 7.1). A distance alone misleads: smooth or
@@ -39,10 +40,13 @@ def feature_distances(features: Tensor, train: Tensor, mirrored: Tensor) -> Tens
 
 
 def pixel_distances(images: Tensor, train: Tensor, batch_size: int = 256) -> Tensor:
-    """Root mean square differences (N, T) of uint8 images (N, 3, S, S) to (T, 3, S, S), mirrored or not."""
-    ways = [as_vectors(way) for way in (images, images.flip(-1))]
-    batches = (as_vectors(batch) for batch in train.split(batch_size))
-    return torch.cat([torch.minimum(*(torch.cdist(way, batch) for way in ways)) for batch in batches], dim=1)
+    """Root mean square differences (N, T) of uint8 images (N, 3, S, S) to (T, 3, S, S): the least under the eight
+    symmetries of a square."""
+    ways = [as_vectors(way.rot90(turns, (2, 3))) for way in (images, images.flip(-1)) for turns in range(4)]
+    columns = []
+    for batch in map(as_vectors, train.split(batch_size)):
+        columns.append(torch.stack([torch.cdist(way, batch) for way in ways]).amin(0))
+    return torch.cat(columns, dim=1)
 
 
 def as_vectors(images: Tensor) -> Tensor:

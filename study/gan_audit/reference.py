@@ -5,13 +5,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor
 from study.gan.features import ImageFeatures, image_features, side_features
 from study.gan_audit.copying import Nearest, as_vectors, feature_distances, nearest, pixel_distances
-from study.gan_audit.diversity import Spread, spread
+from study.gan_audit.diversity import Spread, coarse, spread
+from study.gan_audit.labels import Scores, label_classifier, label_scores
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Sample:
         return Sample(*(None if part is None else part[chosen] for part in parts))
 
     def spreads(self) -> dict[str, Spread | None]:
-        """How different the images are from each other, in "features" and in "pixels"."""
-        vectors = {"features": self.features, "pixels": as_vectors(self.images)}
+        """How different the images are from each other, in "features", in "pixels" and in "coarse" pixels."""
+        vectors = {"features": self.features, "pixels": as_vectors(self.images), "coarse": coarse(self.images)}
         return {name: spread(value, self.groups) for name, value in vectors.items()}
 
 
@@ -58,6 +60,15 @@ class Reference:
         side = self.dataset.side("validation")
         features = side_features(self.dataset, "validation", self.extractor)
         return self._sample(features, side.labels.cpu(), _codes(side.groups))
+
+    @cached_property
+    def label_classifier(self) -> Pipeline:
+        """Trained on the features of the training images."""
+        return label_classifier(self.train.features, self.train_labels)
+
+    def label_scores(self, sample: Sample) -> Scores:
+        """What the classifier of real images says of a sample."""
+        return label_scores(self.label_classifier, sample.features, sample.labels)
 
     @property
     def held_out_ids(self) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from data_utils.dataset import Dataset, Side, evenly_drawn, training_subset
-from data_utils.near_duplicates import num_leaked_test
+from data_utils.duplicates.pairs import num_leaked_test
 from models.critic import Critic
 from study.config import TrialConfig
 from study.diagnosis.sets import Condition, mix, oversample

@@ -12,8 +12,8 @@ from PIL import Image
 
 from data_utils.dataset import load_dataset
 from data_utils.decode import decode
+from data_utils.duplicates.pairs import num_leaked_test
 from data_utils.errors import DataError
-from data_utils.near_duplicates import num_leaked_test
 from data_utils.phantoms import render_phantoms
 from data_utils.prepare import prepare
 

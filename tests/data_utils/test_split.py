@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_utils.duplicates.hashing import perceptual_hashes
+from data_utils.duplicates.pairs import find_pairs, merge_groups, signature
 from data_utils.errors import DataError
-from data_utils.near_duplicates import find_pairs, merge_groups, perceptual_hashes, thumbnail
 from data_utils.phantoms import render_phantoms
 from data_utils.split import SHARES, check_class_sizes, given_split, grouped_split, random_split
 
@@ -112,12 +113,8 @@ def test_a_given_side_without_a_class():
 
 
 def compare(images, groups, labels=None):
-    hashes, thumbnails = (
-        np.stack([perceptual_hashes(i) for i in images]),
-        np.stack([thumbnail(i) for i in images]),
-    )
     labels = np.zeros(len(images), int) if labels is None else np.array(labels)
-    return find_pairs(hashes, thumbnails, np.array(groups), labels).tolist()
+    return find_pairs([signature(image) for image in images], np.array(groups), labels).tolist()
 
 
 @pytest.fixture(scope="module")

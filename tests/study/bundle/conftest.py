@@ -33,7 +33,7 @@ def whole_study(phantom_folder, tiny_settings, tmp_path_factory) -> Path:
             task = Task(root / "study", prepared.path, trial_id, config, 1, torch.get_num_threads(), columns)
             row = execute(task, lambda entry: None, torch.device("cpu"))
             assert row["status"] == "completed", row["reason"]
-    audited(root / "study", row["gan_key"], "no copying or collapse found")
+    audited(root / "study", row["gan_key"], "no copying, collapse or wrong labels found")
     return root / "study"
 
 

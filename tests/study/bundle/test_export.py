@@ -68,7 +68,7 @@ def test_the_card_says_what_it_must_and_a_hub_can_read_it(whole_bundle):
     assert auroc.metric_type == "roc_auc"
     assert auroc.metric_value == pytest.approx(metric(whole_bundle, "test", "auroc"), abs=1e-6)
     for phrase in (
-        "Not a medical device", "partly luck", "no copying or collapse found", "near-copy in training",
+        "Not a medical device", "partly luck", "no copying, collapse or wrong labels found", "near-copy in training",
         "Photographs: not stated", "Intended use", "Subgroups", "Limits",
     ):  # fmt: skip
         assert phrase in " ".join(text.split()), phrase

@@ -248,18 +248,19 @@ def test_spread_of_a_square():
 
 
 @pytest.mark.parametrize(
-    ("features", "pixels", "collapsed"),
+    ("features", "pixels", "coarse", "collapsed"),
     [
-        ((4, 2), (4, 2), True),  # of real spreads (10, 5): one point in both
-        ((4, 2), (9, 4), False),  # noise, whose features are alike
-        ((9, 4), (4, 2), False),  # smooth images
-        ((9, 1), (9, 4), True),  # a few points
-        ((6, 0.7), (6, 0.7), True),
-        ((6, 0.8), (6, 0.8), False),
+        ((4, 2), (4, 2), (4, 2), True),  # of real spreads (10, 5): one point in both
+        ((4, 2), (9, 4), (4, 2), False),  # noise, whose features and coarse pixels are alike
+        ((9, 4), (4, 2), (4, 2), False),  # smooth images
+        ((9, 1), (9, 4), (9, 4), True),  # a few points
+        ((6, 0.7), (6, 0.7), (6, 0.7), True),
+        ((6, 0.8), (6, 0.8), (6, 0.8), False),
+        ((6, 2), (6, 2), (6, 0.7), True),  # a few points with noise
     ],
 )
-def test_collapse_by_spreads(features, pixels, collapsed):
-    synthetic = {"features": Spread(*features), "pixels": Spread(*pixels)}
+def test_collapse_by_spreads(features, pixels, coarse, collapsed):
+    synthetic = {"features": Spread(*features), "pixels": Spread(*pixels), "coarse": Spread(*coarse)}
     assert has_collapsed(synthetic, dict.fromkeys(synthetic, Spread(10, 5))) == collapsed
 
 

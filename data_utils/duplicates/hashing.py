@@ -1,12 +1,10 @@
-"""Find images that show the same picture, turned and mirrored or not, and join their groups."""
+"""The first key: perceptual hashes under the eight symmetries, whose matches must agree in a thumbnail."""
 
 from collections.abc import Iterator
 
 import imagehash
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 # Chosen by looking at pairs of 2,130 patches of real feet: nearly all copies, re-encoded or cut a little
 # differently, lie within these bounds; skin that merely resembles other skin lies beyond at least one.
@@ -24,7 +22,7 @@ CHUNK = 256  # rows compared at once
 def perceptual_hashes(image: Image.Image) -> np.ndarray:
     """64-bit pHash of the image under each of `SYMMETRIES`: uint64, shape (8,)."""
     small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS))  # the size at which pHash works
-    turned = [Image.fromarray(_turn(small[None], symmetry)[0]) for symmetry in SYMMETRIES]
+    turned = [Image.fromarray(turn(small[None], symmetry)[0]) for symmetry in SYMMETRIES]
     bits = np.stack([imagehash.phash(image).hash.ravel() for image in turned])
     return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
@@ -34,45 +32,27 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
-def find_pairs(hashes: np.ndarray, thumbnails: np.ndarray, groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Pairs (i, j), i < j, of near-duplicates of different group or label: shape (P, 2).
+def hash_pairs(hashes: np.ndarray, thumbnails: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Pairs (i, j), i < j, whose hashes (N, 8) and thumbnails (N, 16, 16, 3) agree: shape (P, 2).
 
-    hashes (N, 8) and thumbnails (N, 16, 16, 3) are those of the functions above; groups and labels (N,) are integers.
-    Close hashes alone are not enough: smooth skin has them by accident, so the pixels must agree as well.
+    Images of one number in `other` (N,) are not compared. Close hashes alone are not enough: smooth skin has them by
+    accident, so the pixels must agree as well.
     """
     found = [np.empty((0, 2), dtype=np.int64)]
-    for rows, columns, symmetry in _close_hashes(hashes, groups, labels):
-        same = _agree(
-            _turn(thumbnails[rows], symmetry).astype(np.float32), thumbnails[columns].astype(np.float32)
-        )
+    for rows, columns, symmetry in _close_hashes(hashes, other):
+        same = _agree(turn(thumbnails[rows], symmetry).astype(np.float32), thumbnails[columns].astype(np.float32))
         found.append(np.stack([rows[same], columns[same]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+    return np.concatenate(found)
 
 
-def merge_groups(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Join groups 0..G-1, shape (N,), that a pair of images connects, directly or over others: new integers, (N,)."""
-    num_groups = groups.max() + 1
-    edges = groups[pairs]
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_groups, num_groups))
-    return connected_components(graph, directed=False)[1][groups]
-
-
-def num_leaked_test(split: np.ndarray, groups: np.ndarray) -> int:
-    """How many test images have their (merged) group on the training side too; split and groups are (N,)."""
-    return int(np.isin(groups[split == "test"], groups[split == "train"]).sum())
-
-
-def _close_hashes(
-    hashes: np.ndarray, groups: np.ndarray, labels: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, tuple]]:
+def _close_hashes(hashes: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, tuple]]:
     for start in range(0, len(hashes), CHUNK):
         stop = start + CHUNK
         later = np.arange(start, len(hashes))
-        other = (groups[start:stop, None] != groups[None, start:]) | (labels[start:stop, None] != labels[None, start:])
-        other &= later[:CHUNK, None] < later
+        compared = (other[start:stop, None] != other[None, start:]) & (later[:CHUNK, None] < later)
         for number, symmetry in enumerate(SYMMETRIES):
             bits = np.bitwise_count(hashes[start:stop, number, None] ^ hashes[None, start:, 0])
-            rows, columns = np.nonzero((bits <= (MAX_BITS_TURNED if symmetry[2] else MAX_BITS)) & other)
+            rows, columns = np.nonzero((bits <= (MAX_BITS_TURNED if symmetry[2] else MAX_BITS)) & compared)
             yield rows + start, columns + start, symmetry
 
 
@@ -84,7 +64,7 @@ def _agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (difference <= MAX_DIFFERENCE) & (covariance >= MIN_CORRELATION * np.sqrt(variances))
 
 
-def _turn(images: np.ndarray, symmetry: tuple[int, int, int]) -> np.ndarray:
+def turn(images: np.ndarray, symmetry: tuple[int, int, int]) -> np.ndarray:
     """Apply one of `SYMMETRIES` to (N, S, S, ...)."""
     rows, columns, exchanged = symmetry
     turned = images[:, :: -1 if rows else 1, :: -1 if columns else 1]

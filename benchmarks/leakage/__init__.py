@@ -1,0 +1,1 @@
+"""What finds copies, tried from outside: near-duplicates among photographs, and copiers among generators."""

@@ -1,0 +1,1 @@
+"""Images that show the same picture under different groups: candidates by two keys, verified by registration."""
