@@ -246,7 +246,7 @@ def test_command_prints_the_stored_study(tmp_path):
     assert "150.0" in run.stdout and "paper" in run.stdout
 
 
-def test_command_refuses_a_missing_or_damaged_study_in_one_line(tmp_path):
+def test_command_refuses_a_missing_or_damaged_study(tmp_path):
     run = run_leaderboard(str(tmp_path / "nowhere"))
     assert (run.returncode, run.stdout) == (2, "")
     assert "nowhere" in run.stderr and "Traceback" not in run.stderr
