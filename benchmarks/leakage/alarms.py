@@ -5,8 +5,8 @@ python benchmarks/leakage/alarms.py --data FOLDER --positive NAME [--negative NA
 The photographs are prepared as a study does. For each try their groups are shuffled: 40 % are training images, 30 %
 held-out ones and 30 % unseen. Of the last, as many of each class as held-out images are audited as if a generator had
 made them (`honest`), or are turned into one with a fault. Sizes are numbers of audited images, half of each class;
-generators with a fault are tried at one. Lines are printed as they come to stderr.
-Features are EfficientNet-Lite0's, computed once for each image. Without --data the photographs are rendered phantoms.
+generators with a fault are tried at one. Lines are printed as they come to stderr. Features are EfficientNet-Lite0's,
+computed once for each image. Without --data the photographs are rendered phantoms.
 """
 
 import hashlib

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from data_utils.dataset import load_dataset
 from data_utils.prepare import prepare
-from models.feature_extractor import build_feature_extractor
+from models.feature_extractor import FeatureExtractor, build_feature_extractor
 from study.config import make_config
 from study.gan_audit.audit import COLLAPSED, COPIES, HONEST, audit_images, interpolate
 from study.gan_audit.copying import Nearest, copy_rate, more_copies, nearest, pixel_distances
@@ -66,6 +66,10 @@ COPIERS = {
     "noisy": lambda images: noisy(images, 4),
     "mirrored": lambda images: images.flip(-1),
     "mirrored and noisy": lambda images: noisy(images.flip(-1), 4),
+    "turned by 90 degrees": lambda images: images.rot90(1, (2, 3)),
+    "turned by 270 degrees and noisy": lambda images: noisy(images.rot90(3, (2, 3)), 4),
+    "upside down": lambda images: images.flip(2),
+    "transposed": lambda images: images.transpose(2, 3),
     "brighter": lambda images: (images.float() * 1.05).clamp(max=255).byte(),
 }
 
@@ -100,6 +104,23 @@ COLLAPSES = {
 def test_a_collapse_is_flagged(phantoms, verdict_on, kind):
     held_out = phantoms.side("validation")
     assert verdict_on(COLLAPSES[kind](held_out.images, held_out.labels)) == COLLAPSED
+
+
+class Edges(nn.Module):
+    """Features that noise moves far, as it does a network's."""
+
+    def forward(self, images):
+        return images.float().diff(dim=-1).flatten(1), None
+
+
+@pytest.mark.parametrize("deviation", [0, 4, 6])
+def test_two_images_a_class_are_a_collapse_whatever_their_noise(phantoms, tmp_path, deviation):
+    extractor = FeatureExtractor("edges", "edges", False, Edges(), torch.device("cpu"))
+    reference = Reference(replace(phantoms, path=tmp_path / "phantoms.parquet"), extractor)
+    held_out = phantoms.side("validation")
+    motifs = torch.stack([held_out.images[held_out.labels == label][:2] for label in (0, 1)])
+    images = noisy(motifs[held_out.labels, torch.arange(len(held_out.labels)) % 2], deviation)
+    assert audit_images(images, held_out.labels, [reference]).metrics[0]["verdict"] == COLLAPSED
 
 
 def test_a_collapse_to_a_training_image_is_flagged_as_both(phantoms, verdict_on):
