@@ -70,7 +70,7 @@ def to_wandb(folder: Path, trial: EndedTrial) -> None:
     import wandb
 
     quiet = {"console": "off", "silent": True, "x_disable_stats": True}
-    private = {"x_disable_meta": True, "disable_git": True, "save_code": False, "host": "-"}  # no path, no machine's name
+    private = {"x_disable_meta": True, "disable_git": True, "save_code": False, "host": "-"}  # neither path nor host
     settings = wandb.Settings(mode=os.environ.get("WANDB_MODE", "offline"), **quiet, **private)
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT), group=trial.study, id=f"{trial.study}-{trial.trial_id}",
