@@ -69,8 +69,9 @@ def to_wandb(folder: Path, trial: EndedTrial) -> None:
     """A run of the group of the study, in `<study>/wandb`; it stays there unless WANDB_MODE=online."""
     import wandb
 
-    quiet = {"console": "off", "silent": True, "x_disable_stats": True, "x_disable_meta": True, "disable_git": True}
-    settings = wandb.Settings(mode=os.environ.get("WANDB_MODE", "offline"), save_code=False, **quiet)
+    quiet = {"console": "off", "silent": True, "x_disable_stats": True}
+    private = {"x_disable_meta": True, "disable_git": True, "save_code": False, "host": "-"}  # neither path nor host
+    settings = wandb.Settings(mode=os.environ.get("WANDB_MODE", "offline"), **quiet, **private)
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT), group=trial.study, id=f"{trial.study}-{trial.trial_id}",
         name=trial.trial_id, dir=folder, config=trial.settings | trial.notes, settings=settings, reinit="create_new",

@@ -1,5 +1,6 @@
 """Ended trials reach each logger once, and no fault of a logger reaches the study."""
 
+import socket
 import sys
 from pathlib import Path
 from threading import Event
@@ -171,8 +172,10 @@ def test_wandbs_run_stays_on_this_machine(study, monkeypatch):
     pytest.importorskip("wandb", reason="pip install -e '.[wandb]'")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     end_trial(study, "search-000")
+    monkeypatch.setattr("socket.gethostname", lambda: "planted-host")
     assert export(study, "wandb") == []
     (folder,) = (study / "wandb").glob("offline-run-*")
     stored = (folder / f"run-{study.name}-search-000.wandb").read_bytes()
     assert b"test_auroc" in stored and b"gan/frechet_distance" in stored and list(folder.rglob("samples*.png"))
     assert not list(folder.rglob("wandb-metadata.json")), "which would hold paths and the machine's name"
+    assert str(study.parent).encode() not in stored and socket.gethostname().encode() not in stored
