@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from argparse import Namespace
 from collections import Counter
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,7 @@ from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
 from study.cli import EXIT_INTERRUPTED
 from study.cluster.checks import refuse_unfit_nodes
-from study.cluster.resources import share_out, what_ray_has
+from study.cluster.resources import Machine, share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
 from study.commands.judging import check_judging, judging_lines, judging_proposals, without_row
 from study.config import TrialConfig, make_config
@@ -170,13 +170,9 @@ def run_on_ray(
     display: Display,
 ) -> bool:
     """Run the waiting trials on Ray; returns whether they were interrupted."""
-    from study.cluster.connect import connect
-    from study.cluster.driver import run_trials
-    from study.cluster.nodes import ask_nodes  # Ray takes seconds to import: not for --help
+    from study.cluster.driver import run_trials  # Ray takes seconds to import: not for --help
 
-    display("starting Ray")
-    machines = connect(options.address)
-    refuse_unfit_nodes(ask_nodes, confirmation.folder, dataset.path)
+    machines = join_ray(options.address, confirmation.folder, dataset.path, display)
     num_runs = len(confirmation.waiting)
     num_trials = sum(1 + len(first.followers) for first in confirmation.waiting)
     resources = share_out(machines, num_runs, options.workers_per_trial, options.gpus_per_trial)
@@ -185,6 +181,18 @@ def run_on_ray(
         warm_features(confirmation.base, dataset, progress)
     make_task = TaskMaker(confirmation.folder, dataset.path, columns, resources, more_tests=True, external=external)
     return run_trials(confirmation, make_task, resources, num_trials, None, display, num_runs)
+
+
+@cache
+def join_ray(address: str | None, study: Path, prepared: Path, display: Display) -> list[Machine]:
+    """The machines of Ray, which is joined once for the trials that choose and those that judge."""
+    from study.cluster.connect import connect
+    from study.cluster.nodes import ask_nodes
+
+    display("starting Ray")
+    machines = connect(address)
+    refuse_unfit_nodes(ask_nodes, study, prepared)
+    return machines
 
 
 def write_findings(study: Path, subgroups: list[dict], display: Display) -> int:
