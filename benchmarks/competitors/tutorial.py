@@ -49,7 +49,7 @@ class Tutorial(GanTraining):
         self.critic_optimiser.step()
         return torch.stack([loss, wasserstein, penalty]).detach()
 
-    def generator_step(self, labels: Tensor, z: Tensor, real: Tensor) -> Tensor:
+    def generator_step(self, labels: Tensor, z: Tensor, real: Tensor, augmentation: None = None) -> Tensor:
         """One update of the generator; returns the loss."""
         loss = -self.critic(self.generator(z, labels), labels).mean()
         self.generator_optimiser.zero_grad()

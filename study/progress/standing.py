@@ -15,7 +15,7 @@ from statistics import mean
 
 import pyarrow as pa
 
-from results.tables.schema import HISTORY, TRIALS
+from results.tables.schema import CONFIRMED, HISTORY, TRIALS
 from results.tables.store import TableError, read_part
 from study.errors import Damaged
 from study.search.attempts import runs_again
@@ -23,7 +23,8 @@ from study.storage.sealed import read_json, write_json
 from study.trial.record import STAGES, started_file
 
 PLANNED = "planned.json"  # of each part of a study: its number of trials, and how many of them run at once
-PHASES = {"search": ("paper", "search"), "confirmation": ("confirm",)}  # whose costs tell those of the trials to come
+# Whose costs tell those of the trials to come.
+PHASES = {"search": ("paper", "search"), "confirmation": tuple(CONFIRMED)}
 COLUMNS = [
     "trial_id", "phase", "status", "reason", "seconds", "gan_seconds", "classifier_seconds", "startup_seconds",
 ]  # fmt: skip
@@ -78,8 +79,9 @@ def standing(study: Path, since: datetime | None) -> list[Part]:
     running = running_trials(study, since, {row["trial_id"] for row in rows}, _mean(rows, "classifier_seconds"))
     parts = []
     for name in PHASES:
-        own = [row for row in rows if (row["phase"] == "confirm") == (name == "confirmation")]
-        at_work = tuple(one for one in running if one.trial_id.startswith("confirm-") == (name == "confirmation"))
+        own = [row for row in rows if (row["phase"] in CONFIRMED) == (name == "confirmation")]
+        confirming = tuple(f"{phase}-" for phase in CONFIRMED)  # begins the ids of a confirmation's trials
+        at_work = tuple(one for one in running if one.trial_id.startswith(confirming) == (name == "confirmation"))
         if own or at_work or name in planned:
             ended = Counter(row["status"] for row in own)
             plan = planned.get(name, {"trials": None, "at_once": 1})

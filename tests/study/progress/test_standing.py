@@ -98,6 +98,17 @@ def test_a_confirmation_is_counted_apart(study):
 # ---- the command
 
 
+def test_judging_trials_are_the_confirmations(study):
+    ended(study, "confirm-a", phase="confirm", seconds=10.0)
+    ended(study, "judge-a", phase="judge", seconds=10.0)
+    write_planned(study, "confirmation", 3, 1)
+    begun(study, "judge-b")
+    search, confirmation = standing(study, NOW - timedelta(minutes=1))
+    assert confirmation.ended.total() == 2 and confirmation.planned == 5
+    assert [one.trial_id for one in confirmation.running] == ["judge-b"]
+    assert search.ended.total() == 4
+
+
 def test_status_of_a_study_that_runs(study, capsys):
     with hold(study):
         (study / "driver.json").write_text(json.dumps(read(study) | {"since": NOW.isoformat()}))
