@@ -13,7 +13,7 @@ from data_utils.dataset import load_dataset
 from data_utils.prepare import prepare
 from models.feature_extractor import FeatureExtractor, build_feature_extractor
 from study.config import make_config
-from study.gan_audit.audit import COLLAPSED, COPIES, HONEST, audit_images, interpolate
+from study.gan_audit.audit import COLLAPSED, COPIES, HONEST, ONE_CLASS, audit_images, interpolate
 from study.gan_audit.copying import Nearest, copy_rate, more_copies, nearest, pixel_distances
 from study.gan_audit.diversity import Spread, has_collapsed, spread
 from study.gan_audit.reference import Reference
@@ -162,7 +162,7 @@ def test_real_photographs_in_a_networks_features(real_patches, tmp_path):
     planted = {
         HONEST: held_out.images,
         COPIES: noisy(copies.flip(-1), 4),
-        COLLAPSED: noisy(held_out.images[:1].expand_as(copies), 4),
+        f"{COLLAPSED}; {ONE_CLASS}": noisy(held_out.images[:1].expand_as(copies), 4),  # one image for both labels
     }
     for verdict, images in planted.items():
         rows = {row["label"]: row for row in audit_images(images, held_out.labels, references).metrics}
