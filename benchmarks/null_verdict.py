@@ -11,6 +11,7 @@ Then the same with real networks: `real` trained with many seeds on a part of th
 photographs in `--data`; every arm of a study is a draw of these trainings, so that nothing can be gained.
 """
 
+import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from benchmarks.harness.interleaved import report
 from benchmarks.harness.photographs import prepared
 from results.page.answer import directions
 from results.stats.comparisons import compare
+from results.stats.power import SIGNIFICANCE
 from results.stats.scores import ImageSet, Scores
 from results.stats.significance import accuracy_covariance, auroc_covariance, holm, paired_difference
 from study.config import make_config, preset
@@ -135,11 +137,12 @@ def paired_verdict(images: ImageSet, a: Networks, b: Networks) -> bool:
         auroc_covariance(images.labels, probabilities, images.groups),
     )
     num_groups = images.counts["num_groups"]
-    return bool(min(holm([paired_difference(*one, num_groups).p_value for one in measured])) < 0.05)
+    return bool(min(holm([paired_difference(*one, num_groups).p_value for one in measured])) < SIGNIFICANCE)
 
 
 def cell(studies: int, *setting) -> dict:
     """Shares of the studies of one setting that say helped, harmed and, by the paired test, any difference."""
+    print("cell", *setting, file=sys.stderr, flush=True)
     found = [simulate(seed, *setting) for seed in range(studies)]
     verdicts = Counter(direction for one in found for direction in one["verdict"])
     differences = np.array([one["difference"] for one in found])
@@ -216,7 +219,7 @@ def table(result: dict, studies: int) -> list[tuple[str, str, str]]:
     wrong = [one["wrong"] for one in result["null"].values()]
     rows.append(("its wrong verdicts", f"{max(wrong):.1%} (< {upper(max(wrong), studies):.1%})", "<= 5 % (7 %)"))
     rows.append(("mean over all null cells", f"{np.mean(wrong):.1%}", ""))
-    short = max(max(one["paired"], 0) - one["helped"] for one in result["gain"].values())
+    short = max(one["paired"] - one["helped"] for one in result["gain"].values())
     rows.append(("power below the paired test, at worst", f"{100 * short:.0f} points", "<= 10"))
     for setting, one in result["real"].items():
         rows.append((f"real trainings, seeds and arms {setting}", f"{one['wrong']:.1%}", "<= 5 %"))

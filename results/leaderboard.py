@@ -122,7 +122,9 @@ def gan_cells(row: dict) -> dict:
         return row | REAL_ONLY
     if row["generator"] == "principal":
         return row | {"backbone": row["system"], "lstm_depth": None}
-    return row | {"backbone": row["system"]} if row["gan_objective"] == "relativistic" else row
+    clipped = pd.notna(row["weight_clip"]) and row["weight_clip"] > 0
+    of_the_papers_kind = pd.isna(row["gan_objective"]) or (row["gan_objective"] == "wasserstein" and not clipped)
+    return row if of_the_papers_kind else row | {"backbone": row["system"]}
 
 
 def _cell(row: dict, key: str, spec: str, widest: int) -> str:

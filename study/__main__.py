@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from results.text import leave_standard_output
 from study.bundle.command import EXIT_USER_ERROR  # which needs no package beside Python
 
 COMMANDS = {  # name -> (module whose `main` it calls, what it does)
@@ -29,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command that the first argument names; returns its exit code, 2 where there is no such command."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
-        print(usage())
+        try:
+            print(usage(), flush=True)
+        except BrokenPipeError:  # such as `| head`
+            leave_standard_output()
         return 0
     if name not in COMMANDS:
         print(f"error: unknown command {name!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)

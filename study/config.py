@@ -93,6 +93,13 @@ class GanConfig(BaseModel):
         return f"{backbone or 'wgan_gp_'}lstm" if self.lstm_depth else f"{backbone}wgan_gp"
 
     @property
+    def in_words(self) -> str:
+        """The GAN in a few words: a row of `SYSTEMS` by its name, the paper's by what the search varies."""
+        if self.system in SYSTEMS:
+            return self.system
+        return f"{self.backbone} lstm {self.lstm_depth} gp {self.penalty_weight:g}"
+
+    @property
     def training_part(self) -> str:
         """File-name suffix of a training subset; empty for the full set."""
         return f"-{self.training_fraction:g}-{self.seed}" if self.training_fraction < 1 else ""

@@ -55,8 +55,9 @@ def sections(evidence: Evidence, show_real: bool) -> list[Section]:
         ),
         Section(
             "diagnosis", "Diagnosis",
-            "All on real test images, which no choice has used. Bands and bars are 95 % intervals; they resample "
-            "groups, because images of one wound are alike.",
+            "All on real test images, with the seeds that chose the arm, so that its curves flatter it a little; the "
+            "answer does not rest on them. Bands and bars are 95 % intervals; they resample groups, because images of "
+            "one wound are alike.",
             [roc(evidence), *reliability(evidence), few_data(evidence), robustness(evidence), leakage(evidence),
              *subgroup_tables(evidence), *share_table(evidence)],
         ),

@@ -82,10 +82,7 @@ class GroupBootstrap:
         return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
     def distribution(self, values: np.ndarray) -> BootstrapDistribution:
-        """The mean over seeds of `values` (S, 1 + G + B): a metric of S classifiers under all weightings.
-
-        For a paired difference subtract the values of two arms, seed by seed.
-        """
+        """The mean over seeds of `values` (S, 1 + G + B): a metric of S classifiers under all weightings."""
         num_seeds, num_groups = len(values), self.num_groups
         whole, left_out, drawn = np.split(values, [1, 1 + num_groups], axis=1)
         seeds = self._draw(num_seeds)

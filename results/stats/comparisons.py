@@ -4,7 +4,6 @@ Two arms are compared on the same images with the same seeds, classifier setting
 Only the leakage gap is a difference between two sets of images.
 """
 
-from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
@@ -41,13 +40,15 @@ def compare(scores: list[Scores]) -> list[dict]:
         for a, b in permutations(arms, 2)
         if a.images.side == b.images.side and (family := _family(a.arm, b.arm, main))
         for metric in METRICS.get(family, ["accuracy", "auroc"])
-        if (row := _method(family, a)(a, b, metric, arms)) is not None
+        if (row := _compared(family, a, b, metric, arms)) is not None
     ]
     return _adjusted(rows)
 
 
-def _method(family: str, a: Scores) -> Callable[[Scores, Scores, str, list[Scores]], dict | None]:
-    return _unpaired if family == "leakage" else _judged if a.arm["phase"] == "judge" else _paired
+def _compared(family: str, a: Scores, b: Scores, metric: str, arms: list[Scores]) -> dict | None:
+    if family == "leakage":
+        return _unpaired(a, b, metric)
+    return _judged(a, b, metric, arms) if a.arm["phase"] == "judge" else _paired(a, b, metric)
 
 
 def _family(a: dict, b: dict, main: str | None) -> str | None:
@@ -69,7 +70,7 @@ def _family(a: dict, b: dict, main: str | None) -> str | None:
     return "between GANs" if differing == {"gan"} and a["gan"] < b["gan"] else None
 
 
-def _paired(a: Scores, b: Scores, metric: str, _: list[Scores]) -> dict | None:
+def _paired(a: Scores, b: Scores, metric: str) -> dict | None:
     """Arms that were repeated over the same seeds."""
     seeds, of_a, of_b = np.intersect1d(a.seeds, b.seeds, return_indices=True)
     if not len(seeds):
@@ -123,7 +124,7 @@ def _row(a: Scores, b: Scores, values: np.ndarray, found: Difference, test: str)
     }
 
 
-def _unpaired(a: Scores, b: Scores, metric: str, _: list[Scores]) -> dict | None:
+def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
     """The leakage gap. The counts are those of both sets of images together, the seeds those of the arm with fewer."""
     parts = [scores.images.bootstrap.distribution(scores.resampled[metric]) for scores in (a, b)]
     distribution = parts[0] - parts[1]

@@ -78,8 +78,7 @@ class Evidence:
         judged = self.judged.dropna(subset="confirms")
         if len(judged):
             chosen = tuple(judged.iloc[0][CHOICE])
-            num_seeds = int(scores["count"].get(chosen, 0))
-            return Choice(*chosen, num_arms=max(len(scores), 1), num_seeds=num_seeds)
+            return Choice(*chosen, num_arms=len(scores), num_seeds=int(scores["count"].get(chosen, 0)))
         whole = scores[scores["count"] == scores["count"].max()]
         if whole["mean"].isna().all():
             return None

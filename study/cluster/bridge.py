@@ -17,7 +17,6 @@ from ray.tune.search import Searcher
 
 from results.tables.store import read_history
 from study.cluster.private import free_orphans
-from study.config import SYSTEMS
 from study.progress.display import Display, left
 from study.progress.standing import standing
 from study.search.proposer import Proposal, Proposer
@@ -214,11 +213,8 @@ def describe(proposal: Proposal) -> str:
     part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
     if not config.uses_gan:
         return f"{config.arm.replace('_', ' ')}{' only' if config.arm == 'real' else ''}{part}"
-    gan = f"{config.backbone} lstm {config.lstm_depth} gp {config.penalty_weight:g}"
-    if config.system in SYSTEMS:
-        gan = config.system
     only = " synthetic only" if config.training_images == "synthetic_only" else ""
-    return f"{gan} ratio {config.synthetic_ratio:g}{only}{part}"
+    return f"{config.in_words} ratio {config.synthetic_ratio:g}{only}{part}"
 
 
 def scores(result: dict) -> str:

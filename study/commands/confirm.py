@@ -112,8 +112,7 @@ def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_don
     """The confirmation's trials, in a few lines."""
     lines = [f"confirming   the GANs of {len(sources)} trials, with new seeds"]
     lines += [
-        f"  {name:<12} {config.backbone}, lstm {config.lstm_depth}, penalty {config.penalty_weight:g}, "
-        f"ratio {config.synthetic_ratio:g}"
+        f"  {name:<12} {config.in_words} ratio {config.synthetic_ratio:g}"
         for name, config in sources.items()
     ]
     lines.append(f"trials       {len(proposals)}, of which {num_done} are done")

@@ -19,7 +19,8 @@ def judging_proposals(study: Path, base: TrialConfig, num_judging: int, split: s
     evidence = read_evidence(study)
     if evidence.choice is None:
         return []
-    row = evidence.of_arm(evidence.main, evidence.choice.arm).iloc[0]
+    alike = pd.concat([evidence.main, evidence.judged])  # on all training data, under the study's own split
+    row = evidence.of_arm(alike, evidence.choice.arm).iloc[0]
     proposals = judgement(evidence.choice.gan, row_config(row.to_dict()), base, num_judging, split)
     return without_row(proposals, evidence.trials)
 

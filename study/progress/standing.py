@@ -25,6 +25,7 @@ from study.trial.record import STAGES, started_file
 PLANNED = "planned.json"  # of each part of a study: its number of trials, and how many of them run at once
 # Whose costs tell those of the trials to come.
 PHASES = {"search": ("paper", "search"), "confirmation": tuple(CONFIRMED)}
+CONFIRMING = tuple(f"{phase}-" for phase in CONFIRMED)  # begins the ids of a confirmation's trials
 COLUMNS = [
     "trial_id", "phase", "status", "reason", "seconds", "gan_seconds", "classifier_seconds", "startup_seconds",
 ]  # fmt: skip
@@ -80,8 +81,7 @@ def standing(study: Path, since: datetime | None) -> list[Part]:
     parts = []
     for name in PHASES:
         own = [row for row in rows if (row["phase"] in CONFIRMED) == (name == "confirmation")]
-        confirming = tuple(f"{phase}-" for phase in CONFIRMED)  # begins the ids of a confirmation's trials
-        at_work = tuple(one for one in running if one.trial_id.startswith(confirming) == (name == "confirmation"))
+        at_work = tuple(one for one in running if one.trial_id.startswith(CONFIRMING) == (name == "confirmation"))
         if own or at_work or name in planned:
             ended = Counter(row["status"] for row in own)
             plan = planned.get(name, {"trials": None, "at_once": 1})
