@@ -10,7 +10,7 @@ from results.page.answer import directions
 
 
 def test_a_large_gain_is_found_and_is_a_gain():
-    found = cell(20, 5, 60, 2, 0.5, 8)
+    found = cell(20, (5, 60, 2, 0.5, 8))
     assert found["helped"] > 0.8 and found["harmed"] == 0
 
 
@@ -35,7 +35,7 @@ def test_the_benchmark_runs_and_reports_every_setting(capsys):
 
 @pytest.mark.slow
 def test_at_most_five_of_a_hundred_verdicts_are_wrong():
-    assert cell(1000, 3, 60, 21, 2, 0)["wrong"] <= 0.05
+    assert cell(1000, (3, 60, 21, 2, 0))["wrong"] <= 0.05
     lucky = sum(bool(verdict_on_the_choosing_seeds(seed)) for seed in range(300)) / 300
     assert lucky > 0.05  # what the choosing seeds themselves would say
 
