@@ -9,7 +9,13 @@ class LSTM(nn.LSTM):
 
     There torch 2.15 casts cuDNN's LSTM to float16 whatever autocast's dtype is. Most of its gradients are below the
     normal range of that type, and nothing here scales the loss. Takes a sequence only, no initial state.
+
+    A copy's weights are in one block again, as cuDNN wants them; those of torch's own are packed in every call.
     """
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self.flatten_parameters()
 
     def forward(self, sequence: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if not sequence.is_cuda:

@@ -59,9 +59,10 @@ def read_published() -> pd.DataFrame:
 
 def paper_row() -> dict:
     """The paper's WGAN-GP + LSTM under the column names of TRIALS; columns it says nothing about are left out."""
-    published = read_published().set_index(["table", "model", "metric"])["value"]
+    rows = read_published()
+    published = dict(zip(zip(rows["table"], rows["model"], rows["metric"], strict=True), rows["value"], strict=True))
     figures = {
-        column: published[(*source, metric)]
+        column: published[*source, metric]
         for source, columns in FIGURES.items()
         for column, metric in columns.items()
     }

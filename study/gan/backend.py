@@ -88,7 +88,6 @@ def fastest(training: GanTraining, batch: Batch, candidates: tuple[str, ...], pr
 def checked_seconds(training: GanTraining, batch: Batch, name: str, expected: Tensor) -> float:
     """Seconds a step takes on a copy with this backend. Raises ArithmeticError for another gradient than expected."""
     trial = copy.deepcopy(training)
-    trial.generator.to(batch.real.device)  # puts an LSTM's weights into one block again, as cuDNN wants them
     use_backend(trial, name)
     with warnings.catch_warnings():
         # A copied optimiser warns again.

@@ -1,5 +1,7 @@
 """Shapes, sizes, determinism, conditioning and error messages of generators, critic and classifier."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -227,3 +229,18 @@ def test_an_lstm_keeps_its_weights_precision_on_a_gpu(monkeypatch):
         for dtype in (torch.float32, torch.bfloat16):
             LSTM(8, 4, batch_first=True, device="cuda", dtype=dtype)(sequence)
     assert called == [(False, torch.float32), (False, torch.bfloat16)]
+
+
+def test_a_copied_lstm_has_its_weights_in_one_block_and_trains_as_the_original(monkeypatch):
+    flattened = []
+    monkeypatch.setattr(LSTM, "flatten_parameters", lambda lstm: flattened.append(lstm))
+    lstm = LSTM(4, 8, 2, batch_first=True)
+    flattened.clear()
+    copied = copy.deepcopy(lstm)
+    assert flattened == [copied]
+    sequence = torch.randn(3, 5, 4)
+    with torch.no_grad():
+        copied.weight_ih_l0.mul_(2)
+        assert not torch.equal(copied(sequence)[0], lstm(sequence)[0])
+        lstm.weight_ih_l0.mul_(2)
+        assert torch.equal(copied(sequence)[0], lstm(sequence)[0])
