@@ -12,9 +12,9 @@ import torch
 
 from data_utils.dataset import load_dataset
 from data_utils.prepare import prepare
-from study.cli import EXIT_USER_ERROR, print_error
 from study.config import make_config, parse_assignments, preset
 from study.errors import ConfigError
+from study.flags.cli import EXIT_USER_ERROR, print_error
 from study.gan.folder import GanFolder
 from study.trial.run import check_fits, run_trial
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from results.tables.published import auroc_statement, comparable, paper_row
-from results.tables.schema import CONFIRMED, TRIALS
+from results.tables.schema import REPEATED, TRIALS
 from results.tables.store import TableError, check_study, read_trials
 from results.text import error_text, printable, wrap
 
@@ -48,7 +48,7 @@ def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame
     """
     if objective not in OBJECTIVES:
         raise TableError(f"objective: {objective!r} is none of {', '.join(OBJECTIVES)}")
-    trials = trials[~trials["phase"].isin(CONFIRMED)]
+    trials = trials[~trials["phase"].isin(REPEATED)]
     completed = trials[trials["status"] == "completed"].sort_values("trial_id", ignore_index=True)
     completed = _ranked(completed, objective)
     ended = trials[trials["status"] != "completed"].sort_values(["status", "trial_id"], ascending=[False, True])

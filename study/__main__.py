@@ -15,6 +15,7 @@ COMMANDS = {  # name -> (module whose `main` it calls, what it does)
     "sweep":       ("study.run_sweep",     "prepare the photographs, search, print the leaderboard"),
     "leaderboard": ("results.leaderboard", "the trials of a study ranked, the paper in row 0"),
     "confirm":     ("study.confirm",       "the best GANs again, over new seeds and arms"),
+    "benchmark":   ("study.benchmark",     "every system over seeds, at an equal cost"),
     "audit":       ("study.audit",         "do a study's GANs copy or collapse?"),
     "report":      ("results.report",      "one HTML page: the answer, and what it rests on"),
     "reproduce":   ("study.reproduce",     "one stored trial again, metric beside metric"),

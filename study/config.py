@@ -46,6 +46,7 @@ class GanConfig(BaseModel):
     critic_steps: Positive = 5                        # critic steps per generator step
     gan_batch_size: Positive = 64                     # over all workers of the trial
     gan_epochs: int = Field(500, ge=0)                # 0: the generator as it starts
+    gan_time_limit: float = Field(0.0, ge=0)          # seconds of training; 0 = all epochs
     gan_eval_interval: Positive = 10                  # epochs between two Frechet distances
     generator_lr: Rate = 1e-4
     critic_lr: Rate = 1e-4
@@ -98,6 +99,11 @@ class GanConfig(BaseModel):
         if self.system in SYSTEMS:
             return self.system
         return f"{self.backbone} lstm {self.lstm_depth} gp {self.penalty_weight:g}"
+
+    @property
+    def known_epochs(self) -> int | None:
+        """How many epochs the GAN is trained for; None where its time decides."""
+        return None if self.gan_time_limit else self.gan_epochs
 
     @property
     def training_part(self) -> str:
@@ -244,6 +250,14 @@ SYSTEMS = {
                       "penalty_weight": 0.0, "critic_steps": 5, "generator_lr": 5e-5, "critic_lr": 5e-5,
                       "optimiser": "rmsprop"},
 }  # fmt: skip
+# The paper's generators, and its ablation without LSTM, by the paper's names; lambda as in Gulrajani et al. 2017.
+PAPER_SYSTEMS = {
+    "wgan_gp_lstm":          {"backbone": "plain", "lstm_depth": 2, "penalty_weight": 10.0},
+    "efficientnetv2_s_lstm": {"backbone": "efficientnetv2_s", "lstm_depth": 2, "penalty_weight": 10.0},
+    "efficientnetv2_m_lstm": {"backbone": "efficientnetv2_m", "lstm_depth": 2, "penalty_weight": 10.0},
+    "wgan_gp":               {"backbone": "plain", "lstm_depth": 0, "penalty_weight": 10.0},
+}  # fmt: skip
+ALL_SYSTEMS = PAPER_SYSTEMS | SYSTEMS
 IDENTITY = ("generator", "gan_objective", "gan_epochs", "weight_clip")  # the fields that make a system what it is
 DEFAULT_SYSTEMS = ("principal", "principal_gan")
 SYSTEM_TRIAL = "system-"  # begins the id of a system's trial

@@ -7,7 +7,7 @@
 import sys
 from functools import partial
 
-from study.cli import run_command
+from study.flags.cli import run_command
 
 main = partial(run_command, "reproduce")
 

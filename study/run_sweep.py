@@ -8,7 +8,7 @@
 
 import sys
 
-from study.cli import run_command
+from study.flags.cli import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,12 +18,12 @@ RESULTS_MAY_IMPORT = {
 }  # fmt: skip
 
 RAY_ROOM = "study.cluster"
-RAY_COMMANDS = {Path("study/run_sweep.py"), Path("study/confirm.py"), Path("study/doctor.py")}
+RAY_COMMANDS = {Path(f"study/{name}.py") for name in ("run_sweep", "confirm", "benchmark", "doctor")}
 # Of study/: a file imports its own room and rooms to its left. Rooms in one set do not import each other.
 ORDER = (
     {"errors"}, {"config"}, {"storage"}, {"training"}, {"gan", "diagnosis", "search"}, {"trial", "loggers"},
-    {"gan_audit", "progress"}, {"cluster"}, {"settings"}, {"bundle"}, {"flags"}, {"cli"}, {"commands"},
-    {"run_sweep", "confirm", "audit", "reproduce", "doctor", "export", "generate", "predict", "serve"},
+    {"gan_audit", "progress"}, {"cluster"}, {"settings"}, {"bundle"}, {"flags"}, {"commands"},
+    {"run_sweep", "confirm", "audit", "reproduce", "benchmark", "doctor", "export", "generate", "predict", "serve"},
     {"__main__"},
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}

@@ -12,7 +12,7 @@ from PIL import Image
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
 from results.page.parts import AUDIT, Picture
 from results.stats.evidence import Evidence, select
-from results.tables.schema import CONFIRMED, HONEST
+from results.tables.schema import HONEST, REPEATED
 from results.tables.store import TableError
 
 PADDING = 2  # pixels between the images of a grid
@@ -68,7 +68,7 @@ def pictured_gans(evidence: Evidence) -> pd.DataFrame:
     trials = trials.sort_values(["seed", "trial_id"]).drop_duplicates("gan_key")
     trials = trials.assign(name=trials["confirms"].fillna(trials["trial_id"]))
     # A search's GAN that was confirmed is shown by its confirmation, which is audited.
-    shown = (trials["phase"].isin(CONFIRMED)) | ~trials["name"].isin(trials["confirms"].dropna())
+    shown = (trials["phase"].isin(REPEATED)) | ~trials["name"].isin(trials["confirms"].dropna())
     return trials[shown].drop_duplicates("name").sort_values(["confirms", "name"]).reset_index(drop=True)
 
 

@@ -12,6 +12,7 @@ from results.page.generator import model_pictures, pictured_gans
 from results.page.parts import AUDIT, RESUME, Note, Section
 from results.page.run import budget_table, ended_table, run_table
 from results.page.search import search_figures
+from results.page.systems import system_parts
 from results.page.tables import (
     comparisons_table,
     confirmed_tables,
@@ -47,6 +48,11 @@ def sections(evidence: Evidence, show_real: bool) -> list[Section]:
             "The grids come from fixed noise; no image was picked. Synthetic images that lie nearer to training images "
             "than held-out images do point to copying.",
             [*generator_tables(evidence), *image_parts(evidence, show_real)],
+        ),
+        Section(
+            "systems", "Systems at an equal cost",
+            "Each line is a system, its band spans the seeds; lower is better, the dotted line is the floor.",
+            system_parts(evidence),
         ),
         Section(
             "training", "Training",

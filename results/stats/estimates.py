@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from results.stats.scores import ImageSet, Scores, main_split
+from results.tables.schema import BENCHMARK
 
 METRICS = ["auroc", "auprc", "accuracy", "f1", "mcc", "tpr", "fpr", "sensitivity_at_95_specificity", "brier", "ece"]
 SUBGROUP_METRICS = ["auroc", "tpr", "fpr"]
@@ -19,7 +20,7 @@ def estimate(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
 
     The judging seeds, which only two or three arms have, are left to COMPARISONS.
     """
-    arms = [scores for scores in arms if scores.arm["phase"] != "judge"]
+    arms = [scores for scores in arms if scores.arm["phase"] not in ("judge", BENCHMARK)]
     rows = [row for scores in arms for row in _rows(scores, METRICS, subgroup=None)]
     return rows + _subgroup_rows(arms, attributes)
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from results.stats.comparisons import compare
 from results.stats.estimates import estimate
-from results.stats.scores import collect_scores, is_confirmed
-from results.tables.schema import COMPARISONS, CONFIRMED, ESTIMATES
+from results.stats.scores import collect_scores
+from results.tables.schema import COMPARISONS, ESTIMATES, REPEATED
 from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
 CHOICE = ["confirms", "arm", "classifier_key"]
@@ -49,7 +49,7 @@ class Evidence:
     @cached_property
     def searched(self) -> pd.DataFrame:
         """Trials of the search, the baseline and the paper's configurations, ended in any way."""
-        return self.trials[~self.trials["phase"].isin(CONFIRMED)]
+        return self.trials[~self.trials["phase"].isin(REPEATED)]
 
     @cached_property
     def completed(self) -> pd.DataFrame:
@@ -151,7 +151,7 @@ def write_evidence(study: Path) -> None:
         raise TableError(f"{study}: no predictions yet; `python study/confirm.py {study}` makes them")
     arms = collect_scores(predictions, trials)
     write_rows(study / "estimates" / "estimates.parquet", estimate(arms, read_table(study, "attributes")), ESTIMATES)
-    comparisons = compare(arms) if is_confirmed(trials) else []
+    comparisons = compare([scores for scores in arms if scores.arm["phase"] in REPEATED])
     write_rows(study / "comparisons" / "comparisons.parquet", comparisons, COMPARISONS)
 
 

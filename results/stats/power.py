@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from results.stats.evidence import select
 from results.stats.significance import accuracy_covariance
-from results.tables.schema import CONFIRMED
+from results.tables.schema import REPEATED
 from results.tables.store import read_table
 
 SIGNIFICANCE = 0.05
@@ -56,7 +56,7 @@ def read_spread(study: Path, trials: pd.DataFrame) -> Spread | None:
     They differ in GAN, ratio and training, so that the spread is rather too large than too small. Real images alone
     were classified by one of them: `shared` is twice what its covariance with the others falls short of theirs.
     """
-    completed = trials[(trials["status"] == "completed") & ~trials["phase"].isin(CONFIRMED)]
+    completed = trials[(trials["status"] == "completed") & ~trials["phase"].isin(REPEATED)]
     predictions = select(read_table(study, "predictions"), side="validation", corruption="none")
     table = predictions.pivot_table(index=["image_id", "group", "label"], columns="trial_id", values="probability")
     names = [name for name in completed["trial_id"] if name in table]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.stats.bootstrap import GroupBootstrap
 from results.stats.weighted import weighted_auroc, weighted_metrics
-from results.tables.schema import CONFIRMED
+from results.tables.schema import CONFIRMED, REPEATED
 from results.tables.store import TableError
 
 # What the seeds of one arm have in common; `oversampling` tells apart what the names of the arms do not.
@@ -119,11 +119,11 @@ def _evidence(trials: pd.DataFrame) -> pd.DataFrame:
     """Of each completed trial that counts: its id, seed, threshold and the columns `ARM`."""
     columns = ["trial_id", "seed", "threshold", "confirms", *(name for name in ARM if name != "gan")]
     completed = trials.loc[trials["status"] == "completed", columns]
-    if is_confirmed(trials):
-        confirmed = completed[completed["phase"].isin(CONFIRMED)]
-        evidence = confirmed.assign(gan=confirmed["confirms"])
-    else:
-        evidence = completed.assign(gan=completed["trial_id"].where(completed["phase"] != "baseline", None))
+    repeated = completed["phase"].isin(REPEATED)
+    evidence = completed[repeated].assign(gan=completed["confirms"])
+    if not is_confirmed(trials):
+        single = completed[~repeated].assign(gan=completed["trial_id"].where(completed["phase"] != "baseline", None))
+        evidence = pd.concat([single, evidence])
     return evidence.drop(columns="confirms")
 
 

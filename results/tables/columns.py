@@ -36,7 +36,7 @@ TRIALS = (
     """
 study                       text  name of the study
 trial_id                    text  name of the trial
-phase                       text  baseline, system, paper, search, confirm or judge
+phase                       text  baseline, system, paper, search, confirm, judge or benchmark
 status                      text  completed, pruned or failed
 reason                      text  why the trial was pruned or failed
 started_at                  text  start of the trial, UTC, ISO 8601
@@ -67,6 +67,7 @@ critic_steps                int   critic steps per generator step
 gan_batch_size              int   images per GAN step, over all workers of the trial
 residual_width              int   channels of the principal generator's U-Net
 gan_epochs                  int   epochs that the GAN is to be trained
+gan_time_limit              real  seconds after which the GAN's training ends before, 0 for none
 gan_eval_interval           int   epochs between two Frechet distances
 eval_images                 int   synthetic images per Frechet distance
 backbone_width              real  channel multiplier of the EfficientNetV2 blocks
@@ -317,7 +318,7 @@ num_groups         int   groups (patients or wounds)
 
 COMPARISONS = """
 study              text  name of the study
-phase              text  confirm, or judge: the chosen arm on seeds that took no part in its choice
+phase              text  confirm, benchmark, or judge: the chosen arm on seeds that took no part in its choice
 family             text  question that the difference answers
 metric             text  accuracy or auroc
 gan                text  searched trial whose GAN the arms use

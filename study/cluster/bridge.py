@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 
 from results.tables.store import read_history
 from study.cluster.private import free_orphans
+from study.config import TrialConfig
 from study.progress.display import Display, left
 from study.progress.standing import standing
 from study.search.proposer import Proposal, Proposer
@@ -101,7 +102,7 @@ class Bridge(tune.Callback):
         """A line for each new measurement of a GAN; in a terminal its bar says it."""
         measurement = result["gan_key"], result["epoch"]
         if measurement not in self.said and not self.display.in_terminal:
-            self.display(f"      {task.trial_id} {gan_words(result, task.config.gan_epochs)}")
+            self.display(f"      {task.trial_id} {gan_words(result, task.config)}")
         self.said.add(measurement)
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
@@ -202,10 +203,12 @@ def end_line(proposal: Proposal, ended: dict) -> str:
     return f"{proposal.trial_id} {ended['status']}  {scores(ended)}\n{' ' * 13}{describe(proposal)}"
 
 
-def gan_words(result: dict, epochs: int) -> str:
+def gan_words(result: dict, config: TrialConfig) -> str:
     """`GAN epoch 10 of 60  Frechet 210.1, ~2 min left`"""
-    pace = result["seconds"] / result["epoch"] if result["epoch"] else 0.0
-    return f"GAN epoch {result['epoch']} of {epochs}  {scores(result)}{left(pace * (epochs - result['epoch']))}"
+    epoch, seconds, epochs = result["epoch"], result["seconds"], config.known_epochs
+    if epochs is None:
+        return f"GAN epoch {epoch}  {scores(result)}{left(max(0.0, config.gan_time_limit - seconds))}"
+    return f"GAN epoch {epoch} of {epochs}  {scores(result)}{left(seconds / max(epoch, 1) * (epochs - epoch))}"
 
 
 def describe(proposal: Proposal) -> str:

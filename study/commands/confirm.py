@@ -4,26 +4,23 @@ import shutil
 import tempfile
 from argparse import Namespace
 from collections import Counter
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from data_utils.dataset import Dataset, load_dataset, training_subset
+from data_utils.dataset import load_dataset
 from data_utils.errors import DataError
 from data_utils.resplit import resplit
 from results.stats.evidence import write_evidence
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
-from study.cli import EXIT_INTERRUPTED
-from study.cluster.checks import refuse_unfit_nodes
-from study.cluster.resources import Machine, share_out, what_ray_has
-from study.cluster.tasks import TaskMaker
-from study.commands.judging import check_judging, judging_lines, judging_proposals, without_row
+from study.commands.judging import check_judging, judging_lines, judging_proposals
+from study.commands.repeated import check_proposals, columns_of_study, condition, run_on_ray, without_row
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
-from study.gan.quality import warm_features
+from study.flags.cli import EXIT_INTERRUPTED
 from study.gan_audit.study import audit_study
 from study.gan_audit.subgroups import read_subgroups
 from study.loggers.exporting import exporting
@@ -42,14 +39,7 @@ from study.search.confirmation import (
 from study.search.external import check_done_trials, prepare_external
 from study.search.proposer import Proposal
 from study.settings import hold, stored_settings
-from study.trial.provenance import study_columns
 from study.trial.record import prepared_file, row_config
-from study.trial.run import check_fits
-
-DATA_COLUMNS = (
-    "data_fingerprint", "data_layout", "is_sample_data", "split_protocol", "split_seed", "num_near_duplicates",
-    "num_skipped_files", "negative_class", "positive_class",
-)  # fmt: skip
 
 
 def run(options: Namespace) -> int:
@@ -79,7 +69,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     print(describe(sources, proposals, len(proposals) - len(waiting)), flush=True)
     print(*judging_lines(study, trials, protocol), sep="\n", flush=True)
     dataset = load_dataset(prepared, base.image_size)
-    check_proposals(waiting, dataset, options.workers_per_trial)
+    check_proposals(waiting, dataset, options.workers_per_trial, "--fractions or --ratios")
     subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
     if options.dry_run:
         return 0
@@ -89,9 +79,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
             external = prepare_external(options, dataset, progress)
     if external:
         check_done_trials(study, external, trials, split)
-    columns = study_columns(settings["preset"], settings["objective"])
-    searched = trials[~trials["phase"].isin(CONFIRMED)].iloc[0]  # a confirmation has rows of the other split, too
-    columns |= {name: searched[name] for name in DATA_COLUMNS}
+    columns = columns_of_study(settings, trials)
     judging = partial(judging_proposals, study, base, protocol.num_judging, split)
     for proposed in (lambda: waiting, judging):  # judged once the choice is made
         confirmation = Confirmation(study, base, chains(proposed()))
@@ -120,13 +108,6 @@ def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_don
     return "\n".join(lines)
 
 
-def condition(proposal: Proposal) -> str:
-    """Arm, part of the training groups and split, in words."""
-    config = proposal.config
-    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
-    return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
-
-
 def check_base(base: TrialConfig) -> None:
     """ConfigError if the study's fixed fields make an arm of the confirmation meaningless."""
     if base.training_fraction < 1:
@@ -145,53 +126,6 @@ def can_split(prepared: Path, protocol: str, dry_run: bool) -> bool:
     except DataError as error:
         print(f"no arms under the {protocol} split: {error}")
         return False
-
-
-def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int) -> None:
-    """ConfigError or DataError if a part of the training set is too small for a batch."""
-    counts: dict[tuple, int] = {}
-    for proposal in proposals:
-        part = proposal.config.training_fraction, proposal.config.seed
-        if part not in counts:
-            counts[part] = len(training_subset(dataset, *part).side("train").labels)
-        try:
-            check_fits(proposal.config, counts[part], num_workers)
-        except ConfigError as error:
-            raise ConfigError(f"{condition(proposal)}: {error}; or choose other --fractions or --ratios") from None
-
-
-def run_on_ray(
-    options: Namespace,
-    confirmation: Confirmation,
-    dataset: Dataset,
-    columns: dict,
-    external: Path | None,
-    display: Display,
-) -> bool:
-    """Run the waiting trials on Ray; returns whether they were interrupted."""
-    from study.cluster.driver import run_trials  # Ray takes seconds to import: not for --help
-
-    machines = join_ray(options.address, confirmation.folder, dataset.path, display)
-    num_runs = len(confirmation.waiting)
-    num_trials = sum(1 + len(first.followers) for first in confirmation.waiting)
-    resources = share_out(machines, num_runs, options.workers_per_trial, options.gpus_per_trial)
-    display(f"{what_ray_has(machines)}: {resources}")
-    with display.counting("features") as progress:
-        warm_features(confirmation.base, dataset, progress)
-    make_task = TaskMaker(confirmation.folder, dataset.path, columns, resources, more_tests=True, external=external)
-    return run_trials(confirmation, make_task, resources, num_trials, None, display, num_runs)
-
-
-@cache
-def join_ray(address: str | None, study: Path, prepared: Path, display: Display) -> list[Machine]:
-    """The machines of Ray, which is joined once for the trials that choose and those that judge."""
-    from study.cluster.connect import connect
-    from study.cluster.nodes import ask_nodes
-
-    display("starting Ray")
-    machines = connect(address)
-    refuse_unfit_nodes(ask_nodes, study, prepared)
-    return machines
 
 
 def write_findings(study: Path, subgroups: list[dict], display: Display) -> int:

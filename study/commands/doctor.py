@@ -10,12 +10,12 @@ from data_utils.errors import DataError
 from data_utils.parquet_file import read_table
 from models.feature_extractor import build_feature_extractor
 from models.inception import has_inception
-from study.cli import make_folder
 from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey
 from study.cluster.facts import exposed_ports, gpus
 from study.cluster.resources import totals
 from study.commands.photographs import recognise_photographs
 from study.errors import ConfigError
+from study.flags.cli import make_folder
 from study.gan.quality import INCEPTION_FILE
 
 

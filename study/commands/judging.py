@@ -6,9 +6,9 @@ import pandas as pd
 
 from results.stats.evidence import read_evidence
 from results.stats.power import read_spread
+from study.commands.repeated import without_row
 from study.config import TrialConfig
 from study.errors import ConfigError
-from study.search.attempts import runs_again
 from study.search.confirmation import Protocol, judgement
 from study.search.proposer import Proposal
 from study.trial.record import row_config
@@ -48,9 +48,3 @@ def judging_lines(study: Path, trials: pd.DataFrame, protocol: Protocol) -> list
         answer = f"needs {needed} judging seeds" if needed else "cannot be seen with so few images"
         lines.append(f"  {points} point{'s' * (points > 1):<3} {answer}")
     return lines
-
-
-def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
-    """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
-    ended = trials[[not runs_again(reason) for reason in trials["reason"]]]
-    return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]

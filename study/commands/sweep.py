@@ -13,9 +13,8 @@ from data_utils.dataset import load_dataset, training_subset
 from data_utils.prepared import Prepared
 from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
 from results.tables.mending import set_aside_damaged
-from results.tables.schema import CONFIRMED
+from results.tables.schema import REPEATED
 from results.tables.store import read_trials
-from study.cli import EXIT_INTERRUPTED, make_folder
 from study.cluster.checks import refuse_unfit_nodes
 from study.cluster.packing import share_of_a_gpu
 from study.cluster.resources import Resources, share_out, what_ray_has
@@ -24,6 +23,7 @@ from study.commands.dry_run import describe_plan
 from study.commands.photographs import prepare_data, recognise_photographs, write_image_ids
 from study.config import DEFAULT_TRIALS, PRESET_NAMES
 from study.errors import ConfigError, refuse_no_study
+from study.flags.cli import EXIT_INTERRUPTED, make_folder
 from study.gan.quality import warm_features
 from study.loggers.exporting import exporting
 from study.loggers.targets import refuse_missing
@@ -162,7 +162,7 @@ def report(folder: Path, objective: str, total: int, interrupted: bool, time_bud
 def searched(folder: Path) -> pd.DataFrame:
     """The rows of the search, without those of a confirmation."""
     trials = read_trials(folder)
-    return trials[~trials["phase"].isin(CONFIRMED)]
+    return trials[~trials["phase"].isin(REPEATED)]
 
 
 def resume_command() -> str:

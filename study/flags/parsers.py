@@ -1,10 +1,11 @@
 """The flags of each command. Imports nothing slow, so that `--help` is fast."""
 
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
 
-from study.config import DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
-from study.flags.values import at_least_two, count, duration, fractions, gpu_share, ratios, seed, systems
+from study.config import ALL_SYSTEMS, DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
+from study.flags.values import at_least_two, count, duration, fractions, gpu_share, positive, ratios, seed, systems
 
 LOGGER_NAMES = ("mlflow", "tensorboard", "wandb")
 STUDY_HELP = "folder of a study, such as runs/sample-smoke"
@@ -93,6 +94,27 @@ def confirm_parser() -> ArgumentParser:
     add("--skip-bad", action="store_true", help="leave out those of them that cannot be decoded")
     add("--subgroups", type=Path, metavar="CSV",
         help="columns image_id,attribute: subgroups besides the estimated skin tones")  # fmt: skip
+    add_machines(parser.add_argument_group("machines").add_argument)
+    return parser
+
+
+def benchmark_parser() -> ArgumentParser:
+    """Of `study/benchmark.py`."""
+    parser = ArgumentParser(
+        description="Train every system on a study's photographs over new seeds, for equal minutes or on equally many "
+        "images, and compare their images and what classifiers gain from them.",
+        epilog="If it is interrupted, the same command continues.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY", help=STUDY_HELP)
+    add = parser.add_argument
+    add("--systems", type=partial(systems, known=ALL_SYSTEMS), default=tuple(ALL_SYSTEMS), metavar="NAME,NAME",
+        help=f"default: all, which are {', '.join(ALL_SYSTEMS)}")  # fmt: skip
+    add("--seeds", type=at_least_two, default=3, metavar="N", help="new seeds of every system (default 3)")
+    cost = parser.add_mutually_exclusive_group(required=True)
+    cost.add_argument("--minutes", type=positive, metavar="M", help="each GAN is trained for so long")
+    cost.add_argument("--images", type=count, metavar="N", help="each critic sees so many real images instead")
+    add("--dry-run", action="store_true", help="list what would be run; run nothing")
     add_machines(parser.add_argument_group("machines").add_argument)
     return parser
 

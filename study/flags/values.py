@@ -1,6 +1,7 @@
 """The values that flags take: text of the command line -> what it means, or a line that says what is wrong with it."""
 
 from argparse import ArgumentTypeError
+from collections.abc import Iterable
 from functools import partial
 
 from study.config import SYSTEMS
@@ -61,9 +62,20 @@ def fractions(text: str) -> tuple[float, ...]:
     return numbers
 
 
-def systems(text: str) -> tuple[str, ...]:
+def systems(text: str, known: Iterable[str] = SYSTEMS) -> tuple[str, ...]:
     """`principal,r3gan` -> names of systems; `none` -> no names."""
     names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
-    if unknown := [name for name in names if name not in SYSTEMS]:
-        raise ArgumentTypeError(f"{unknown[0]!r} is unknown; there are: {', '.join(SYSTEMS)}, or none")
+    if unknown := [name for name in names if name not in known]:
+        raise ArgumentTypeError(f"{unknown[0]!r} is unknown; there are: {', '.join(known)}, or none")
     return names
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number

@@ -49,13 +49,15 @@ def train_gan(
     for entry in history:
         report(entry)
 
-    while epoch < config.gan_epochs or not history:  # without epochs the start is measured
+    while not history or (epoch < config.gan_epochs and not time_is_up(config, seconds)):  # the start, without epochs
         started, start, losses = time.perf_counter(), epoch, {}
         end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)
         while epoch < end:
             epoch += 1
             losses = training.run_epoch(train, epoch)
             check_health(losses, epoch)
+            if time_is_up(config, seconds + time.perf_counter() - started):
+                break
             if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
                 so_far = seconds + time.perf_counter() - started
                 save_checkpoint(folder.path, epoch, training.state(epoch, history, so_far))
@@ -109,8 +111,14 @@ def start_or_continue(
         started = time.perf_counter()
         training.fit(train)
         history, epoch, seconds = [], 0, time.perf_counter() - started
-    use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
+    if epoch < config.gan_epochs:
+        use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
     return training, history, epoch, seconds
+
+
+def time_is_up(config: GanConfig, seconds: float) -> bool:
+    """Whether a GAN with a time limit has trained that long: by the first worker's clock, so that all agree."""
+    return bool(config.gan_time_limit) and from_first_worker(lambda: seconds >= config.gan_time_limit)
 
 
 def network_columns(training: GanTraining) -> dict[str, int | str]:

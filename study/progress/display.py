@@ -61,7 +61,7 @@ class Display:
         at_work = [part for part in parts if part.running or part.left]
         drawn = {part.name: (part_words(part), part.ended.total(), part.planned or 0) for part in at_work}
         for one in (one for part in at_work for one in part.running):
-            drawn[one.trial_id] = (running_words(one), one.epoch, one.epochs)
+            drawn[one.trial_id] = (running_words(one), one.epoch, one.epochs or 0)
         self._draw(drawn)
 
     def _draw(self, drawn: dict[str, tuple[str, int, int]]) -> None:
@@ -72,7 +72,7 @@ class Display:
             if name not in self.bars:
                 self.bars[name] = tqdm(desc=text, bar_format=BAR, leave=False, dynamic_ncols=True, file=sys.stdout)
             bar = self.bars[name]
-            bar.total, bar.n = total or None, min(done, total)
+            bar.total, bar.n = total or None, min(done, total or done)
             bar.set_description_str(printable(text))
 
     def close(self) -> None:
@@ -96,7 +96,8 @@ def stage_words(one: Running) -> str:
         return "begins"
     stage = "GAN" if one.stage == "gan" else one.stage
     distance = "" if one.distance is None else f", Frechet {one.distance:.1f}"
-    return f"{stage} epoch {one.epoch} of {one.epochs}{distance}{left(one.seconds_left)}"
+    of = "" if one.epochs is None else f" of {one.epochs}"
+    return f"{stage} epoch {one.epoch}{of}{distance}{left(one.seconds_left)}"
 
 
 def words(seconds: float) -> str:

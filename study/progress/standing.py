@@ -15,7 +15,7 @@ from statistics import mean
 
 import pyarrow as pa
 
-from results.tables.schema import CONFIRMED, HISTORY, TRIALS
+from results.tables.schema import BENCHMARK, CONFIRMED, HISTORY, TRIALS
 from results.tables.store import TableError, read_part
 from study.errors import Damaged
 from study.search.attempts import runs_again
@@ -23,9 +23,9 @@ from study.storage.sealed import read_json, write_json
 from study.trial.record import STAGES, started_file
 
 PLANNED = "planned.json"  # of each part of a study: its number of trials, and how many of them run at once
-# Whose costs tell those of the trials to come.
-PHASES = {"search": ("paper", "search"), "confirmation": tuple(CONFIRMED)}
-CONFIRMING = tuple(f"{phase}-" for phase in CONFIRMED)  # begins the ids of a confirmation's trials
+# The phases of each part's trials; the search has all others. The ids of these trials begin with their phase.
+PHASES = {"search": (), "confirmation": tuple(CONFIRMED), "benchmark": (BENCHMARK,)}
+NOT_TYPICAL = ("baseline", "system")  # whose costs do not tell those of the trials to come
 COLUMNS = [
     "trial_id", "phase", "status", "reason", "seconds", "gan_seconds", "classifier_seconds", "startup_seconds",
 ]  # fmt: skip
@@ -38,14 +38,14 @@ class Running:
     trial_id: str
     stage: str | None = None
     epoch: int = 0
-    epochs: int = 0
+    epochs: int | None = None  # of the stage; None where time decides
     distance: float | None = None
     seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
 class Part:
-    """The search or the confirmation: how its trials ended, of how many that are planned (None: not written down)."""
+    """A part of a study (see `PHASES`): how its trials ended, of how many that are planned (None: not written down)."""
 
     name: str
     planned: int | None
@@ -80,15 +80,20 @@ def standing(study: Path, since: datetime | None) -> list[Part]:
     running = running_trials(study, since, {row["trial_id"] for row in rows}, _mean(rows, "classifier_seconds"))
     parts = []
     for name in PHASES:
-        own = [row for row in rows if (row["phase"] in CONFIRMED) == (name == "confirmation")]
-        at_work = tuple(one for one in running if one.trial_id.startswith(CONFIRMING) == (name == "confirmation"))
+        own = [row for row in rows if part_of(row["phase"]) == name]
+        at_work = tuple(one for one in running if part_of(one.trial_id.split("-")[0]) == name)
         if own or at_work or name in planned:
             ended = Counter(row["status"] for row in own)
             plan = planned.get(name, {"trials": None, "at_once": 1})
-            cost = cost_of_a_trial([row for row in own if row["phase"] in PHASES[name]])
+            cost = cost_of_a_trial([row for row in own if row["phase"] not in NOT_TYPICAL])
             seconds = time_left(at_work, (plan["trials"] or 0) - ended.total(), cost, plan["at_once"])
             parts.append(Part(name, plan["trials"], ended, at_work, seconds))
     return parts
+
+
+def part_of(phase: str) -> str:
+    """The part of a study that a phase belongs to."""
+    return next((part for part, phases in PHASES.items() if phase in phases), "search")
 
 
 def running_trials(study: Path, since: datetime | None, ended: set[str], classifier: float) -> list[Running]:
@@ -102,7 +107,7 @@ def running_trials(study: Path, since: datetime | None, ended: set[str], classif
     return found
 
 
-def running_trial(study: Path, trial_id: str, epochs: dict[str, int], classifier: float) -> Running:
+def running_trial(study: Path, trial_id: str, epochs: dict[str, int | None], classifier: float) -> Running:
     """What the last report of a trial says; `epochs` has the epochs of each stage."""
     path = study / "history" / f"{trial_id}.parquet"
     try:
@@ -111,6 +116,8 @@ def running_trial(study: Path, trial_id: str, epochs: dict[str, int], classifier
     except (TableError, OSError, ValueError):
         return Running(trial_id)
     stage, epoch, total = last["stage"], last["epoch"], epochs[last["stage"]]
+    if total is None:
+        return Running(trial_id, stage, epoch, None, last["frechet_distance"])
     left = (total - epoch) * last["seconds"] / max(epoch, 1) + (classifier if stage == "gan" else 0.0)
     return Running(trial_id, stage, epoch, total, last["frechet_distance"], max(0.0, left - age))
 

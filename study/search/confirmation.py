@@ -35,7 +35,7 @@ class Confirmation:
     folder: Path
     base: TrialConfig
     waiting: list[Proposal] = field(default_factory=list)
-    part = "confirmation"
+    part: str = "confirmation"  # of the study
 
     def ask(self) -> Proposal:
         return self.waiting.pop(0)
@@ -91,10 +91,10 @@ def judgement(source: str, config: TrialConfig, base: TrialConfig, num_judging: 
     proposals = []
     for seed in range(base.seed + FIRST_JUDGING_SEED, base.seed + FIRST_JUDGING_SEED + num_judging):
         seeded = config.model_copy(update={"seed": seed})
-        real = _without_gan(seeded, base)
+        real = without_gan(seeded, base)
         repeated = real.model_copy(update={"oversampling": config.synthetic_ratio})
         arms = ((source, seeded), (None, real), (None, repeated))
-        proposals += [_proposal(name, arm, split, "judge", num_judging_seeds=num_judging) for name, arm in arms]
+        proposals += [arm_proposal(name, arm, split, "judge", num_judging_seeds=num_judging) for name, arm in arms]
     return proposals
 
 
@@ -128,40 +128,41 @@ def _sort_in(proposal: Proposal, ratio: float, training: dict, others: dict) -> 
 
 
 def _arms(source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str) -> list[Proposal]:
-    ratio, real = config.synthetic_ratio, _without_gan(config, base)
+    ratio, real = config.synthetic_ratio, without_gan(config, base)
     ratios = sorted({*protocol.ratios, ratio})
     synthetic = [config.model_copy(update={"synthetic_ratio": r}) for r in ratios]
     return [
-        *(_proposal(source, c, split) for c in synthetic),
-        _proposal(source, config.model_copy(update={"training_images": "synthetic_only"}), split),
-        _proposal(None, real, split),
-        _proposal(None, real.model_copy(update=NO_AUGMENTATION), split),
-        *(_proposal(None, real.model_copy(update={"oversampling": r}), split) for r in ratios),
+        *(arm_proposal(source, c, split) for c in synthetic),
+        arm_proposal(source, config.model_copy(update={"training_images": "synthetic_only"}), split),
+        arm_proposal(None, real, split),
+        arm_proposal(None, real.model_copy(update=NO_AUGMENTATION), split),
+        *(arm_proposal(None, real.model_copy(update={"oversampling": r}), split) for r in ratios),
     ]
 
 
 def _few_data_and_leakage(
     source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str
 ) -> list[Proposal]:
-    real = _without_gan(config, base)
+    real = without_gan(config, base)
     repeated = real.model_copy(update={"oversampling": config.synthetic_ratio})
     arms = [(source, config), (None, real), (None, repeated)]
     parts = [
-        _proposal(name, arm.model_copy(update={"training_fraction": fraction}), split)
+        arm_proposal(name, arm.model_copy(update={"training_fraction": fraction}), split)
         for fraction in protocol.fractions
         for name, arm in arms
     ]
-    leakage = [_proposal(name, arm, OTHER_SPLIT[split]) for name, arm in arms[:2]] if protocol.other_split else []
+    leakage = [arm_proposal(name, arm, OTHER_SPLIT[split]) for name, arm in arms[:2]] if protocol.other_split else []
     return parts + leakage
 
 
-def _without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
+def without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
     """Real images only; the unused GAN's fields are those of `base`, so that equal arms have equal configs."""
     generator_side = {name: getattr(base, name) for name in GanConfig.model_fields}
     return config.model_copy(update=generator_side | {"seed": config.seed, "synthetic_ratio": 0.0})
 
 
-def _proposal(source: str | None, config: TrialConfig, split: str, phase: str = "confirm", **columns) -> Proposal:
+def arm_proposal(source: str | None, config: TrialConfig, split: str, phase: str = "confirm", **columns) -> Proposal:
+    """A trial of one arm; `source` names its GAN."""
     part = f"-{100 * config.training_fraction:.12g}pct" if config.training_fraction < 1 else ""
     name = f"{phase}-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
     return Proposal(name, phase, None, config, columns={"confirms": source, "split_protocol": split} | columns)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from study.config import SYSTEMS, GanConfig, TrialConfig, make_config
+from study.config import ALL_SYSTEMS, PAPER_SYSTEMS, GanConfig, TrialConfig, make_config
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,12 @@ NUISANCE = {
 }  # fmt: skip
 SPACE = SCIENTIFIC | NUISANCE
 
-# The paper: three generators with a two-layer LSTM, and the ablation without one; lambda as in Gulrajani et al. 2017.
-PAPER = (
-    {"backbone": "plain", "lstm_depth": 2},
-    {"backbone": "efficientnetv2_s", "lstm_depth": 2},
-    {"backbone": "efficientnetv2_m", "lstm_depth": 2},
-    {"backbone": "plain", "lstm_depth": 0},
-)
-PAPER_COMMON = {"penalty_weight": 10.0, "synthetic_ratio": 1.0}
+PAPER_RATIO = {"synthetic_ratio": 1.0}
 
 
 def system_configs(base: TrialConfig, names: Sequence[str]) -> dict[str, TrialConfig]:
     """The systems of these names over `base`, whatever `--set` fixed of their own fields: name -> config."""
-    return {name: make_config(base.model_dump() | SYSTEMS[name]) for name in names}
+    return {name: make_config(base.model_dump() | ALL_SYSTEMS[name]) for name in names}
 
 
 def searched(fixed: dict) -> dict:
@@ -85,8 +78,8 @@ def paper_configurations(base: TrialConfig, fixed: dict) -> list[dict]:
     """The paper's configurations as values for every free parameter, without repeats; nuisance values are `base`'s."""
     free = searched(fixed)
     configurations = []
-    for paper in PAPER:
-        values = {name: {**PAPER_COMMON, **paper}.get(name, getattr(base, name)) for name in free}
+    for paper in PAPER_SYSTEMS.values():
+        values = {name: (PAPER_RATIO | paper).get(name, getattr(base, name)) for name in free}
         if values not in configurations:
             configurations.append(values)
     return configurations

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from data_utils.dataset import Dataset, Side, load_dataset
-from results.tables.schema import CONFIRMED
+from results.tables.schema import REPEATED
 from study.diagnosis.sets import Condition, corrupted_tests, external_test
 from study.diagnosis.train import CLASSIFIER_FILE
 from study.errors import Diverged, Unheard
@@ -63,7 +63,7 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
         if predictions:
             task.write_predictions(predictions)
         # What a confirmation repeats is kept already.
-        keeps = status == "completed" and task.columns.get("phase") not in CONFIRMED
+        keeps = status == "completed" and task.columns.get("phase") not in REPEATED
         if keeps:
             keep_classifier(task.study, task.trial_id, task.checkpoints / CLASSIFIER_FILE)
         task.write_row(status, reason, result)

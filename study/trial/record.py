@@ -60,7 +60,7 @@ class Task:
     def note_start(self, columns: dict) -> None:
         """Keep the columns that are known when the trial starts, for a row that its worker does not live to write, and
         the epochs of each stage, for whoever looks how far it is."""
-        epochs = {"gan": self.config.gan_epochs, "classifier": self.config.classifier_epochs}
+        epochs = {"gan": self.config.known_epochs, "classifier": self.config.classifier_epochs}
         write_json(started_file(self.checkpoints), columns | {STAGES: epochs})
 
     def start_columns(self) -> dict:

@@ -36,14 +36,15 @@ BROWSER_ARGUMENTS = [
     "--disable-sync", "--disable-quic",
 ]  # fmt: skip
 HOSTILE = "<script>alert(1)</script>$x_{"
-SECTIONS = ("answer", "effect", "leaderboard", "images", "training", "diagnosis", "search", "run")
+SECTIONS = ("answer", "effect", "leaderboard", "images", "systems", "training", "diagnosis", "search", "run")
 FIGURES = (
-    "differences", "training_frechet", "training_wasserstein", "training_classifier", "roc", "reliability", "few_data",
-    "robustness", "leakage", "pareto", "timeline", "importance", "parallel", "slices", "neighbours_paper-000-1",
+    "differences", "systems_frechet", "training_frechet", "training_wasserstein", "training_classifier", "roc",
+    "reliability", "few_data", "robustness", "leakage", "pareto", "timeline", "importance", "parallel", "slices", "neighbours_paper-000-1",
 )  # fmt: skip
 TABLES = (
     "answer", "answer_facts",
     "leaderboard", "confirmed_test", "metrics_test", "comparisons", "generator_audit", "generator_metrics",
+    "systems", "published_benchmark",
     "reliability", "confidence_bands", "subgroups", "subgroups_all_arms", "subgroup_shares", "budget", "run",
     "not_completed",
 )  # fmt: skip

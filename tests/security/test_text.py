@@ -10,7 +10,7 @@ from results import leaderboard, report
 from results.tables.schema import TRIALS
 from results.tables.store import read_trials, write_rows
 from study import reproduce
-from study.cli import print_error
+from study.flags.cli import print_error
 from study.progress.display import Display
 
 HOSTILE = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import DataError
-from study.cli import run_command
+from study.flags.cli import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = (
@@ -16,7 +16,7 @@ LINES = (
     "open({path!r}, 'w')"
 )
 COMMAND = (
-    "import sys, study.cli as cli; cli.importlib.import_module = lambda name: cli; {run}; "
+    "import sys, study.flags.cli as cli; cli.importlib.import_module = lambda name: cli; {run}; "
     "sys.exit(cli.run_command('audit', ['S']))"
 )
 

@@ -17,7 +17,8 @@ from results.tables.store import write_rows
 WITH_GAN = ("real_and_synthetic_0.5", "real_and_synthetic_1", "synthetic_only_1")
 ARMS = ("real_unaugmented", "real", "real_oversampled_1", *WITH_GAN)
 GANS = {"paper-000": ("plain", 2), "search-004": ("efficientnetv2_s", 1)}
-PHASES = ("baseline", "system", "paper", "search", "confirm", "judge")
+PHASES = ("baseline", "system", "paper", "search", "confirm", "judge", "benchmark")
+SYSTEMS = {"wgan_gp_lstm": 150.0, "wgan_gp": 140.0, "r3gan": 120.0, "principal_gan": 90.0}  # Frechet distances
 SEEDS = (1, 2, 3)
 CORRUPTIONS = ("blur", "noise", "jpeg", "brightness", "white_balance", "crop")
 NUM_IMAGES, NUM_GROUPS, SIZE = 120, 50, 16
@@ -40,7 +41,7 @@ MEASURED = {
 def make_study(folder: Path, **data) -> Path:
     """Write a study in which adding synthetic images helps; `data` are columns of TRIALS."""
     draws = np.random.default_rng(0)
-    trials = search_trials(draws) + confirm_trials(draws) + judge_trials()
+    trials = search_trials(draws) + confirm_trials(draws) + judge_trials() + benchmark_trials()
     for phase in PHASES:
         rows = [trial | data for trial in trials if trial["phase"] == phase]
         write_table(folder, "trials", rows, phase)
@@ -130,11 +131,27 @@ def judge_trials() -> list[dict]:
     ]  # fmt: skip
 
 
+def benchmark_trials() -> list[dict]:
+    """Four systems over three seeds; the lower the distance, the better the classifier."""
+    return [
+        DATA | MEASURED | gan_columns(np.random.default_rng(0), f"{system}-{seed}") | {
+            "trial_id": f"benchmark-{system}-{arm}-{seed}", "phase": "benchmark", "status": "completed", "arm": arm,
+            "seed": seed, "confirms": f"{system}-5min", "system": system, "backbone": "plain", "lstm_depth": 0,
+            "synthetic_ratio": 1.0, "frechet_distance": distance + seed, "test_auroc": 1 - distance / 1000,
+            "gan_time_limit": 300.0, "gan_images_per_second": 100.0, "generator_parameters": 900_000,
+            "peak_memory_bytes": 10**9, "seconds_per_synthetic_image": 0.001, "validation_auroc": 0.9,
+        }
+        for system, distance in SYSTEMS.items() for seed in SEEDS
+        for arm in ("real_and_synthetic_1", "synthetic_only_1")
+    ]  # fmt: skip
+
+
 def history(trial: dict, draws: np.random.Generator) -> list[dict]:
     rows = [{"trial_id": trial["trial_id"], "stage": "classifier", "epoch": epoch, "seconds": 2.0 * epoch,
              "validation_auroc": 0.9 - 0.4 / epoch + draws.normal(0, 0.01)} for epoch in range(1, 11)]  # fmt: skip
     if trial.get("backbone") and trial["gan_epochs"]:
         rows += [{"trial_id": trial["trial_id"], "stage": "gan", "epoch": epoch, "wasserstein": 20 / epoch,
+                  "seconds": 10.0 * epoch,
                   "frechet_distance": 110 + 500 / epoch + draws.normal(0, 5), "num_real": 110, "num_fake": 96}
                  for epoch in range(2, (trial.get("gan_epoch") or 10) + 1, 2)]  # fmt: skip
     return rows
@@ -192,6 +209,12 @@ def comparisons(difference: float = 0.04, p_adjusted: float = 0.002) -> list[dic
             rows.append(pair | {"family": "synthetic against real", "arm_b": "real"})
             if arm == "real_and_synthetic_1":
                 rows.append(pair | {"family": "against oversampled", "arm_b": "real_oversampled_1"})
+    rows += [
+        base | {"phase": "benchmark", "family": "synthetic against real", "metric": metric, "gan": f"{system}-5min",
+                "arm_a": "real_and_synthetic_1", "arm_b": "real", "value_a": 0.91, "difference": 0.01, "ci_low": -0.01,
+                "ci_high": 0.03, "p_value": 0.3, "p_adjusted": 1.0, "test": "a test"}
+        for system in SYSTEMS for metric in ("accuracy", "auroc")
+    ]  # fmt: skip
     leak = {"family": "leakage", "metric": "auroc", "arm_a": "real (random split)", "arm_b": "real", "value_a": 0.97,
             "difference": 0.07, "ci_low": 0.05, "ci_high": 0.09, "p_value": 0.001, "p_adjusted": 0.001,
             "test": "two independent clustered bootstraps"}  # fmt: skip

@@ -35,7 +35,8 @@ EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
 PRINCIPAL_CHANGES = {"residual_width": 8}
 OF_THE_TRIAL = {"training_fraction": 0.5, "tf32": True}  # applied before the training; see test_trial
 MEASURING = {
-    "measure_fid": True, "gan_eval_interval": 5, "eval_images": 32, "feature_extractor": "inception", "image_size": 64,
+    "measure_fid": True, "gan_time_limit": 60.0, "gan_eval_interval": 5, "eval_images": 32,
+    "feature_extractor": "inception", "image_size": 64,
 }  # fmt: skip
 
 
@@ -158,3 +159,11 @@ def test_a_collapsed_critic_stops_the_training():
     for loss in (float("nan"), float("-inf"), 1e9, -1e9):
         with pytest.raises(Diverged, match="GAN diverged"):
             check_health(healthy | {"critic_loss": loss}, 3)
+
+
+def test_a_time_limit_ends_the_training_within_an_epoch_and_the_gan_is_measured(config, phantoms, tmp_path):
+    limited = config.model_copy(update={"gan_epochs": 10**6, "gan_eval_interval": 10**6, "gan_time_limit": 1e-6})
+    reports = []
+    result = train_gan(limited, phantoms, reports.append, GanFolder(tmp_path))
+    assert result["gan_epoch"] == 1 == len(reports) and limited.known_epochs is None
+    assert train_gan(limited, phantoms, reports.append, GanFolder(tmp_path))["gan_epoch"] == 1  # goes no further

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 from optuna.trial import TrialState
 
-from study.config import TrialConfig, make_config
+from study.config import PAPER_SYSTEMS, TrialConfig, make_config
 from study.search.proposer import NEW_GAN_EVERY, OBJECTIVES, USES_OF_A_GAN
-from study.search.space import NUISANCE, PAPER, SCIENTIFIC, SPACE, generator_side, paper_configurations
+from study.search.space import NUISANCE, SCIENTIFIC, SPACE, generator_side, paper_configurations
 from tests.support.trainings import SMOKE, new_search
 
 NUM_SIMULATED = 60
@@ -43,9 +43,9 @@ def test_every_searched_parameter_is_a_config_field():
 
 def test_baseline_first_then_the_papers_configurations(simulated):
     _, proposals, _ = simulated
-    baseline, *papers = proposals[: len(PAPER) + 1]
+    baseline, *papers = proposals[: len(PAPER_SYSTEMS) + 1]
     assert baseline.number is None and baseline.trial_id == "baseline-000" and not baseline.config.uses_gan
-    assert [paper.phase for paper in papers] == ["paper"] * len(PAPER)
+    assert [paper.phase for paper in papers] == ["paper"] * len(PAPER_SYSTEMS)
     names = ("backbone", "lstm_depth", "penalty_weight", "synthetic_ratio")
     assert [tuple(getattr(paper.config, name) for name in names) for paper in papers] == [
         ("plain", 2, 10, 1), ("efficientnetv2_s", 2, 10, 1), ("efficientnetv2_m", 2, 10, 1), ("plain", 0, 10, 1)
@@ -192,7 +192,7 @@ def test_a_resumed_search_draws_new_values(tmp_path):
             seen.append((proposal.config.classifier_lr, proposal.config.dropout))
             rows[proposal.trial_id] = {"status": "failed", "phase": proposal.phase}
         search = new_search(tmp_path, ended=["baseline-000"], rows=rows)
-    of_the_search = seen[len(PAPER) :]
+    of_the_search = seen[len(PAPER_SYSTEMS) :]
     assert len(set(of_the_search)) == len(of_the_search) == 12
 
 

@@ -15,7 +15,7 @@ EXIT_BROKEN_PIPE = 141  # and for a pipe whose reader has ended, such as `| head
 PARSERS = {
     "sweep": parsers.sweep_parser, "status": parsers.status_parser, "confirm": parsers.confirm_parser,
     "audit": parsers.audit_parser, "reproduce": parsers.reproduce_parser, "doctor": parsers.doctor_parser,
-    "export": parsers.export_parser,
+    "export": parsers.export_parser, "benchmark": parsers.benchmark_parser,
 }  # fmt: skip
 
 

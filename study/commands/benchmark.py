@@ -1,0 +1,85 @@
+"""The work of `study/benchmark.py`: every system over seeds at an equal cost, then audit and comparisons."""
+
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from data_utils.dataset import load_dataset
+from results.stats.evidence import write_evidence
+from results.tables.mending import set_aside_damaged
+from results.tables.schema import BENCHMARK
+from results.tables.store import read_trials
+from study.commands.repeated import check_proposals, columns_of_study, run_on_ray, without_row
+from study.config import make_config
+from study.errors import ConfigError
+from study.flags.cli import EXIT_INTERRUPTED
+from study.gan_audit.study import audit_study
+from study.progress.display import Display
+from study.search.benchmark import Budget, benchmark_plan, cost_minutes
+from study.search.confirmation import Confirmation, chains
+from study.search.proposer import Proposal
+from study.settings import hold, stored_settings
+from study.trial.record import prepared_file
+from study.trial.run import check_networks
+
+
+def run(options: Namespace) -> int:
+    """Run the trials that have no row yet, then audit and compare."""
+    study = options.study.expanduser().absolute()
+    settings, display = stored_settings(study), Display()
+    base, trials = make_config(settings["config"]), read_trials(study)
+    if base.training_fraction < 1:
+        raise ConfigError(f"training_fraction={base.training_fraction:g}: benchmark a study that trains on all groups")
+    dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
+    budget, num_train = Budget(options.minutes, options.images), len(dataset.side("train").labels)
+    split = settings["split_protocol"]
+    proposals = benchmark_plan(base, options.systems, options.seeds, budget, num_train, split)
+    check_networks(proposal.config for proposal in proposals)
+    check_proposals(proposals, dataset, options.workers_per_trial, "--systems")
+    waiting = without_row(proposals, trials)
+    print(describe(options, budget, proposals, waiting), flush=True)
+    if options.dry_run:
+        return 0
+    with hold(study):
+        for line in set_aside_damaged(study):
+            print(line, flush=True)
+        fixed = Confirmation(study, base, chains(waiting), BENCHMARK)
+        columns = columns_of_study(settings, trials)
+        if fixed.waiting and run_on_ray(options, fixed, dataset, columns, None, display):
+            print("interrupted; run the same command again to continue")
+            return EXIT_INTERRUPTED
+        return write_findings(study, display)
+
+
+def describe(options: Namespace, budget: Budget, proposals: list[Proposal], waiting: list[Proposal]) -> str:
+    """What will be run, in a few lines."""
+    each = f"{budget.minutes:g} minutes of training" if budget.minutes else f"{budget.images} real images seen"
+    lines = [f"systems      {', '.join(options.systems)}"]
+    lines.append(f"each         {each}, {options.seeds} seeds, in arms with and without real images")
+    lines.append(f"trials       {len(proposals)}, of which {len(proposals) - len(waiting)} are done")
+    if minutes := cost_minutes(waiting):
+        lines.append(f"time         {minutes:g} minutes of GAN training at most, divided among the trials at once")
+    return "\n".join(lines)
+
+
+def write_findings(study: Path, display: Display) -> int:
+    """Audit the GANs, write comparisons, and say where; returns the exit code."""
+    display("auditing the GANs")
+    audit_study(study, display)
+    display("comparisons")
+    write_evidence(study)
+    trials = read_trials(study)
+    rows: pd.DataFrame = trials[trials["phase"] == BENCHMARK]
+    ended = Counter(rows["status"])
+    shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
+    print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
+    gans = rows[rows["confirms"].notna() & (rows["status"] == "completed")].drop_duplicates("gan_key")
+    for name, distances in gans.groupby("confirms")["frechet_distance"]:
+        deviation = f" ± {distances.std():.1f}" if len(distances) > 1 else ""
+        print(f"{name:<32} Frechet {distances.mean():.1f}{deviation}, {len(distances)} seeds")
+    for name in ("trials", "generator_metrics", "comparisons"):
+        print(f"{name:<16} {shown / name}")
+    print(f"{'to read it':<16} python results/report.py {shown}")
+    return int(ended["completed"] == 0)

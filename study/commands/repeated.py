@@ -1,0 +1,94 @@
+"""What a confirmation and a benchmark share: a fixed list of a study's trials, run on Ray."""
+
+from argparse import Namespace
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from data_utils.dataset import Dataset, training_subset
+from results.tables.schema import REPEATED
+from study.cluster.checks import refuse_unfit_nodes
+from study.cluster.resources import Machine, share_out, what_ray_has
+from study.cluster.tasks import TaskMaker
+from study.errors import ConfigError
+from study.gan.quality import warm_features
+from study.progress.display import Display
+from study.search.attempts import runs_again
+from study.search.confirmation import Confirmation
+from study.search.proposer import Proposal
+from study.trial.provenance import study_columns
+from study.trial.run import check_fits
+
+DATA_COLUMNS = (
+    "data_fingerprint", "data_layout", "is_sample_data", "split_protocol", "split_seed", "num_near_duplicates",
+    "num_skipped_files", "negative_class", "positive_class",
+)  # fmt: skip
+
+
+def columns_of_study(settings: dict, trials: pd.DataFrame) -> dict:
+    """The columns that a study's trials share."""
+    # A confirmation has rows of the other split, too.
+    searched = trials[~trials["phase"].isin(REPEATED)].iloc[0]
+    columns = study_columns(settings["preset"], settings["objective"])
+    return columns | {name: searched[name] for name in DATA_COLUMNS}
+
+
+def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
+    """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
+    ended = trials[[not runs_again(reason) for reason in trials["reason"]]]
+    return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
+
+
+def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int, way_out: str) -> None:
+    """ConfigError or DataError if a part of the training set is too small for a batch; `way_out` ends the message."""
+    counts: dict[tuple, int] = {}
+    for proposal in proposals:
+        part = proposal.config.training_fraction, proposal.config.seed
+        if part not in counts:
+            counts[part] = len(training_subset(dataset, *part).side("train").labels)
+        try:
+            check_fits(proposal.config, counts[part], num_workers)
+        except ConfigError as error:
+            raise ConfigError(f"{condition(proposal)}: {error}; or choose other {way_out}") from None
+
+
+def condition(proposal: Proposal) -> str:
+    """Arm, part of the training groups and split, in words."""
+    config = proposal.config
+    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
+    return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
+
+
+def run_on_ray(
+    options: Namespace,
+    trials: Confirmation,
+    dataset: Dataset,
+    columns: dict,
+    external: Path | None,
+    display: Display,
+) -> bool:
+    """Run the waiting trials on Ray; returns whether they were interrupted."""
+    from study.cluster.driver import run_trials  # Ray takes seconds to import: not for --help
+
+    machines = join_ray(options.address, trials.folder, dataset.path, display)
+    num_runs = len(trials.waiting)
+    num_trials = sum(1 + len(first.followers) for first in trials.waiting)
+    resources = share_out(machines, num_runs, options.workers_per_trial, options.gpus_per_trial)
+    display(f"{what_ray_has(machines)}: {resources}")
+    with display.counting("features") as progress:
+        warm_features(trials.base, dataset, progress)
+    make_task = TaskMaker(trials.folder, dataset.path, columns, resources, more_tests=True, external=external)
+    return run_trials(trials, make_task, resources, num_trials, None, display, num_runs)
+
+
+@cache
+def join_ray(address: str | None, study: Path, prepared: Path, display: Display) -> list[Machine]:
+    """The machines of Ray, which is joined once for the trials that choose and those that judge."""
+    from study.cluster.connect import connect
+    from study.cluster.nodes import ask_nodes
+
+    display("starting Ray")
+    machines = connect(address)
+    refuse_unfit_nodes(ask_nodes, study, prepared)
+    return machines
