@@ -115,7 +115,8 @@ def distance_by_seconds(evidence: Evidence, gans: pd.DataFrame) -> Drawing:
     axes.set(xlabel="seconds of training", ylabel="Frechet distance", xscale="log")
     legend_below(figure, axes)
     alt = ", ".join(f"{name} {value:.1f}" for name, value in last.items())
-    return Drawing("systems_frechet", "Frechet distance by seconds of training of each system", f"At the end: {alt}.", figure)
+    title = "Frechet distance by seconds of training of each system"
+    return Drawing("systems_frechet", title, f"At the end: {alt}.", figure)
 
 
 def on_one_grid(runs: list[pd.DataFrame], points: int = 40) -> tuple[np.ndarray, np.ndarray]:

@@ -39,7 +39,8 @@ HOSTILE = "<script>alert(1)</script>$x_{"
 SECTIONS = ("answer", "effect", "leaderboard", "images", "systems", "training", "diagnosis", "search", "run")
 FIGURES = (
     "differences", "systems_frechet", "training_frechet", "training_wasserstein", "training_classifier", "roc",
-    "reliability", "few_data", "robustness", "leakage", "pareto", "timeline", "importance", "parallel", "slices", "neighbours_paper-000-1",
+    "reliability", "few_data", "robustness", "leakage", "pareto", "timeline", "importance", "parallel",
+    "slices", "neighbours_paper-000-1",
 )  # fmt: skip
 TABLES = (
     "answer", "answer_facts",
