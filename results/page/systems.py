@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import spearmanr, ttest_ind
 
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
@@ -113,6 +114,8 @@ def distance_by_seconds(evidence: Evidence, gans: pd.DataFrame) -> Drawing:
     if pd.notna(floor):
         axes.axhline(floor, color=OTHERS, linewidth=1, linestyle=":", label="real to real images")
     axes.set(xlabel="seconds of training", ylabel="Frechet distance", xscale="log")
+    # matplotlib's own labels, powers of ten, are formulas; the page has none
+    axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
     legend_below(figure, axes)
     alt = ", ".join(f"{name} {value:.1f}" for name, value in last.items())
     title = "Frechet distance by seconds of training of each system"

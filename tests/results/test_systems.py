@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.page.systems import gain, of_the_distance, of_the_lstm, on_one_grid, spread, systems_table
+from results.page.systems import (
+    distance_by_seconds,
+    gain,
+    of_the_distance,
+    of_the_lstm,
+    on_one_grid,
+    spread,
+    systems_table,
+)
 from results.stats.evidence import read_evidence, select
 from tests.support.report_study import make_study
 
@@ -49,3 +57,8 @@ def test_runs_are_compared_where_all_were_measured():
 def test_missing_figures_are_dashes():
     assert spread(pd.Series([np.nan])) == "-" == gain(pd.DataFrame())
     assert spread(pd.Series([3.0])) == "3.0"
+
+
+def test_the_seconds_are_numbers_and_no_formulas(evidence):
+    svg = distance_by_seconds(evidence, gans_of(evidence)).svg
+    assert "mathdefault" not in svg and ">100<" in svg.replace("\n", "").replace(" ", "")
