@@ -15,9 +15,9 @@ from results.tables.schema import PREDICTIONS
 from results.tables.store import read_part
 from study.bundle import folder
 from study.bundle.decision import ERROR_RATE, FAR_RATE, TrainingFeatures, far_threshold, uncertain_band
-from study.bundle.exporting.compression import side_by_side
+from study.bundle.exporting.compression import probabilities, side_by_side
 from study.bundle.exporting.onnx_file import TOLERANCE, largest_difference, to_int8, to_onnx
-from study.bundle.networks import sigmoid, to_float
+from study.bundle.networks import new_session, sigmoid, to_float
 from study.bundle.torch_networks import LogitsAndFeatures, rebuilt_classifier, rebuilt_generator
 from study.config import TrialConfig
 from study.errors import ConfigError
@@ -44,6 +44,8 @@ def write_classifier(
     announce("classifier: ONNX")
     onnx = to_onnx(model, probe, ["logits", "features"], sha256)
     parity = checked_parity(onnx, model, probe, "classifier")
+    session = new_session(onnx, folder.ONNX["classifier"])  # in float32, whatever the trial's precision
+    of_onnx = {name: (probabilities(session, side.images.numpy()), None) for name, side in sides.items()}
     announce("classifier: 8-bit integers")
     train = training_subset(dataset, config.training_fraction, config.seed).side("train")
     int8 = to_int8(onnx, to_float(spread(train.images, CALIBRATION_IMAGES).numpy()), sha256)
@@ -58,7 +60,11 @@ def write_classifier(
     return {
         "uncertain_band": {"low": low, "high": high, "error_rate": ERROR_RATE, "source": "validation, by class"},
         "far_from_training": {"threshold": far_threshold(distances), "rate": FAR_RATE, "source": "validation"},
-        "classifier": {"onnx_difference": parity, "table_difference": difference},
+        "classifier": {
+            "onnx_difference": parity,
+            "table_difference": difference,
+            "onnx_table_difference": largest_table_difference(study, row, sides, of_onnx),
+        },
         "compression": side_by_side({"float": onnx, "int8": int8}, measured),
     }
 
@@ -107,16 +113,22 @@ def answer(model: LogitsAndFeatures, config: TrialConfig, side: Side) -> tuple[n
 
 def compare_with_table(study: Path, row: dict, sides: dict[str, Side], answers: dict) -> float:
     """The largest difference to the trial's stored predictions; ConfigError where the weights are others."""
+    difference = largest_table_difference(study, row, sides, answers)
+    if difference > SAME_PROBABILITY and row["device"] == "cpu":
+        raise ConfigError(
+            f"the kept classifier of {row['trial_id']} gives other probabilities than the table predictions (by "
+            f"{difference:.2g}): its file is of another training; add --train-again"
+        )
+    return difference
+
+
+def largest_table_difference(study: Path, row: dict, sides: dict[str, Side], answers: dict) -> float:
+    """Between probabilities, the first of each side's `answers`, and the trial's stored ones."""
     table = read_part(study / "predictions" / f"{row['trial_id']}.parquet", PREDICTIONS)
     table = table.filter(pc.field("corruption") == "none").to_pandas().set_index(["side", "image_id"])["probability"]
     differences = [
         np.abs(table.loc[name].loc[list(sides[name].image_ids)].to_numpy() - answers[name][0]).max() for name in sides
     ]
-    if max(differences) > SAME_PROBABILITY and row["device"] == "cpu":
-        raise ConfigError(
-            f"the kept classifier of {row['trial_id']} gives other probabilities than the table predictions (by "
-            f"{max(differences):.2g}): its file is of another training; add --train-again"
-        )
     return float(max(differences))
 
 

@@ -145,3 +145,11 @@ def test_a_classifier_that_was_not_kept_is_trained_again(study, pixel_quality):
     train_again(study, choose_row(study, None, "search-001"))
     after = read_classifier(study, "search-001")
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_the_card_says_how_far_onnx_runtime_is_from_the_stored_predictions(whole_bundle):
+    assert 0 <= whole_bundle.about["classifier"]["onnx_table_difference"] < 1e-5  # of a trial in float32
+    about = whole_bundle.about | {"config": whole_bundle.about["config"] | {"precision": "bfloat16"}}
+    about["classifier"] = about["classifier"] | {"onnx_table_difference": 0.0088}
+    assert "ONNX Runtime 8.8e-03 (the study computed in bfloat16" in model_card(about)
+    assert "bfloat16, ONNX" not in model_card(whole_bundle.about)
