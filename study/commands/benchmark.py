@@ -27,6 +27,8 @@ from study.trial.run import check_networks
 
 def run(options: Namespace) -> int:
     """Run the trials that have no row yet, then audit and compare."""
+    if not options.systems:
+        raise ConfigError("--systems none: a benchmark needs at least one system; leave the flag out for all")
     study = options.study.expanduser().absolute()
     settings, display = stored_settings(study), Display()
     base, trials = make_config(settings["config"]), read_trials(study)

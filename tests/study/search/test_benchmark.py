@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from study.benchmark import main
 from study.config import ALL_SYSTEMS, make_config, preset
 from study.search.benchmark import UNLIMITED, Budget, benchmark_plan, cost_minutes
 
@@ -48,3 +49,19 @@ def test_an_untrained_system_stays_untrained_and_costs_nothing():
     assert config == 0
     assert cost_minutes(planned(systems=("principal",))) == 0
     assert cost_minutes(planned(systems=("wgan_gp", "gan"))) == pytest.approx(2 * 3 * 5)
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (["--systems", "none", "--minutes", "1"], "at least one system"),
+    (["--systems", "nothing", "--minutes", "1"], "'nothing' is unknown"),
+    (["--minutes", "0"], "'0' is not a number above 0"),
+    (["--minutes", "1", "--images", "9"], "not allowed with"),
+    ([], "one of the arguments --minutes --images is required"),
+    (["--minutes", "1"], "is not a study"),
+])  # fmt: skip
+def test_what_is_refused(tmp_path, capsys, given, said):
+    try:
+        code = main([str(tmp_path / "none"), *given])
+    except SystemExit as ended:  # argparse
+        code = ended.code
+    assert code == 2 and said in " ".join(capsys.readouterr().err.split())
