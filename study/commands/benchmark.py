@@ -18,8 +18,8 @@ from study.flags.cli import EXIT_INTERRUPTED
 from study.gan_audit.study import audit_study
 from study.progress.display import Display
 from study.search.benchmark import Budget, benchmark_plan, cost_minutes
-from study.search.confirmation import Confirmation, chains
-from study.search.proposer import Proposal
+from study.search.confirmation import chains
+from study.search.proposer import FixedTrials, Proposal
 from study.settings import hold, stored_settings
 from study.trial.record import prepared_file
 from study.trial.run import check_networks
@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
     with hold(study):
         for line in set_aside_damaged(study):
             print(line, flush=True)
-        fixed = Confirmation(study, base, chains(waiting), BENCHMARK)
+        fixed = FixedTrials(study, base, chains(waiting), BENCHMARK)
         columns = columns_of_study(settings, trials)
         if fixed.waiting and run_on_ray(options, fixed, dataset, columns, None, display):
             print("interrupted; run the same command again to continue")

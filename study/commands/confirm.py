@@ -29,7 +29,6 @@ from study.progress.display import Display
 from study.search.confirmation import (
     MIXED,
     OTHER_SPLIT,
-    Confirmation,
     Protocol,
     chains,
     choose_trials,
@@ -37,7 +36,7 @@ from study.search.confirmation import (
     plan,
 )
 from study.search.external import check_done_trials, prepare_external
-from study.search.proposer import Proposal
+from study.search.proposer import FixedTrials, Proposal
 from study.settings import hold, stored_settings
 from study.trial.record import prepared_file, row_config
 
@@ -82,7 +81,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     columns = columns_of_study(settings, trials)
     judging = partial(judging_proposals, study, base, protocol.num_judging, split)
     for proposed in (lambda: waiting, judging):  # judged once the choice is made
-        confirmation = Confirmation(study, base, chains(proposed()))
+        confirmation = FixedTrials(study, base, chains(proposed()))
         if confirmation.waiting and run_on_ray(options, confirmation, dataset, columns, external, display):
             print("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED

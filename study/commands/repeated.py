@@ -15,8 +15,7 @@ from study.errors import ConfigError
 from study.gan.quality import warm_features
 from study.progress.display import Display
 from study.search.attempts import runs_again
-from study.search.confirmation import Confirmation
-from study.search.proposer import Proposal
+from study.search.proposer import FixedTrials, Proposal
 from study.trial.provenance import study_columns
 from study.trial.run import check_fits
 
@@ -62,7 +61,7 @@ def condition(proposal: Proposal) -> str:
 
 def run_on_ray(
     options: Namespace,
-    trials: Confirmation,
+    trials: FixedTrials,
     dataset: Dataset,
     columns: dict,
     external: Path | None,

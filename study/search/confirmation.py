@@ -1,7 +1,6 @@
 """What a confirmation runs: a search's GANs again, with new seeds and in several arms. No Ray here."""
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -26,22 +25,6 @@ class Protocol:
     fractions: tuple[float, ...] = (0.1, 0.25, 0.5)
     other_split: bool = True
     num_judging: int = 5
-
-
-@dataclass
-class Confirmation:
-    """Proposes a fixed list of chains of trials; a `study.search.proposer.Proposer`, as the search is."""
-
-    folder: Path
-    base: TrialConfig
-    waiting: list[Proposal] = field(default_factory=list)
-    part: str = "confirmation"  # of the study
-
-    def ask(self) -> Proposal:
-        return self.waiting.pop(0)
-
-    def tell(self, number: int | None, status: str, result: dict) -> None:
-        """Nothing to do: a confirmation does not depend on its results."""
 
 
 def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[str] | None) -> list[str]:

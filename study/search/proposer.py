@@ -49,13 +49,29 @@ class Proposer(Protocol):
 
     folder: Path
     base: TrialConfig
-    part: str  # of the study: search or confirmation
+    part: str  # of the study: search, confirmation or benchmark
 
     def ask(self) -> Proposal:
         """The next trial to run."""
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns."""
+
+
+@dataclass
+class FixedTrials:
+    """Proposes a fixed list of chains of trials, of a confirmation or a benchmark."""
+
+    folder: Path
+    base: TrialConfig
+    waiting: list[Proposal] = field(default_factory=list)
+    part: str = "confirmation"  # of the study
+
+    def ask(self) -> Proposal:
+        return self.waiting.pop(0)
+
+    def tell(self, number: int | None, status: str, result: dict) -> None:
+        """Nothing to do: the list does not depend on results."""
 
 
 class Search:

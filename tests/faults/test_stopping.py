@@ -18,8 +18,7 @@ from study.cluster.bridge import StopBadGans
 from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
 from study.config import make_config
-from study.search.confirmation import Confirmation
-from study.search.proposer import Proposal
+from study.search.proposer import FixedTrials, Proposal
 from study.trial.provenance import data_columns, study_columns
 from tests.support.processes import command_of, descendants
 
@@ -86,7 +85,7 @@ def test_stopped_trials_leave_nothing_behind(prepared_phantoms, tiny_settings, t
     bad = [Proposal(f"search-{seed:03}", "search", None, base.model_copy(update={"seed": seed}), True)
            for seed in range(STOPPED)]  # fmt: skip
     endless = base.model_copy(update={"synthetic_ratio": 0.0, "classifier_epochs": 100_000})
-    proposals = Confirmation(tmp_path, base, [*bad, Proposal("baseline-000", "baseline", None, endless)])
+    proposals = FixedTrials(tmp_path, base, [*bad, Proposal("baseline-000", "baseline", None, endless)])
     resources = Resources(num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0, concurrent=CPUS)
     columns = study_columns("smoke", "pareto") | data_columns(prepared_phantoms)
     make_tasks = TaskMaker(tmp_path, prepared_phantoms.path, columns, resources)

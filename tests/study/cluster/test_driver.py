@@ -14,8 +14,7 @@ from study.cluster import worker
 from study.cluster.bridge import Bridge, StopBadGans
 from study.config import make_config, preset
 from study.errors import Unheard
-from study.search.confirmation import Confirmation
-from study.search.proposer import Proposal, Search
+from study.search.proposer import FixedTrials, Proposal, Search
 from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
 from tests.support.display import KeptLines
@@ -177,7 +176,7 @@ def rows_of(study) -> dict[str, dict]:
 def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
     display, names = KeptLines(), [f"confirm-{letter}" for letter in "abc"]
     first, *others = (Proposal(name, "confirm", None, SMOKE) for name in names)
-    confirmation = Confirmation(tmp_path, SMOKE, [replace(first, followers=tuple(others))])
+    confirmation = FixedTrials(tmp_path, SMOKE, [replace(first, followers=tuple(others))])
 
     def make_tasks(proposal):
         return [Task(tmp_path, tmp_path / "none", name, SMOKE, 1, 1, {"phase": "confirm"}) for name in names]
