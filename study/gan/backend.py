@@ -7,6 +7,7 @@ eager autograd's gradient on the training's first batch: a compiled gradient pen
 
 import copy
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from data_utils.dataset import Side
 from models.objectives import critic_loss
+from study.config import GanConfig
 from study.gan.step import Batch, GanTraining, draw_batch
 from study.training.memory import free_memory
 from study.training.precision import autocast
@@ -24,6 +26,7 @@ from study.training.workers import num_workers
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}  # relative, of the gradient: rounding only
 TIMED_STEPS = 10
+WORTH_COMPILING = 300.0  # seconds of eager training; compiling takes a good part of a minute in each process
 WARM_UP = 3  # calls before a capture, during which libraries choose their kernels
 logger = logging.getLogger(__name__)
 
@@ -41,8 +44,8 @@ def use_cuda_graph(training: GanTraining) -> None:
 
 BACKENDS: dict[str, Callable[[GanTraining], None]] = {
     "eager": lambda training: None,
-    "compiled": use_compiled,
     "cuda_graph": use_cuda_graph,
+    "compiled": use_compiled,  # the last: whether it is worth its time depends on the others
 }
 
 
@@ -64,16 +67,27 @@ def choose_backend(training: GanTraining, train: Side, stored: str | None = None
     draws = make_generator(device, training.config.seed, "gan", "backend")
     order = torch.arange(len(train.labels), device=device)
     batch = draw_batch(training.config, train, order, 0, draws)
-    return fastest(training, batch, ("eager", stored) if stored else tuple(BACKENDS), stored)
+    if stored:
+        return fastest(training, batch, ("eager", stored), stored)
+    return fastest(training, batch, tuple(BACKENDS), steps=training.config.gan_epochs * training.steps_in_epoch(train))
 
 
-def fastest(training: GanTraining, batch: Batch, candidates: tuple[str, ...], preferred: str | None = None) -> str:
+def fastest(
+    training: GanTraining,
+    batch: Batch,
+    candidates: tuple[str, ...],
+    preferred: str | None = None,
+    steps: float = math.inf,
+) -> str:
     """Name of the fastest candidate with eager autograd's gradient, or of the preferred one if it has that gradient.
 
-    The log says why a candidate is not used.
+    A training of so few `steps` that compiling would not be earned back is not compiled. The log says why a candidate
+    is not used.
     """
     expected, seconds = reference_gradient(training, batch), {}
     for name in candidates:
+        if name == "compiled" != preferred and training_seconds(training.config, steps, seconds) < WORTH_COMPILING:
+            continue
         try:
             seconds[name] = checked_seconds(training, batch, name, expected)
         except Exception as failure:  # compilers and drivers may raise anything; eager always works
@@ -83,6 +97,11 @@ def fastest(training: GanTraining, batch: Batch, candidates: tuple[str, ...], pr
         free_memory()
     logger.info("milliseconds a step: %s", {name: round(1e3 * each, 2) for name, each in seconds.items()})
     return preferred if preferred in seconds else min(seconds, key=seconds.__getitem__)
+
+
+def training_seconds(config: GanConfig, steps: float, seconds: dict[str, float]) -> float:
+    """How long a training takes at most with the fastest backend so far."""
+    return config.gan_time_limit or steps * min(seconds.values(), default=math.inf)
 
 
 def checked_seconds(training: GanTraining, batch: Batch, name: str, expected: Tensor) -> float:

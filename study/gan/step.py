@@ -57,7 +57,7 @@ class GanTraining:
         """One pass of the critic over the real images; returns the epoch's mean losses by name."""
         config, device = self.config, train.images.device
         draws = make_generator(device, config.seed, "gan", epoch)
-        steps = len(train.labels) // config.gan_batch_size
+        steps = self.steps_in_epoch(train)
         order = torch.randperm(len(train.labels), generator=draws, device=device)
         critic_parts, generator_losses = [], []
         for numbers in rounds((epoch - 1) * steps, epoch * steps, config.critic_steps):
@@ -77,6 +77,10 @@ class GanTraining:
         generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
         means = mean_over_workers(torch.cat([torch.stack(critic_parts).mean(0), generator_mean]))
         return dict(zip(("critic_loss", "wasserstein", "penalty", "generator_loss"), means.tolist(), strict=True))
+
+    def steps_in_epoch(self, train: Side) -> int:
+        """Of the critic."""
+        return len(train.labels) // self.config.gan_batch_size
 
     @torch.no_grad()
     def synthesise(self, batches: list[Batch]) -> list[Tensor]:

@@ -92,6 +92,17 @@ def test_the_fastest_correct_backend_is_used(training, batch, monkeypatch):
     assert fastest(training, batch, ("eager", "compiled")) == "compiled"
 
 
+@pytest.mark.parametrize(("steps", "limit", "expected"), [
+    (100, 0.0, "eager"), (10**6, 0.0, "compiled"), (10**6, 60.0, "eager"), (10**6, 3600.0, "compiled"),
+])  # fmt: skip
+def test_only_a_long_training_is_compiled(training, batch, monkeypatch, steps, limit, expected):
+    training.config = training.config.model_copy(update={"gan_time_limit": limit})
+    monkeypatch.setitem(step_backend.BACKENDS, "compiled", lambda training: None)
+    monkeypatch.setattr(step_backend, "time_steps", lambda trial, _: 0.01 if trial.backend == "eager" else 0.001)
+    assert fastest(training, batch, ("eager", "compiled"), steps=steps) == expected
+    assert fastest(training, batch, ("eager", "compiled"), "compiled", steps) == "compiled"  # a continued training
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_the_compiled_objective_has_autograds_gradient(training, batch):
