@@ -206,6 +206,8 @@ def end_line(proposal: Proposal, ended: dict) -> str:
 def gan_words(result: dict, config: TrialConfig) -> str:
     """`GAN epoch 10 of 60  Frechet 210.1, ~2 min left`"""
     epoch, seconds, epochs = result["epoch"], result["seconds"], config.known_epochs
+    if epochs == 0:
+        return f"GAN not trained  {scores(result)}"
     if epochs is None:
         return f"GAN epoch {epoch}  {scores(result)}{left(max(0.0, config.gan_time_limit - seconds))}"
     return f"GAN epoch {epoch} of {epochs}  {scores(result)}{left(seconds / max(epoch, 1) * (epochs - epoch))}"

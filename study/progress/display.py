@@ -96,6 +96,8 @@ def stage_words(one: Running) -> str:
         return "begins"
     stage = "GAN" if one.stage == "gan" else one.stage
     distance = "" if one.distance is None else f", Frechet {one.distance:.1f}"
+    if one.epochs == 0:
+        return f"{stage} not trained{distance}"
     of = "" if one.epochs is None else f" of {one.epochs}"
     return f"{stage} epoch {one.epoch}{of}{distance}{left(one.seconds_left)}"
 

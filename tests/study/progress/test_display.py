@@ -111,3 +111,8 @@ def test_words_of_what_is_not_known():
     )
     assert part_words(Part("search", None, Counter(), (), None)) == "search       0 of ? trials"
     assert [words(seconds) for seconds in (5, 89, 91, 7200)] == ["5 s", "89 s", "2 min", "2.0 h"]
+
+
+def test_a_gan_whose_time_decides_has_no_number_of_epochs_and_an_untrained_one_has_none():
+    assert running_words(Running("r3gan", "gan", 15, None, 210.13)) == "r3gan        GAN epoch 15, Frechet 210.1"
+    assert running_words(Running("system-000", "gan", 0, 0, 200.2, 0.0)) == "system-000   GAN not trained, Frechet 200.2"
