@@ -4,8 +4,6 @@ from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
-
 from data_utils.dataset import load_dataset
 from results.stats.evidence import write_evidence
 from results.tables.mending import set_aside_damaged
@@ -73,7 +71,7 @@ def write_findings(study: Path, display: Display) -> int:
     display("comparisons")
     write_evidence(study)
     trials = read_trials(study)
-    rows: pd.DataFrame = trials[trials["phase"] == BENCHMARK]
+    rows = trials[trials["phase"] == BENCHMARK]
     ended = Counter(rows["status"])
     shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
     print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")

@@ -115,4 +115,4 @@ def test_words_of_what_is_not_known():
 
 def test_a_gan_whose_time_decides_has_no_number_of_epochs_and_an_untrained_one_has_none():
     assert running_words(Running("r3gan", "gan", 15, None, 210.13)) == "r3gan        GAN epoch 15, Frechet 210.1"
-    assert running_words(Running("system-000", "gan", 0, 0, 200.2, 0.0)) == "system-000   GAN not trained, Frechet 200.2"
+    assert running_words(Running("system-000", "gan", 0, 0, 200.2)) == "system-000   GAN not trained, Frechet 200.2"
