@@ -81,9 +81,10 @@ def new_figure(size: tuple = SMALL, rows: int = 1, columns: int = 1, **options) 
 
 
 def look(number: int) -> dict:
-    """Colour, marker and dash of the n-th line: any one of the three tells it apart."""
-    number %= len(PALETTE)
-    return {"color": PALETTE[number], "marker": MARKERS[number], "linestyle": DASHES[number]}
+    """Colour, marker and dash of the n-th line: of six any one of the three tells it apart, of more two of them do."""
+    turn, number = divmod(number, len(PALETTE))
+    other = (number + turn) % len(PALETTE)
+    return {"color": PALETTE[number], "marker": MARKERS[other], "linestyle": DASHES[other]}
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:

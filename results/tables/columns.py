@@ -67,7 +67,7 @@ critic_steps                int   critic steps per generator step
 gan_batch_size              int   images per GAN step, over all workers of the trial
 residual_width              int   channels of the principal generator's U-Net
 gan_epochs                  int   epochs that the GAN is to be trained
-gan_time_limit              real  seconds after which the GAN's training ends before, 0 for none
+gan_time_limit              real  seconds of training after which the GAN ends, 0 for none
 gan_eval_interval           int   epochs between two Frechet distances
 eval_images                 int   synthetic images per Frechet distance
 backbone_width              real  channel multiplier of the EfficientNetV2 blocks

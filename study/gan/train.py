@@ -50,39 +50,26 @@ def train_gan(
         report(entry)
 
     while not history or (epoch < config.gan_epochs and not time_is_up(config, seconds)):  # the start, without epochs
-        started, start, losses = time.perf_counter(), epoch, {}
-        end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)
-        while epoch < end:
-            epoch += 1
-            losses = training.run_epoch(train, epoch)
-            check_health(losses, epoch)
-            if time_is_up(config, seconds + time.perf_counter() - started):
-                break
-            if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
-                so_far = seconds + time.perf_counter() - started
-                save_checkpoint(folder.path, epoch, training.state(epoch, history, so_far))
-        interval = time.perf_counter() - started
-        seconds += interval
-
+        start, begun = epoch, seconds
+        epoch, seconds, losses = train_until_measured(training, train, folder, history, epoch, seconds)
         distance = from_first_worker(
             lambda: quality.frechet_distance(sample_images(training.ema, fake_labels, config, "evaluation"))
         )
-        history.append(
-            {
-                "stage": "gan",
-                "epoch": epoch,
-                "seconds": seconds,
-                **losses,
-                "frechet_distance": distance,
-                "images_per_second": (epoch - start) * len(train.labels) / interval or None,
-                "num_real": quality.num_real,
-                "num_fake": len(fake_labels),
-                "feature_extractor": config.feature_extractor,
-            }
-        )
+        entry = {
+            "stage": "gan",
+            "epoch": epoch,
+            "seconds": seconds,
+            **losses,
+            "frechet_distance": distance,
+            "images_per_second": images_per_second(epoch - start, train, seconds - begun),
+            "num_real": quality.num_real,
+            "num_fake": len(fake_labels),
+            "feature_extractor": config.feature_extractor,
+        }
+        history.append(entry)
         if is_first_worker():
             save_checkpoint(folder.path, epoch, training.state(epoch, history, seconds))
-        report(history[-1])
+        report(entry)
 
     if is_first_worker():
         save_generator(training.ema, folder)
@@ -93,10 +80,36 @@ def train_gan(
         "frechet_first": history[0]["frechet_distance"],
         "gan_epoch": epoch,
         "gan_seconds": seconds,
-        "gan_images_per_second": epoch * len(train.labels) / seconds or None,
+        "gan_images_per_second": images_per_second(epoch, train, seconds),
         "evaluation_seconds": quality.seconds,
         **network_columns(training),
     }
+
+
+def train_until_measured(
+    training: GanTraining, train: Side, folder: GanFolder, history: list[dict], epoch: int, seconds: float
+) -> tuple[int, float, dict[str, float]]:
+    """Train to the next measurement, the last epoch or the time limit; epoch and seconds then, and the last losses."""
+    config, device, started, losses = training.config, train.images.device, time.perf_counter(), {}
+    end = min(epoch - epoch % config.gan_eval_interval + config.gan_eval_interval, config.gan_epochs)
+
+    def so_far() -> float:
+        return seconds + time.perf_counter() - started
+
+    while epoch < end:
+        epoch += 1
+        losses = training.run_epoch(train, epoch)
+        check_health(losses, epoch)
+        if time_is_up(config, so_far()):
+            break
+        if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
+            save_checkpoint(folder.path, epoch, training.state(epoch, history, so_far()))
+    return epoch, so_far(), losses
+
+
+def images_per_second(epochs: int, train: Side, seconds: float) -> float | None:
+    """Real images that the critic saw; None where nothing was trained."""
+    return epochs * len(train.labels) / seconds if epochs else None
 
 
 def start_or_continue(

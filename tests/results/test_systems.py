@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from results.page.figure import look
 from results.page.systems import (
     distance_by_seconds,
     gain,
@@ -62,3 +63,8 @@ def test_missing_figures_are_dashes():
 def test_the_seconds_are_numbers_and_no_formulas(evidence):
     svg = distance_by_seconds(evidence, gans_of(evidence)).svg
     assert "mathdefault" not in svg and ">100<" in svg.replace("\n", "").replace(" ", "")
+
+
+def test_more_lines_than_colours_still_look_different():
+    looks = [tuple(map(str, look(number).values())) for number in range(18)]
+    assert len(set(looks)) == 18
