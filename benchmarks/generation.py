@@ -20,7 +20,7 @@ from data_utils.augment import to_uint8
 from models.generator import GENERATORS
 from models.inference import for_inference
 from study.config import GanConfig, make_config, preset
-from study.gan.sampling import new_generator
+from study.gan.networks import new_generator
 from study.training.memory import keep_freed_memory
 
 TINY = {"image_size": 32, "latent_dim": 8, "lstm_width": 16, "decoder_width": 16, "backbone_width": 0.25,

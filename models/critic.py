@@ -20,6 +20,8 @@ class Critic(nn.Module):
     weights follow He et al. (2015), as in Gulrajani et al.'s code.
     """
 
+    scores_batches = False  # whether an image's score depends on the others in its batch
+
     def __init__(self, image_size: int, width: int, num_classes: int = 2):
         super().__init__()
         widths = [width * min(2**i, MAX_WIDENING) for i in range(halvings(image_size, MAP_SIZE))]
@@ -75,3 +77,24 @@ class Critic(nn.Module):
             gradient = torch.ops.aten.leaky_relu_backward(gradient, output, SLOPE, True)  # output and input: same sign
             gradient = conv_transpose2d(gradient, convolution.weight, stride=2, padding=1)
         return gradient
+
+
+class BatchNormCritic(Critic):
+    """The same layers with batch norm after all but the first (Radford et al. 2016, section 3).
+
+    The images of a batch depend on each other, so real and synthetic ones are scored apart, and no penalty on the
+    gradient of a single score can be had.
+    """
+
+    scores_batches = True
+    input_gradient = None
+
+    def __init__(self, image_size: int, width: int, num_classes: int = 2):
+        super().__init__(image_size, width, num_classes)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(layer.out_channels) for layer in self.convolutions[1:])
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        outputs = [images]
+        for convolution, norm in zip(self.convolutions, [nn.Identity(), *self.norms], strict=True):
+            outputs.append(leaky_relu(norm(convolution(outputs[-1])), SLOPE, inplace=True))
+        return outputs[1:]

@@ -1,8 +1,8 @@
 """What critic and generator minimise: adversarial objectives and penalties on the critic's gradient.
 
-The loss of a critic is `objective.critic(real_scores, fake_scores) + penalty_weight * penalty`; scores are (B,), and
-fake i was made for the label of real i. `critic` is any callable (images (B, 3, S, S), labels (B,)) -> scores (B,) that
-treats each image by itself. Tensors in, scalars out: no optimiser, device or state.
+The loss of a critic is `objective.critic(real_scores, fake_scores) + penalty_weight * penalty`; scores are (B,), or
+(B, K) of a critic with several heads, and fake i was made for the label of real i. `critic` is any callable
+(images (B, 3, S, S), labels (B,)) -> scores. Tensors in, scalars out: no optimiser, device or state.
 """
 
 from collections.abc import Callable
@@ -83,13 +83,20 @@ def critic_loss(
     (`models.critic.Critic.input_gradient`).
     """
     fake = fake.detach()
-    real_scores, fake_scores = critic(torch.cat([real, fake]), torch.cat([labels, labels])).chunk(2)
+    real_scores, fake_scores = scores_of_both(critic, real, fake, labels)
     adversarial = OBJECTIVES[objective].critic(real_scores, fake_scores)
     amount = torch.zeros_like(adversarial)
     if penalty_weight and epsilon is not None:
         amount = PENALTIES[penalty](gradients(critic, input_gradient), real, fake, labels, epsilon)
     gap = real_scores.mean() - fake_scores.mean()
     return penalty_weight * amount + adversarial, gap.detach(), amount.detach()
+
+
+def scores_of_both(critic: ScoreFunction, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of real and of synthetic images: in one batch, unless the critic scores an image by its batch."""
+    if getattr(critic, "scores_batches", False):
+        return critic(real, labels), critic(fake, labels)
+    return critic(torch.cat([real, fake]), torch.cat([labels, labels])).chunk(2)
 
 
 def generator_loss(

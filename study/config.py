@@ -37,6 +37,7 @@ class GanConfig(BaseModel):
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
     pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
+    critic: Literal["patch", "batch_norm"] = "patch"  # models/critic.py
     critic_width: Positive = 64
     image_size: ImageSize = 128                       # pixels
     gan_objective: Literal["wasserstein", "non_saturating", "relativistic", "hinge"] = "wasserstein"
@@ -77,6 +78,12 @@ class GanConfig(BaseModel):
             raise ValueError("gan_epochs=0 needs generator=principal: others make noise before they are trained")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_penalised(self):
+        if self.critic == "batch_norm" and self.penalty_weight:
+            raise ValueError("critic=batch_norm needs penalty_weight=0: its score of an image depends on the batch")
+        return self
+
     @property
     def z_dim(self) -> int:
         """Length of the generator's input; the principal generator's holds a noise map, too."""
@@ -86,9 +93,10 @@ class GanConfig(BaseModel):
     def system(self) -> str:
         """The name of the method: a row of `SYSTEMS`, or the paper's names for its own generators."""
         for name, fields in SYSTEMS.items():
-            if all(getattr(self, field) == value for field, value in fields.items() if field in IDENTITY):
+            identity = {"critic": "patch"} | {field: value for field, value in fields.items() if field in IDENTITY}
+            if all(getattr(self, field) == value for field, value in identity.items()):
                 return name
-        if self.generator != "recurrent" or self.gan_objective != "wasserstein":
+        if (self.generator, self.critic, self.gan_objective) != ("recurrent", "patch", "wasserstein"):
             return f"{self.generator}_{self.gan_objective}"
         backbone = "" if self.backbone == "plain" else f"{self.backbone}_"
         return f"{backbone or 'wgan_gp_'}lstm" if self.lstm_depth else f"{backbone}wgan_gp"
@@ -234,6 +242,10 @@ RELATIVISTIC = {
     "gan_objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1.0, "penalty_interval": 2,
     "critic_steps": 1, "gan_batch_size": 16, "generator_lr": 4e-4, "critic_lr": 4e-4, "adam_beta2": 0.99,
 }  # fmt: skip
+NON_SATURATING = {
+    "gan_objective": "non_saturating", "penalty_weight": 0.0, "critic_steps": 1, "generator_lr": 2e-4,
+    "critic_lr": 2e-4, "adam_beta1": 0.5, "adam_beta2": 0.999,
+}  # fmt: skip
 SYSTEMS = {
     # one Gaussian per class over the first 150 principal components: the reference, not trained
     "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0},
@@ -242,13 +254,14 @@ SYSTEMS = {
     # the relativistic objective on the paper's networks without LSTM
     "r3gan":         {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", **RELATIVISTIC},
     # the first one (Goodfellow et al. 2014), with the step sizes of Radford et al. 2016
-    "gan":           {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", "gan_objective": "non_saturating",
-                      "penalty_weight": 0.0, "critic_steps": 1, "generator_lr": 2e-4, "critic_lr": 2e-4,
-                      "adam_beta1": 0.5, "adam_beta2": 0.999},
+    "gan":           {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", **NON_SATURATING},
     # clipped weights instead of a penalty (Arjovsky et al. 2017, algorithm 1)
     "wgan":          {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", "weight_clip": 0.01,
                       "penalty_weight": 0.0, "critic_steps": 5, "generator_lr": 5e-5, "critic_lr": 5e-5,
                       "optimiser": "rmsprop"},
+    # batch norm in the critic, too (Radford et al. 2016)
+    "dcgan":         {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", "critic": "batch_norm",
+                      **NON_SATURATING},
 }  # fmt: skip
 # The paper's generators, and its ablation without LSTM, by the paper's names; lambda as in Gulrajani et al. 2017.
 PAPER_SYSTEMS = {
@@ -258,7 +271,8 @@ PAPER_SYSTEMS = {
     "wgan_gp":               {"backbone": "plain", "lstm_depth": 0, "penalty_weight": 10.0},
 }  # fmt: skip
 ALL_SYSTEMS = PAPER_SYSTEMS | SYSTEMS
-IDENTITY = ("generator", "gan_objective", "gan_epochs", "weight_clip")  # the fields that make a system what it is
+# The fields that make a system what it is.
+IDENTITY = ("generator", "critic", "gan_objective", "gan_epochs", "weight_clip")
 DEFAULT_SYSTEMS = ("principal", "principal_gan")
 SYSTEM_TRIAL = "system-"  # begins the id of a system's trial
 

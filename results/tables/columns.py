@@ -51,6 +51,7 @@ gan_reused                  flag  the GAN was trained by an earlier trial
 system                      text  name of the method that the GAN's fields make up; null for real images only
 generator                   text  recurrent (the paper's) or principal (starts from principal components)
 backbone                    text  blocks of the recurrent generator: plain or an EfficientNetV2
+critic                      text  patch (the paper's) or batch_norm (an image's score depends on its batch)
 gan_objective               text  adversarial objective (models/objectives.py)
 penalty                     text  where the critic's gradient is penalised
 precision                   text  number format of GAN training: float32 or bfloat16

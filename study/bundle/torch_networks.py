@@ -13,7 +13,7 @@ from study.bundle.folder import WEIGHTS, Bundle
 from study.config import TrialConfig, make_config
 from study.diagnosis.train import new_classifier
 from study.errors import ConfigError
-from study.gan.sampling import new_generator
+from study.gan.networks import new_generator
 from study.training.precision import autocast
 
 

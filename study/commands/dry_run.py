@@ -8,12 +8,11 @@ from argparse import Namespace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.critic import Critic
 from models.generator import parameter_count
 from study.config import TrialConfig
 from study.diagnosis.train import new_classifier
 from study.gan.footprint import gan_bytes, largest_batch
-from study.gan.sampling import new_generator
+from study.gan.networks import new_critic, new_generator
 from study.progress.display import words
 from study.search.proposer import NEW_GAN_EVERY
 from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations, system_configs
@@ -109,7 +108,7 @@ def forward_flops(config: TrialConfig) -> tuple[float, float]:
     with torch.device("meta"):
         label = torch.zeros(1, dtype=torch.long)
         generator = new_generator(config.model_copy(update={"pretrained": False})).eval()
-        critic = Critic(config.image_size, config.critic_width)
+        critic = new_critic(config)
         image = torch.zeros(1, 3, config.image_size, config.image_size)
         return _count(generator, torch.zeros(1, config.z_dim), label), _count(critic, image, label)
 

@@ -9,28 +9,16 @@ from torch import Tensor, nn
 from torchvision.utils import make_grid
 
 from data_utils.augment import to_uint8
-from models.generator import build_generator
 from models.inference import for_inference
-from models.principal import PrincipalGenerator
 from study.config import GanConfig
 from study.gan.folder import GanFolder
+from study.gan.networks import new_generator
 from study.storage.atomic import write_atomically
 from study.storage.tensors import read_tensors, write_tensors
 from study.training.seeds import make_generator
 
 SAMPLING_BATCH = 64
-GENERATOR_FIELDS = {
-    "backbone", "image_size", "latent_dim", "lstm_depth", "lstm_width", "decoder_width", "backbone_width",
-    "backbone_depth", "pretrained",
-}  # fmt: skip
 GRID_ROWS, GRID_COLUMNS = 2, 8  # of `samples.png`: one row a class
-
-
-def new_generator(config: GanConfig) -> nn.Module:
-    """The generator of a config, with new weights."""
-    if config.generator == "principal":
-        return PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width)
-    return build_generator(**config.model_dump(include=GENERATOR_FIELDS))
 
 
 def save_generator(generator: nn.Module, folder: GanFolder) -> None:

@@ -12,11 +12,10 @@ from data_utils.augment import to_float
 from data_utils.dataset import Side
 from models.augmentation import NUM_PARAMETERS, diff_augment
 from models.batch_norm import synchronise_batch_norm
-from models.critic import Critic
 from models.objectives import critic_loss, generator_loss
 from models.principal import PrincipalGenerator
 from study.config import GanConfig
-from study.gan.sampling import new_generator
+from study.gan.networks import new_critic, new_generator
 from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
 from study.training.workers import average_gradients, mean_over_workers, share
@@ -209,7 +208,7 @@ def build_training(config: GanConfig, device: torch.device) -> GanTraining:
     """New networks and optimisers, the same on every worker."""
     torch.manual_seed(derive_seed(config.seed, "gan", "initial weights"))
     generator = synchronise_batch_norm(new_generator(config)).to(device, memory_format=torch.channels_last)
-    critic = Critic(config.image_size, config.critic_width).to(device, memory_format=torch.channels_last)
+    critic = synchronise_batch_norm(new_critic(config)).to(device, memory_format=torch.channels_last)
     capturable = device.type == "cuda"  # keeps the step count on the GPU, as a CUDA graph needs it
     optimiser = {
         "adam": partial(torch.optim.Adam, betas=(config.adam_beta1, config.adam_beta2), fused=True),

@@ -8,12 +8,12 @@ import torch
 
 from data_utils.dataset import Dataset, Side, evenly_drawn, training_subset
 from data_utils.duplicates.pairs import num_leaked_test
-from models.critic import Critic
 from study.config import TrialConfig
 from study.diagnosis.sets import Condition, mix, oversample
 from study.diagnosis.train import new_classifier, train_classifier
 from study.errors import ConfigError
-from study.gan.sampling import load_generator, new_generator, sample_images
+from study.gan.networks import new_critic, new_generator
+from study.gan.sampling import load_generator, sample_images
 from study.gan.store import obtain_gan
 from study.training.memory import peak_memory, reset_peak_memory, within_memory
 from study.training.precision import allow_tf32
@@ -83,7 +83,7 @@ def check_networks(configs: Iterable[TrialConfig]) -> None:
         with torch.device("meta"):
             for config in configs:
                 new_generator(config.model_copy(update={"pretrained": False}))
-                Critic(config.image_size, config.critic_width)
+                new_critic(config)
                 new_classifier(config.model_copy(update={"classifier_pretrained": False}))
     except ValueError as error:
         raise ConfigError(f"--set: {error}") from None

@@ -21,7 +21,8 @@ from study.config import make_config, preset
 from study.errors import ConfigError
 from study.gan.features import real_features
 from study.gan.folder import GanFolder
-from study.gan.sampling import load_generator, new_generator, save_generator
+from study.gan.networks import new_generator
+from study.gan.sampling import load_generator, save_generator
 from study.gan.store import read_result
 from study.settings import stored_settings, write_settings
 from study.storage.checkpoint import save_checkpoint

@@ -9,7 +9,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models.classifier import build_classifier
-from models.critic import Critic
+from models.critic import BatchNormCritic, Critic
 from models.generator import GENERATORS, build_generator, parameter_count
 from models.lstm import LSTM
 
@@ -136,6 +136,18 @@ def test_critic_scores_patches_by_projection_and_images_one_by_one():
         critic.class_embedding.weight[1] = critic.class_embedding.weight[0]
     assert torch.equal(critic(images, LABELS), critic(images, 1 - LABELS))
     assert not torch.allclose(critic(images, LABELS)[1:3], scores[1:3])
+
+
+def test_a_batch_norm_critic_normalises_all_but_the_first_layer_by_the_batch():
+    torch.manual_seed(0)
+    critic, images = BatchNormCritic(32, width=4), torch.rand(4, 3, 32, 32)
+    first, second, third = critic.features(images)
+    assert [len(layer.shape) for layer in (first, second, third)] == [4, 4, 4]
+    normed = torch.where(second > 0, second, second / 0.2)  # before LeakyReLU
+    torch.testing.assert_close(normed.mean(dim=(0, 2, 3)), torch.zeros(8), rtol=0, atol=1e-5)
+    torch.testing.assert_close(normed.var(dim=(0, 2, 3), correction=0), torch.ones(8), rtol=0, atol=1e-3)
+    assert not torch.allclose(critic(images[:2], LABELS[:2]), critic(images, LABELS)[:2])
+    assert parameter_count(critic) == parameter_count(Critic(32, width=4)) + 2 * (8 + 16)
 
 
 def test_critic_of_the_paper_preset_has_2_8_million_parameters():

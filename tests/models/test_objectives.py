@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness.flops import count_flops
-from models.critic import Critic
+from models.critic import BatchNormCritic, Critic
 from models.objectives import (
     OBJECTIVES,
     PENALTIES,
@@ -260,3 +260,11 @@ def test_one_step_of_each_objective_moves_scores_the_right_way(batch, objective)
     fake.requires_grad_()
     (gradient,) = torch.autograd.grad(generator_loss(critic, fake, labels, real, objective), fake)
     assert critic(fake - 0.1 * gradient, labels).mean() > critic(fake, labels).mean()
+
+
+def test_a_critic_that_scores_batches_gets_real_and_synthetic_images_apart(batch):
+    real, fake, labels = batch[0].float(), batch[1].float(), batch[2]
+    torch.manual_seed(1)
+    critic = BatchNormCritic(32, width=4)
+    _, gap, _ = critic_loss(critic, real, fake, labels, 0.0, None)
+    torch.testing.assert_close(gap, critic(real, labels).mean() - critic(fake, labels).mean())

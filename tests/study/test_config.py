@@ -66,6 +66,7 @@ def test_all_bad_values_are_told_at_once():
         ({"pretrained": True, "backbone": "efficientnetv2_s", "backbone_width": 0.5}, "backbone_width=1"),
         ({"classifier_pretrained": True}, "ImageNet weights, such as tf_efficientnet_lite0: small has none"),
         ({"training_images": "synthetic_only", "synthetic_ratio": 0}, "synthetic_ratio above 0"),
+        ({"critic": "batch_norm"}, "critic=batch_norm needs penalty_weight=0"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, needed):

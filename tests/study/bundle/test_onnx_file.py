@@ -6,7 +6,7 @@ import torch
 from study.bundle.exporting.onnx_file import TOLERANCE, largest_difference, to_onnx
 from study.bundle.torch_networks import rebuilt_generator
 from study.config import make_config
-from study.gan.sampling import new_generator
+from study.gan.networks import new_generator
 
 
 @pytest.mark.parametrize(

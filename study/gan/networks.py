@@ -1,0 +1,33 @@
+"""The networks of a GAN by their names in the config; a new one is a line here."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from models.critic import BatchNormCritic, Critic
+from models.generator import build_generator
+from models.principal import PrincipalGenerator
+from study.config import GanConfig
+
+RECURRENT_FIELDS = {
+    "backbone", "image_size", "latent_dim", "lstm_depth", "lstm_width", "decoder_width", "backbone_width",
+    "backbone_depth", "pretrained",
+}  # fmt: skip
+GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
+    "recurrent": lambda config: build_generator(**config.model_dump(include=RECURRENT_FIELDS)),
+    "principal": lambda config: PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width),
+}
+CRITICS: dict[str, Callable[[GanConfig], nn.Module]] = {
+    "patch": lambda config: Critic(config.image_size, config.critic_width),
+    "batch_norm": lambda config: BatchNormCritic(config.image_size, config.critic_width),
+}
+
+
+def new_generator(config: GanConfig) -> nn.Module:
+    """The generator of a config, with new weights."""
+    return GENERATORS[config.generator](config)
+
+
+def new_critic(config: GanConfig) -> nn.Module:
+    """The critic of a config, with new weights."""
+    return CRITICS[config.critic](config)
