@@ -79,7 +79,7 @@ class Bridge(tune.Callback):
             tasks = [replace(first, proposed_at=time.time()), *others]
             pairs = zip((proposal, *proposal.followers), tasks, strict=True)
             self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
-            return {"tasks": tasks, "stoppable": proposal.stoppable, "judged": proposal.phase != "system"}
+            return {"tasks": tasks, "stoppable": proposal.stoppable, "judged": proposal.of_the_search}
         return None
 
     def on_step_end(self, iteration, trials, **info) -> None:

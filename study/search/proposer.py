@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, TrialConfig, make_config
@@ -21,7 +22,14 @@ from study.search.records import (
     write_optuna,
     write_proposal,
 )
-from study.search.space import SCIENTIFIC, distributions, generator_side, paper_configurations, system_configs
+from study.search.space import (
+    SCIENTIFIC,
+    distributions,
+    generator_side,
+    paper_configurations,
+    system_configs,
+    system_distributions,
+)
 from study.training.seeds import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is the caller's to print
@@ -42,6 +50,7 @@ class Proposal:
     stoppable: bool = False  # the paper's configurations run to their end, and a GAN that is reused costs nothing
     columns: dict = field(default_factory=dict)  # more of its row
     followers: tuple["Proposal", ...] = ()  # run after it on the same worker, which saves Ray's start
+    of_the_search: bool = True  # whether its GAN is one that the search chose
 
 
 class Proposer(Protocol):
@@ -78,8 +87,8 @@ class Search:
     """Proposes trials and hears their results; `study.search.records` says what it keeps on disk.
 
     Order: the real-only baseline; the systems that are trained once; trials that an interruption left unfinished; the
-    paper's configurations; then each finished GAN with every other synthetic ratio before a new GAN, whose scientific
-    parameters are the least used values so far. Nuisance parameters come from TPE.
+    paper's configurations; then each finished GAN, the systems' too, with every other synthetic ratio before a new GAN,
+    whose scientific parameters are the least used values so far. Nuisance parameters come from TPE.
     """
 
     part = "search"
@@ -99,8 +108,9 @@ class Search:
         """
         self.folder, self.base, self.fixed = folder, base, fixed
         self.objectives, self.space = OBJECTIVES[objective], distributions(base, fixed)
-        self.paper = paper_configurations(base, fixed)
-        records, self.mended = read_proposals(folder, rows, self.paper, self.space)
+        self.paper, self.systems = paper_configurations(base, fixed), system_configs(base, systems)
+        self.space_of_systems = system_distributions(self.space, systems)
+        records, self.mended = read_proposals(folder, rows, self.paper, self.space_of)
         self.pictures = Pictures(folder)
         ended = [record and rows.get(trial_id(record)) for record in records]
         trials = [
@@ -112,10 +122,12 @@ class Search:
         self.study, self.storage = write_optuna(folder, self.objectives, seed % 2**32, trials)
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
         once = [Proposal("baseline-000", "baseline", None, real)]
+        self.system_trials = {f"{SYSTEM_TRIAL}{list(SYSTEMS).index(name):03d}": name for name in systems}
         once += [
-            Proposal(f"{SYSTEM_TRIAL}{list(SYSTEMS).index(name):03d}", "system", None, config)
-            for name, config in system_configs(base, systems).items()
+            Proposal(trial, "system", None, self.systems[name], of_the_search=False)
+            for trial, name in self.system_trials.items()
         ]
+        self.trained = [name for trial, name in self.system_trials.items() if has_completed(rows.get(trial))]
         self.waiting = [proposal for proposal in once if is_to_run(rows.get(proposal.trial_id))]
         self.waiting += [self._proposal(records[trial.number]) for trial in self.unfinished()]
 
@@ -135,12 +147,22 @@ class Search:
         else:
             values, attributes = self._new_gan_values(), {"phase": "search", "stoppable": True}
         self.study.enqueue_trial(values, user_attrs=attributes)
-        parameters = self.study.ask(self.space).params
-        return self._proposal(write_proposal(self.folder, number, attributes, parameters, self.space))
+        space = self.space_of(values)
+        parameters = self.study.ask(space).params
+        return self._proposal(write_proposal(self.folder, number, attributes, parameters, space))
+
+    def space_of(self, values: dict) -> dict[str, BaseDistribution]:
+        """The distributions of a trial's parameters, by its parameters or its row."""
+        return self.space_of_systems if values.get("system") in self.systems else self.space
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns. A second telling changes nothing."""
-        if number is None or (trial := self.study.get_trials(deepcopy=False)[number]).state.is_finished():
+        if number is None:
+            name = self.system_trials.get(result.get("trial_id"))
+            if name and status == "completed" and name not in self.trained:
+                self.trained.append(name)
+            return
+        if (trial := self.study.get_trials(deepcopy=False)[number]).state.is_finished():
             return
         self.pictures.attach(result, trial, self.storage)
         state, values = end_of(status, result, self.objectives)
@@ -152,11 +174,14 @@ class Search:
             return None
         trials = self.study.get_trials(deepcopy=False)
         uses = Counter(_gan_of(trial.params) for trial in trials)
-        finished = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
+        once = [{"system": name, "synthetic_ratio": self.systems[name].synthetic_ratio} for name in self.trained]
+        uses.update(map(_gan_of, once))
+        finished = once + [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
         if not (left := [params for params in finished if uses[_gan_of(params)] < USES_OF_A_GAN]):
             return None
         chosen = min(left, key=lambda params: uses[_gan_of(params)])
-        used = {t.params.get("synthetic_ratio") for t in trials if _gan_of(t.params) == _gan_of(chosen)}
+        tried = [*finished, *(trial.params for trial in trials)]
+        used = {params.get("synthetic_ratio") for params in tried if _gan_of(params) == _gan_of(chosen)}
         ratio = self._least_used("synthetic_ratio", trials, without=used)
         return {**generator_side(chosen), "synthetic_ratio": ratio}
 
@@ -173,8 +198,16 @@ class Search:
 
     def _proposal(self, record: dict) -> Proposal:
         phase, stoppable = record["attributes"]["phase"], record["attributes"]["stoppable"]
-        config = make_config(self.base.model_dump() | record["parameters"])
-        return Proposal(trial_id(record), phase, record["number"], config, stoppable)
+        parameters = dict(record["parameters"])
+        base = self.systems.get(parameters.pop("system", None), self.base)
+        config = make_config(base.model_dump() | parameters)
+        return Proposal(
+            trial_id(record), phase, record["number"], config, stoppable, of_the_search=base is self.base
+        )
+
+
+def has_completed(row: dict | None) -> bool:
+    return row is not None and row.get("status") == "completed"
 
 
 def is_to_run(row: dict | None) -> bool:

@@ -6,6 +6,7 @@ Each proposal is a sealed file in `<study>/proposals/`, written before its trial
 
 import math
 import os
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -44,13 +45,14 @@ def trial_id(record: dict) -> str:
 
 
 def read_proposals(
-    folder: Path, rows: dict[str, dict], paper: list[dict], space: dict[str, BaseDistribution]
+    folder: Path, rows: dict[str, dict], paper: list[dict], space_of: Callable[[dict], dict[str, BaseDistribution]]
 ) -> tuple[list[dict | None], list[str]]:
     """The record of each proposal, by number, and a line for each damaged file, which is set aside.
 
     The record of a damaged or missing file is made again from the trial's row (`rows`, by trial id), or from the
-    paper's configuration of that number. Where there is neither, nobody knows the trial any more: its record is None,
-    and its number is not used again, for a checkpoint of the trial may lie under its name.
+    paper's configuration of that number; `space_of` gives the parameters of a trial with such columns. Where there is
+    neither, nobody knows the trial any more: its record is None, and its number is not used again, for a checkpoint of
+    the trial may lie under its name.
     """
     files = (folder / "proposals").glob("[0-9]*.json*")  # with those that were set aside
     ended = {int(name.rpartition("-")[2]): row for name, row in rows.items() if row["phase"] in ("paper", "search")}
@@ -64,7 +66,7 @@ def read_proposals(
             known = row or (paper[number] | {"phase": "paper"} if number < len(paper) else None)
             if path.exists():
                 lines.append(set_aside(path, "it is written again" if known else "another trial takes its place"))
-            record = known and written_again(folder, number, known, space)
+            record = known and written_again(folder, number, known, space_of(known))
         records.append(record)
     return records, lines
 

@@ -69,9 +69,15 @@ def distributions(base: TrialConfig, fixed: dict) -> dict[str, BaseDistribution]
     return {name: domain.distribution(getattr(base, name)) for name, domain in searched(fixed).items()}
 
 
+def system_distributions(space: dict[str, BaseDistribution], systems: Sequence[str]) -> dict[str, BaseDistribution]:
+    """The parameters of a trial that uses a trained system: which, and those of `space` that no GAN depends on."""
+    rest = {name: domain for name, domain in space.items() if name not in GanConfig.model_fields}
+    return {"system": CategoricalDistribution(systems), **rest} if systems else rest
+
+
 def generator_side(parameters: dict) -> dict:
     """The parameters that decide the GAN."""
-    return {name: value for name, value in parameters.items() if name in GanConfig.model_fields}
+    return {name: value for name, value in parameters.items() if name in GanConfig.model_fields or name == "system"}
 
 
 def paper_configurations(base: TrialConfig, fixed: dict) -> list[dict]:

@@ -79,7 +79,8 @@ class Halving:
 def measured_curves(study: Path) -> dict[str, dict[int, float]]:
     """Frechet distance by epoch of each GAN that the study has measured so far; the systems' are no standard for it."""
     history = read_history(study).dropna(subset=["gan_key", "frechet_distance"])
-    history = history[~history["trial_id"].str.contains(SYSTEM_TRIAL)]
+    of_systems = history.loc[history["trial_id"].str.contains(SYSTEM_TRIAL), "gan_key"]
+    history = history[~history["gan_key"].isin(of_systems)]
     rows = zip(history["gan_key"], history["epoch"], history["frechet_distance"], strict=True)
     curves: dict[str, dict[int, float]] = {}
     for gan, epoch, distance in rows:

@@ -67,9 +67,10 @@ def weights(path: Path) -> dict[str, bytes]:
 SMOKE = make_config(preset("smoke"))
 
 
-def new_search(folder, fixed=None, objective="pareto", ended=(), base=SMOKE, rows=None):
+def new_search(folder, fixed=None, objective="pareto", ended=(), base=SMOKE, rows=None, systems=()):
     """A search as a command starts it; `rows` by trial id, and for the trials `ended` made-up ones."""
     measured = {"status": "completed", "frechet_distance": 1.0, "validation_auroc": 0.9}
     made_up = {name: measured | {"phase": name.partition("-")[0]} for name in ended}
     fixed = fixed or {}
-    return Search(folder, make_config(base.model_dump() | fixed), fixed, objective, made_up | (rows or {}))
+    base = make_config(base.model_dump() | fixed)
+    return Search(folder, base, fixed, objective, made_up | (rows or {}), systems)

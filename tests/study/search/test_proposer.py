@@ -8,7 +8,9 @@ from optuna.trial import TrialState
 
 from study.config import PAPER_SYSTEMS, TrialConfig, make_config
 from study.search.proposer import NEW_GAN_EVERY, OBJECTIVES, USES_OF_A_GAN
+from study.search.records import proposal_file
 from study.search.space import NUISANCE, SCIENTIFIC, SPACE, generator_side, paper_configurations
+from study.storage.sealed import read_json
 from tests.support.trainings import SMOKE, new_search
 
 NUM_SIMULATED = 60
@@ -233,3 +235,61 @@ def test_everything_set_still_searches(tmp_path):
     fixed = {name: getattr(SMOKE, name) for name in SPACE}
     search = new_search(tmp_path, fixed, ended=["baseline-000"])
     assert [search.ask().config for _ in range(3)] == [SMOKE] * 3
+
+
+# ---- systems
+
+
+def told(search, proposals: int, status: str = "completed"):
+    """Proposals asked for and told one after another."""
+    asked = []
+    for _ in range(proposals):
+        asked.append(search.ask())
+        ended = {"trial_id": asked[-1].trial_id, "frechet_distance": 1.0, "validation_auroc": 0.5}
+        search.tell(asked[-1].number, status, ended)
+    return asked
+
+
+def test_a_trained_system_is_used_with_every_ratio_and_its_gan_is_not_trained_again(tmp_path):
+    search = new_search(tmp_path, systems=("principal", "r3gan"))
+    asked = told(search, 60)
+    assert [proposal.trial_id for proposal in asked[:3]] == ["baseline-000", "system-000", "system-002"]
+    for name in ("principal", "r3gan"):
+        uses = [proposal for proposal in asked[1:] if proposal.config.system == name]
+        ratios = [proposal.config.synthetic_ratio for proposal in uses]
+        assert len(set(ratios)) == len(ratios) >= 3 and ratios[0] == 1.0
+        assert {proposal.phase for proposal in uses[1:]} == {"search"} and len(set(map(gan_of, uses))) == 1
+        assert not any(proposal.of_the_search or proposal.stoppable for proposal in uses)
+        assert len({proposal.config.dropout for proposal in uses}) > 1  # nuisance values still come from TPE
+    assert all(proposal.of_the_search for proposal in asked if proposal.config.generator == "recurrent"
+               and proposal.config.gan_objective == "wasserstein")  # fmt: skip
+    assert {trial.params.get("system") for trial in search.study.get_trials()} == {None, "principal", "r3gan"}
+
+
+def test_a_system_that_failed_is_not_used_again(tmp_path):
+    search = new_search(tmp_path, systems=("r3gan",))
+    asked = [search.ask(), search.ask()]
+    search.tell(None, "failed", {"trial_id": "system-002"})
+    assert asked[1].trial_id == "system-002"
+    assert all(proposal.config.system != "r3gan" for proposal in told(search, 30))
+
+
+def test_a_resumed_search_knows_its_systems_and_their_trials(tmp_path):
+    first = new_search(tmp_path, systems=("principal",))
+    asked = told(first, 30)
+    reused = [proposal for proposal in asked if proposal.config.system == "principal" and proposal.number is not None]
+    ended = [proposal.trial_id for proposal in asked if proposal is not reused[-1]]
+    again = new_search(tmp_path, systems=("principal",), ended=ended)
+    assert again.ask() == reused[-1]
+
+
+def test_a_damaged_proposal_of_a_system_is_written_again_from_the_row(tmp_path):
+    asked = told(new_search(tmp_path, systems=("principal",)), 30)
+    reused = next(one for one in asked if one.config.system == "principal" and one.number is not None)
+    file = proposal_file(tmp_path, reused.number)
+    before = read_json(file)
+    file.write_bytes(b"x")
+    row = {**reused.config.model_dump(), "system": "principal", "status": "completed", "phase": "search"}
+    ended = [proposal.trial_id for proposal in asked if proposal is not reused]
+    again = new_search(tmp_path, systems=("principal",), ended=ended, rows={reused.trial_id: row})
+    assert len(again.mended) == 1 and read_json(file)["parameters"] == before["parameters"]
