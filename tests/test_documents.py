@@ -78,7 +78,7 @@ def test_readmes_flags_exist():
 def test_readmes_python_runs(tmp_path, monkeypatch, capsys):
     make_study(tmp_path / "runs" / "folders-smoke")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", text_of(README), re.DOTALL)
+    (code,) = re.findall(r"```python\n(>>>.*?)```", text_of(README), re.DOTALL)
     names = {}
     for example in doctest.DocTestParser().get_examples(code):
         exec(compile(example.source, "README.md", "single"), names)

@@ -1,5 +1,9 @@
 """Every row of the table of systems trains through the same loop."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,3 +75,14 @@ def test_a_trained_generator_is_no_longer_the_gaussian(system, phantoms, tmp_pat
 def test_noise_is_no_system(tiny_settings):
     with pytest.raises(ValueError, match="gan_epochs=0 needs generator=principal"):
         make_config(tiny_settings | {"gan_epochs": 0})
+
+
+def test_the_row_that_the_readme_adds_is_a_system(tiny_settings, phantoms, tmp_path, monkeypatch):
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if block.startswith('"')]
+    ((name, fields),) = ast.literal_eval(f"{{{block}}}").items()
+    assert name not in SYSTEMS
+    monkeypatch.setitem(SYSTEMS, name, fields)
+    config = make_config(tiny_settings | fields)
+    result, _ = run(config, phantoms, tmp_path)
+    assert config.system == name and result["gan_epoch"] == config.gan_epochs
