@@ -9,9 +9,10 @@ from torch import Tensor
 
 NUM_PARAMETERS = 8
 SHIFT, HOLE = 1 / 8, 1 / 2  # of the image's side
+ADAPTATION = 20_000  # real images in which an adaptive probability can go from 0 to 1
 
 
-def diff_augment(images: Tensor, uniform: Tensor, probability: float = 1.0) -> Tensor:
+def diff_augment(images: Tensor, uniform: Tensor, probability: float | Tensor = 1.0) -> Tensor:
     """Colour, translation and cutout of images (B, 3, S, S) in about [-1, 1]; `uniform` (B, 8) in [0, 1).
 
     Brightness is shifted by up to 0.5, saturation multiplied by 0 to 2, contrast by 0.5 to 1.5; the image is moved by
@@ -33,6 +34,15 @@ def diff_augment(images: Tensor, uniform: Tensor, probability: float = 1.0) -> T
     )
     hole = in_rows.transpose(-1, -2) & in_columns  # (B, 1, S, S)
     return torch.where(chance < probability, torch.where(hole, 0, changed), images)
+
+
+def adapted(probability: Tensor, overfitting: Tensor, target: float, images: int) -> Tensor:
+    """The probability after so many more real images: higher where the critic overfits more than the target.
+
+    Adaptive augmentation (Karras et al. 2020b, section 3): a constant step up or down, within [0, 1]. `overfitting` is
+    that of `models.objectives.overfitting`. The paper's 500,000 images from 0 to 1 are more than a short training sees.
+    """
+    return (probability + (overfitting - target).sign() * (images / ADAPTATION)).clamp(0, 1)
 
 
 def moved(images: Tensor, uniform: Tensor, dim: int) -> Tensor:

@@ -10,12 +10,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from models.generator import Generator
 from models.principal import PrincipalGenerator
+from models.style import StyleGenerator
 
 
 class Sampler(nn.Module):
     """A generator of any dtype with float32 inputs and outputs: forward(z (B, L), labels (B,)) -> (B, 3, S, S)."""
 
-    def __init__(self, generator: Generator, dtype: torch.dtype):
+    def __init__(self, generator: nn.Module, dtype: torch.dtype):
         super().__init__()
         self.generator, self.dtype = generator.to(dtype, memory_format=torch.channels_last), dtype
 
@@ -23,7 +24,7 @@ class Sampler(nn.Module):
         return self.generator(z.to(self.dtype), labels).float()
 
 
-def for_inference(generator: Generator | PrincipalGenerator, dtype: torch.dtype = torch.float32) -> Sampler:
+def for_inference(generator: nn.Module, dtype: torch.dtype = torch.float32) -> Sampler:
     """A frozen copy of a trained generator that makes the same images faster.
 
     In evaluation mode a batch norm is an affine map with constants, which is folded into the convolution or linear
@@ -31,7 +32,7 @@ def for_inference(generator: Generator | PrincipalGenerator, dtype: torch.dtype 
     call as by autocast.
     """
     folded = copy.deepcopy(generator).requires_grad_(False).eval()
-    if isinstance(folded, PrincipalGenerator):  # it has no norms, and bfloat16 would round its pixels
+    if isinstance(folded, PrincipalGenerator | StyleGenerator):  # no norms, and bfloat16 would round sums of pixels
         return Sampler(folded, torch.float32)
     fold_batch_norm(folded)
     fold_first_norm(folded)

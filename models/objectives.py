@@ -43,6 +43,17 @@ OBJECTIVES = {
     ),
 }
 
+SHIFTABLE = ("wasserstein", "relativistic")  # objectives that the same number added to all scores does not change
+
+
+def overfitting(real_scores: Tensor, fake_scores: Tensor, objective: str) -> Tensor:
+    """r_t: mean sign of the scores of real images, 1 where the critic is sure of all (Karras et al. 2020b, eq. 1).
+
+    Where scores have no zero, the sign is that of a real image's score less that of its synthetic one.
+    """
+    margin = real_scores - fake_scores if objective in SHIFTABLE else real_scores
+    return margin.sign().mean()
+
 
 def interpolate_penalty(gradient_at: InputGradient, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor):
     """Mean of (|gradient| - 1)^2 at `epsilon * real + (1 - epsilon) * fake` (Gulrajani et al. 2017, eq. 3)."""

@@ -27,7 +27,7 @@ class GanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    generator: Literal["recurrent", "principal"] = "recurrent"  # models/generator.py, models/principal.py
+    generator: Literal["recurrent", "principal", "style"] = "recurrent"  # models/{generator,principal,style}.py
     backbone: Backbone = "plain"                      # of the recurrent generator, like the next three
     lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
     lstm_width: Positive = 368
@@ -53,6 +53,7 @@ class GanConfig(BaseModel):
     critic_lr: Rate = 1e-4
     weight_clip: float = Field(0.0, ge=0)             # bound of the critic's weights; 0 = none
     critic_augmentation: float = Field(0.0, ge=0, le=1)  # share of the critic's images, see models/augmentation.py
+    augmentation_target: Fraction = 0.0               # of the critic's overfitting; > 0 = the share adapts to it (ADA)
     optimiser: Literal["adam", "rmsprop"] = "adam"
     adam_beta1: Fraction = 0.0
     adam_beta2: Fraction = 0.9
@@ -88,6 +89,11 @@ class GanConfig(BaseModel):
     def z_dim(self) -> int:
         """Length of the generator's input; the principal generator's holds a noise map, too."""
         return self.latent_dim + (self.image_size**2 if self.generator == "principal" else 0)
+
+    @property
+    def augments(self) -> bool:
+        """Whether images are augmented for the critic, or may be."""
+        return bool(self.critic_augmentation or self.augmentation_target)
 
     @property
     def system(self) -> str:
@@ -262,6 +268,11 @@ SYSTEMS = {
     # batch norm in the critic, too (Radford et al. 2016)
     "dcgan":         {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", "critic": "batch_norm",
                       **NON_SATURATING},
+    # modulated convolutions (Karras et al. 2020), R1 with gamma = 0.0002 * 64^2 / 32, and adaptive augmentation (Karras
+    # et al. 2020b, appendix C); the critic's weights are not equalised, so its step is that of `gan`
+    "stylegan2":     {"generator": "style", "decoder_width": 128, "gan_objective": "non_saturating", "penalty": "real",
+                      "penalty_weight": 0.0256, "penalty_interval": 16, "critic_steps": 1, "gan_batch_size": 32,
+                      "generator_lr": 2.5e-3, "critic_lr": 2e-4, "adam_beta2": 0.99, "augmentation_target": 0.6},
 }  # fmt: skip
 # The paper's generators, and its ablation without LSTM, by the paper's names; lambda as in Gulrajani et al. 2017.
 PAPER_SYSTEMS = {

@@ -49,7 +49,7 @@ num_judging_seeds           int   seeds that were to judge the chosen arm, fixed
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
 gan_reused                  flag  the GAN was trained by an earlier trial
 system                      text  name of the method that the GAN's fields make up; null for real images only
-generator                   text  recurrent (the paper's) or principal (starts from principal components)
+generator                   text  recurrent (the paper's), principal (from principal components) or style (StyleGAN2's)
 backbone                    text  blocks of the recurrent generator: plain or an EfficientNetV2
 critic                      text  patch (the paper's) or batch_norm (an image's score depends on its batch)
 gan_objective               text  adversarial objective (models/objectives.py)
@@ -81,6 +81,7 @@ adam_beta2                  real  Adam's beta 2 of the GAN
 optimiser                   text  of the GAN: adam or rmsprop
 weight_clip                 real  bound of the critic's weights, 0 for none
 critic_augmentation         real  share of the critic's images that are augmented (models/augmentation.py)
+augmentation_target         real  overfitting of the critic to which that share adapts from then on, 0 for a fixed share
 ema_decay                   real  decay of the generator's weight average, per generator step
 pretrained                  flag  the generator's blocks start from ImageNet weights
 measure_fid                 flag  the FID is measured at the end of a GAN's training
@@ -190,6 +191,7 @@ critic_loss        real  loss of the critic, mean over the last epoch
 generator_loss     real  loss of the generator, mean over the last epoch
 wasserstein        real  critic's estimate of the Wasserstein distance, mean over the last epoch
 penalty            real  gradient penalty, mean over the last epoch
+augmentation       real  share of the critic's images that are augmented, at the end of the last epoch
 frechet_distance   real  Frechet distance to validation images
 num_real           int   real images of the Frechet distance, all validation images
 num_fake           int   synthetic images of the Frechet distance

@@ -7,6 +7,7 @@ from torch import nn
 from models.critic import BatchNormCritic, Critic
 from models.generator import build_generator
 from models.principal import PrincipalGenerator
+from models.style import StyleGenerator
 from study.config import GanConfig
 
 RECURRENT_FIELDS = {
@@ -16,6 +17,7 @@ RECURRENT_FIELDS = {
 GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "recurrent": lambda config: build_generator(**config.model_dump(include=RECURRENT_FIELDS)),
     "principal": lambda config: PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width),
+    "style": lambda config: StyleGenerator(config.image_size, config.latent_dim, config.decoder_width),
 }
 CRITICS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "patch": lambda config: Critic(config.image_size, config.critic_width),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from data_utils.augment import to_float
 from data_utils.dataset import Side
-from models.augmentation import NUM_PARAMETERS, diff_augment
+from models.augmentation import NUM_PARAMETERS, adapted, diff_augment
 from models.batch_norm import synchronise_batch_norm
-from models.objectives import critic_loss, generator_loss
+from models.objectives import critic_loss, generator_loss, overfitting, scores_of_both
 from models.principal import PrincipalGenerator
 from study.config import GanConfig
 from study.gan.networks import new_critic, new_generator
@@ -21,6 +21,7 @@ from study.training.seeds import derive_seed, make_generator
 from study.training.workers import average_gradients, mean_over_workers, share
 
 STORED = ("generator", "critic", "ema", "generator_optimiser", "critic_optimiser")
+ADAPTATION_INTERVAL = 4  # critic steps between two changes of an adaptive augmentation (Karras et al. 2020b, section 3)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class GanTraining:
     ema: nn.Module
     generator_optimiser: torch.optim.Optimizer
     critic_optimiser: torch.optim.Optimizer
+    augmentation: Tensor  # (): share of the critic's images; changed in place, so that a CUDA graph sees it
     micro_batches: int = 1  # > 1: the critic sees a batch in that many pieces; less memory, same gradients
     backend: str = "eager"  # see study.gan.backend
 
@@ -53,7 +55,7 @@ class GanTraining:
             self.ema.load_state_dict(self.generator.state_dict())
 
     def run_epoch(self, train: Side, epoch: int) -> dict[str, float]:
-        """One pass of the critic over the real images; returns the epoch's mean losses by name."""
+        """One pass of the critic over the real images; returns the mean losses by name, and the last augmentation."""
         config, device = self.config, train.images.device
         draws = make_generator(device, config.seed, "gan", epoch)
         steps = self.steps_in_epoch(train)
@@ -67,6 +69,8 @@ class GanTraining:
                 with_penalty = number % config.penalty_interval == 0
                 epsilon = batch.epsilon if with_penalty else None
                 critic_parts.append(self.critic_step(batch.real, fake, batch.labels, epsilon))
+                if self.config.augmentation_target and number % ADAPTATION_INTERVAL == 0:
+                    self.adapt_augmentation(batch.real, fake, batch.labels)
             if numbers.stop % config.critic_steps == 0:
                 z = share(torch.randn(config.gan_batch_size, config.z_dim, generator=draws, device=device))
                 augmentation = self.draw_augmentation(draws)
@@ -75,7 +79,8 @@ class GanTraining:
         no_step = torch.full((1,), float("nan"), device=device)  # an epoch shorter than critic_steps may hold none
         generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
         means = mean_over_workers(torch.cat([torch.stack(critic_parts).mean(0), generator_mean]))
-        return dict(zip(("critic_loss", "wasserstein", "penalty", "generator_loss"), means.tolist(), strict=True))
+        losses = dict(zip(("critic_loss", "wasserstein", "penalty", "generator_loss"), means.tolist(), strict=True))
+        return losses | {"augmentation": self.augmentation.item()}
 
     def steps_in_epoch(self, train: Side) -> int:
         """Of the critic."""
@@ -90,7 +95,7 @@ class GanTraining:
 
     def draw_augmentation(self, draws: torch.Generator) -> Tensor | None:
         """This worker's share of the random numbers of `diff_augment` for a batch; None where nothing is augmented."""
-        if not self.config.critic_augmentation:
+        if not self.config.augments:
             return None
         return share(torch.rand(self.config.gan_batch_size, NUM_PARAMETERS, generator=draws, device=draws.device))
 
@@ -98,13 +103,23 @@ class GanTraining:
         self, batches: list[Batch], fakes: list[Tensor], draws: torch.Generator
     ) -> tuple[list[Batch], list[Tensor]]:
         """The images as the critic gets them. Augmented here, so that it is penalised at what it sees."""
-        if not self.config.critic_augmentation:
+        if not self.config.augments:
             return batches, fakes
 
         def augmented(images: Tensor) -> Tensor:
-            return diff_augment(images, self.draw_augmentation(draws), self.config.critic_augmentation)
+            return diff_augment(images, self.draw_augmentation(draws), self.augmentation)
 
         return [replace(batch, real=augmented(batch.real)) for batch in batches], [augmented(fake) for fake in fakes]
+
+    @torch.no_grad()
+    def adapt_augmentation(self, real: Tensor, fake: Tensor, labels: Tensor) -> None:
+        """Move the share of augmented images by how sure the critic is of these, as it has seen them."""
+        pieces = zip(*(tensor.chunk(self.micro_batches) for tensor in (real, fake, labels)), strict=True)
+        with autocast(self.config, real.device):
+            scores = [torch.stack(scores_of_both(self.critic, *piece)) for piece in pieces]
+        found = mean_over_workers(overfitting(*torch.cat(scores, dim=1), self.config.gan_objective))
+        images = ADAPTATION_INTERVAL * self.config.gan_batch_size
+        self.augmentation.copy_(adapted(self.augmentation, found, self.config.augmentation_target, images))
 
     def critic_step(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor | None) -> Tensor:
         """One update of the critic; returns (critic loss, wasserstein, penalty). The penalty needs `epsilon`."""
@@ -142,7 +157,7 @@ class GanTraining:
         with autocast(self.config, z.device):
             fake = self.generator(z, labels)
         if augmentation is not None:
-            fake = diff_augment(fake, augmentation, self.config.critic_augmentation)
+            fake = diff_augment(fake, augmentation, self.augmentation)
         images, total = fake.detach().requires_grad_(), 0.0
         for piece in zip(*(tensor.chunk(self.micro_batches) for tensor in (images, labels, real)), strict=True):
             with autocast(self.config, z.device):
@@ -170,12 +185,14 @@ class GanTraining:
     def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
         """Everything needed to continue; random numbers are derived from the epoch (see `study.training.seeds`)."""
         progress = {"epoch": epoch, "history": history, "seconds": seconds, "step_backend": self.backend}
+        progress["augmentation"] = self.augmentation
         return progress | {name: getattr(self, name).state_dict() for name in STORED}
 
     def load(self, state: dict) -> list[dict]:
         """Restore what `state` stored; returns its history."""
         for name in STORED:
             getattr(self, name).load_state_dict(state[name])
+        self.augmentation.copy_(state["augmentation"])
         for optimiser in (self.generator_optimiser, self.critic_optimiser):
             for group in optimiser.param_groups:  # another kind of device may have stored it
                 group["capturable"] = optimiser.defaults["capturable"]
@@ -221,4 +238,5 @@ def build_training(config: GanConfig, device: torch.device) -> GanTraining:
         ema=copy.deepcopy(generator).to(device).requires_grad_(False).eval(),
         generator_optimiser=optimiser(generator.parameters(), lr=config.generator_lr, capturable=capturable),
         critic_optimiser=optimiser(critic.parameters(), lr=config.critic_lr, capturable=capturable),
+        augmentation=torch.tensor(config.critic_augmentation, device=device),
     )

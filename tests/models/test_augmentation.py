@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.augmentation import NUM_PARAMETERS, diff_augment, moved
+from models.augmentation import ADAPTATION, NUM_PARAMETERS, adapted, diff_augment, moved
 
 SIZE = 16
 NEUTRAL = [0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0]  # no colour, no shift, the hole in the corner
@@ -66,6 +66,22 @@ def test_each_image_has_its_own_parameters_and_is_changed_with_the_probability()
     assert torch.equal(kept, uniform[:, 7] >= 0.5)
     alone = diff_augment(real[5:6], uniform[5:6], probability=0.5)
     assert torch.allclose(alone, changed[5:6], atol=1e-6)
+
+
+def test_a_probability_may_be_a_tensor():
+    real, uniform = images(64), torch.rand(64, NUM_PARAMETERS, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(diff_augment(real, uniform, torch.tensor(0.5)), diff_augment(real, uniform, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("start", "overfitting", "expected"),
+    [(0.5, 1.0, 0.6), (0.5, -1.0, 0.4), (0.5, 0.7, 0.6), (0.5, 0.5, 0.4), (0.95, 1.0, 1.0), (0.05, -1.0, 0.0)],
+)
+def test_an_adaptive_probability_goes_a_constant_step_to_the_target_and_no_further_than_0_and_1(
+    start, overfitting, expected
+):
+    found = adapted(torch.tensor(start), torch.tensor(overfitting), target=0.6, images=ADAPTATION // 10)
+    assert found.item() == pytest.approx(expected)
 
 
 def test_gradients_reach_every_image():

@@ -15,6 +15,7 @@ from models.objectives import (
     generator_loss,
     gradients,
     interpolate_penalty,
+    overfitting,
 )
 
 torch.set_num_threads(1)
@@ -221,6 +222,14 @@ def test_objectives_in_closed_form(objective, at_zero, critic_at_2, generator_at
     real, fake = zero + 2, zero - 1
     assert both.critic(real, fake).item() == pytest.approx(critic_at_2)
     assert both.generator(real, fake).item() == pytest.approx(generator_at_2)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_overfitting_is_the_mean_sign_of_what_the_objective_tells_real_images_by(objective):
+    real, fake = torch.tensor([3.0, 1.0, -1.0, 2.0]), torch.tensor([4.0, 2.0, 0.0, 0.0])
+    relative = objective in ("wasserstein", "relativistic")  # one of four real images scores above its synthetic one
+    assert overfitting(real, fake, objective) == (-0.5 if relative else 0.5)
+    assert overfitting(real + 10, fake + 10, objective) == (-0.5 if relative else 1)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)

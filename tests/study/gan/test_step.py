@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from models.augmentation import diff_augment
+from models.augmentation import ADAPTATION, diff_augment
 from study.config import make_config
-from study.gan.step import build_training, draw_batch, rounds
+from study.gan.step import ADAPTATION_INTERVAL, build_training, draw_batch, rounds
 from study.training.seeds import make_generator
 
 CPU = torch.device("cpu")
@@ -29,13 +29,19 @@ def test_rounds_end_where_a_generator_step_follows(first, end, expected):
     assert list(rounds(first, end, critic_steps=2)) == expected
 
 
+def augment(training, share: float, **more) -> None:
+    """Have this share of the images augmented from now on."""
+    training.config = training.config.model_copy(update={"critic_augmentation": share, **more})
+    training.augmentation.fill_(share)
+
+
 def gradients_of(network) -> torch.Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
 
 
 @pytest.mark.parametrize(("pieces", "augmented"), [(2, 0.0), (3, 0.0), (16, 0.0), (3, 0.7)])
 def test_pieces_of_a_batch_give_the_gradients_of_the_whole(training, batches, pieces, augmented):
-    training.config = training.config.model_copy(update={"critic_augmentation": augmented})
+    augment(training, augmented)
     draws = training.draw_augmentation(make_generator(CPU, 1, "test"))
     whole, cut = training, copy.deepcopy(training)
     cut.micro_batches = pieces
@@ -54,7 +60,7 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole(training, batches, pi
 def test_the_critic_sees_real_and_synthetic_images_augmented_alike(training, batches):
     fakes = training.synthesise(batches)
     assert training.augment(batches, fakes, make_generator(CPU, 1, "test")) == (batches, fakes)
-    training.config = training.config.model_copy(update={"critic_augmentation": 1.0})
+    augment(training, 1.0)
     changed, changed_fakes = training.augment(batches, fakes, make_generator(CPU, 1, "test"))
     for before, after in zip([b.real for b in batches] + fakes, [b.real for b in changed] + changed_fakes, strict=True):
         assert before.shape == after.shape and ((after == 0).flatten(1).sum(dim=1) > 0).all()  # the hole
@@ -63,13 +69,51 @@ def test_the_critic_sees_real_and_synthetic_images_augmented_alike(training, bat
 
 def test_the_generator_learns_through_the_augmentation(training, batches):
     """Its gradient is autograd's through generator, augmentation and critic in one."""
-    training.config = training.config.model_copy(update={"critic_augmentation": 1.0})
+    augment(training, 1.0)
     draws, batch = training.draw_augmentation(make_generator(CPU, 1, "test")), batches[0]
     plain = copy.deepcopy(training)
     loss = -plain.critic(diff_augment(plain.generator(batch.z, batch.labels), draws), batch.labels).mean()
     loss.backward()
     training.generator_step(batch.labels, batch.z, batch.real, draws)
     torch.testing.assert_close(gradients_of(training.generator), gradients_of(plain.generator), rtol=1e-4, atol=1e-6)
+
+
+def scores_all(training, sign: float) -> None:
+    """Make the critic score every image so, whatever it shows."""
+    with torch.no_grad():
+        for weights in (training.critic.score.weight, training.critic.class_embedding.weight):
+            weights.zero_()
+        training.critic.score.bias.fill_(sign)
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_adaptive_augmentation_rises_with_sure_scores_and_falls_with_wrong_ones(training, batches, pieces):
+    augment(training, 0.5, augmentation_target=0.6, gan_objective="non_saturating")
+    training.micro_batches, batch, address = pieces, batches[0], training.augmentation.data_ptr()
+    (fake,) = training.synthesise(batches[:1])
+    step = ADAPTATION_INTERVAL * training.config.gan_batch_size / ADAPTATION
+    for sign, end in ((1, 1), (-1, 0)):
+        scores_all(training, sign)
+        before = training.augmentation.item()
+        training.adapt_augmentation(batch.real, fake, batch.labels)
+        expected = min(before + step, 1) if sign > 0 else max(before - step, 0)
+        assert training.augmentation.item() == pytest.approx(expected)
+        for _ in range(int(1 / step) + 1):
+            training.adapt_augmentation(batch.real, fake, batch.labels)
+        assert training.augmentation.item() == end
+    assert training.augmentation.data_ptr() == address  # where a CUDA graph reads it
+
+
+def test_an_epoch_adapts_at_every_fourth_step_and_a_fixed_share_stays(training, phantoms):
+    train = phantoms.side("train")
+    assert training.run_epoch(train, 1)["augmentation"] == 0
+    augment(training, 0.5)
+    assert training.run_epoch(train, 1)["augmentation"] == 0.5
+    augment(training, 0.5, augmentation_target=0.99)  # as good as out of reach
+    steps = training.steps_in_epoch(train)
+    changes = len(range(0, steps, ADAPTATION_INTERVAL))
+    expected = 0.5 - changes * ADAPTATION_INTERVAL * training.config.gan_batch_size / ADAPTATION
+    assert training.run_epoch(train, 1)["augmentation"] == pytest.approx(expected)
 
 
 def test_clipped_weights_stay_within_the_bound(training, batches):

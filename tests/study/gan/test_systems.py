@@ -11,12 +11,13 @@ from data_utils.augment import to_uint8
 from study.config import SYSTEMS, make_config
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
+from study.gan.step import build_training
 from study.gan.train import train_gan
 from study.training.seeds import make_generator
 from tests.support.trainings import Crash, ignore, run, same, stored
 
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
-TINY = {"latent_dim": 8, "residual_width": 4, "gan_epochs": 2}
+TINY = {"latent_dim": 8, "residual_width": 4, "decoder_width": 16, "gan_epochs": 2}
 
 
 @pytest.fixture
@@ -50,9 +51,17 @@ def test_without_epochs_the_images_are_the_gaussians(system, phantoms, tmp_path)
     assert torch.equal(sample_images(generator, labels, config, "training"), gaussian)
 
 
-@pytest.mark.parametrize("crash_at", [1, 2])
-def test_a_killed_training_goes_on_bit_for_bit(system, phantoms, tmp_path, crash_at):
-    config = system("principal_gan", gan_epochs=3)
+@pytest.mark.parametrize(
+    ("name", "more", "crash_at"),
+    [
+        ("principal_gan", {}, 1),
+        ("principal_gan", {}, 2),
+        # its augmentation adapts in the first epoch and in the second or third
+        ("stylegan2", {"gan_batch_size": 16, "critic_augmentation": 0.5, "gan_eval_interval": 1}, 1),
+    ],
+)
+def test_a_killed_training_goes_on_bit_for_bit(system, phantoms, tmp_path, name, more, crash_at):
+    config = system(name, gan_epochs=3, **more)
     whole = run(config, phantoms, tmp_path / "whole")
 
     def crash(entry: dict) -> None:
@@ -63,6 +72,21 @@ def test_a_killed_training_goes_on_bit_for_bit(system, phantoms, tmp_path, crash
         train_gan(config, phantoms, crash, GanFolder(tmp_path / "killed"))
     assert run(config, phantoms, tmp_path / "killed") == whole
     assert same(stored(tmp_path / "killed"), stored(tmp_path / "whole"))
+
+
+def test_r1_has_the_weight_of_its_paper():
+    """gamma / 2 |g|^2, and 16 times that in one step of 16 (Karras et al. 2020, section 3.1 and appendix B)."""
+    config = make_config(SYSTEMS["stylegan2"] | {"image_size": 64, "critic_width": 4, "latent_dim": 8})
+    training = build_training(config, torch.device("cpu"))
+    gamma = 0.0002 * 64**2 / config.gan_batch_size
+    real, fake, labels = *torch.rand(2, 4, 3, 64, 64), torch.arange(4) % 2
+    images = real.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(training.critic(images, labels).sum(), images)
+    epsilon = torch.ones(4, 1, 1, 1)
+    with_penalty, without = (training.critic_objective(real, fake, labels, e)[0] for e in (epsilon, None))
+    expected = 16 * gamma / 2 * gradient.square().sum(dim=(1, 2, 3)).mean()
+    assert expected > 1e-3
+    torch.testing.assert_close(with_penalty - without, expected, rtol=1e-3, atol=0)
 
 
 def test_a_trained_generator_is_no_longer_the_gaussian(system, phantoms, tmp_path):

@@ -29,7 +29,7 @@ CHANGES = {
     "gan_epochs": 2, "generator_lr": 2e-3, "critic_lr": 2e-3, "adam_beta1": 0.5, "adam_beta2": 0.99,
     "ema_decay": 0.0, "gan_flip": False, "precision": "bfloat16", "seed": 1, "generator": "principal",
     "gan_objective": "relativistic", "penalty": "zero_centred", "weight_clip": 0.01, "critic_augmentation": 0.5,
-    "optimiser": "rmsprop", "critic": "batch_norm",
+    "optimiser": "rmsprop", "critic": "batch_norm", "augmentation_target": 0.6,
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
 PRINCIPAL_CHANGES = {"residual_width": 8}
