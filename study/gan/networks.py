@@ -5,8 +5,10 @@ from collections.abc import Callable
 from torch import nn
 
 from models.critic import BatchNormCritic, Critic
+from models.fast import FastGenerator
 from models.generator import build_generator
 from models.principal import PrincipalGenerator
+from models.projected import ProjectedCritic
 from study.config import GanConfig
 
 RECURRENT_FIELDS = {
@@ -16,10 +18,12 @@ RECURRENT_FIELDS = {
 GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "recurrent": lambda config: build_generator(**config.model_dump(include=RECURRENT_FIELDS)),
     "principal": lambda config: PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width),
+    "fast": lambda config: FastGenerator(config.image_size, config.latent_dim, config.decoder_width),
 }
 CRITICS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "patch": lambda config: Critic(config.image_size, config.critic_width),
     "batch_norm": lambda config: BatchNormCritic(config.image_size, config.critic_width),
+    "projected": lambda config: ProjectedCritic(config.image_size, config.critic_width, config.critic_features),
 }
 
 
