@@ -8,9 +8,9 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from models.fast import FastGenerator
 from models.generator import Generator
 from models.principal import PrincipalGenerator
+from models.systems.fast import FastGenerator
 
 
 class Sampler(nn.Module):

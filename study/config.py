@@ -27,7 +27,7 @@ class GanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    generator: Literal["recurrent", "principal", "fast"] = "recurrent"  # models/generator.py, principal.py, fast.py
+    generator: Literal["recurrent", "principal", "fast"] = "recurrent"  # see study/gan/networks.py
     backbone: Backbone = "plain"                      # of the recurrent generator, like the next three
     lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
     lstm_width: Positive = 368
@@ -37,7 +37,7 @@ class GanConfig(BaseModel):
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
     pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
-    critic: Literal["patch", "batch_norm", "projected"] = "patch"  # models/critic.py, models/projected.py
+    critic: Literal["patch", "batch_norm", "projected"] = "patch"  # models/critic.py, systems/projected.py
     critic_features: Literal["efficientnet_lite0", "efficientnet_lite1"] = "efficientnet_lite1"  # of `projected`
     critic_width: Positive = 64
     image_size: ImageSize = 128                       # pixels

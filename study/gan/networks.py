@@ -5,10 +5,10 @@ from collections.abc import Callable
 from torch import nn
 
 from models.critic import BatchNormCritic, Critic
-from models.fast import FastGenerator
 from models.generator import build_generator
 from models.principal import PrincipalGenerator
-from models.projected import ProjectedCritic
+from models.systems.fast import FastGenerator
+from models.systems.projected import ProjectedCritic
 from study.config import GanConfig
 
 RECURRENT_FIELDS = {

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.fast import FastGenerator
 from models.generator import parameter_count
 from models.inference import for_inference
+from models.systems.fast import FastGenerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LABELS = torch.tensor([0, 1, 1, 0])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from models import projected
 from models.feature_extractor import ExtractorUnavailable, efficientnet_lite
 from models.generator import parameter_count
-from models.projected import Head, ProjectedCritic, spectral_norm
+from models.systems import projected
+from models.systems.projected import Head, ProjectedCritic, spectral_norm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LABELS = torch.tensor([0, 1, 1])

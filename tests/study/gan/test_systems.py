@@ -46,9 +46,9 @@ def test_without_epochs_the_images_are_the_gaussians(system, phantoms, tmp_path)
     assert torch.equal(sample_images(generator, labels, config, "training"), gaussian)
 
 
-@pytest.mark.parametrize("crash_at", [1, 2])
-def test_a_killed_training_goes_on_bit_for_bit(system, phantoms, tmp_path, crash_at):
-    config = system("principal_gan", gan_epochs=3)
+@pytest.mark.parametrize(("name", "crash_at"), [("principal_gan", 1), ("principal_gan", 2), ("projected", 1)])
+def test_a_killed_training_goes_on_bit_for_bit(system, phantoms, tmp_path, name, crash_at):
+    config = system(name, gan_epochs=3)
     whole = run(config, phantoms, tmp_path / "whole")
 
     def crash(entry: dict) -> None:

