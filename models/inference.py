@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from models.generator import Generator
-from models.principal import PrincipalGenerator
-from models.style import StyleGenerator
+from models.systems.fast import FastGenerator
+from models.systems.principal import PrincipalGenerator
+from models.systems.style import StyleGenerator
 
 
 class Sampler(nn.Module):
@@ -35,6 +36,8 @@ def for_inference(generator: nn.Module, dtype: torch.dtype = torch.float32) -> S
     if isinstance(folded, PrincipalGenerator | StyleGenerator):  # no norms, and bfloat16 would round sums of pixels
         return Sampler(folded, torch.float32)
     fold_batch_norm(folded)
+    if isinstance(folded, FastGenerator):
+        return Sampler(folded, dtype)
     fold_first_norm(folded)
     for module in folded.decoder:
         if isinstance(module, nn.ReLU):

@@ -27,7 +27,7 @@ class GanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    generator: Literal["recurrent", "principal", "style"] = "recurrent"  # models/{generator,principal,style}.py
+    generator: Literal["recurrent", "principal", "style", "fast"] = "recurrent"  # see study/gan/networks.py
     backbone: Backbone = "plain"                      # of the recurrent generator, like the next three
     lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
     lstm_width: Positive = 368
@@ -37,7 +37,8 @@ class GanConfig(BaseModel):
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
     pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
-    critic: Literal["patch", "batch_norm"] = "patch"  # models/critic.py
+    critic: Literal["patch", "batch_norm", "projected"] = "patch"  # models/critic.py, systems/projected.py
+    critic_features: Literal["efficientnet_lite0", "efficientnet_lite1"] = "efficientnet_lite1"  # of `projected`
     critic_width: Positive = 64
     image_size: ImageSize = 128                       # pixels
     gan_objective: Literal["wasserstein", "non_saturating", "relativistic", "hinge"] = "wasserstein"
@@ -83,7 +84,24 @@ class GanConfig(BaseModel):
     def _can_be_penalised(self):
         if self.critic == "batch_norm" and self.penalty_weight:
             raise ValueError("critic=batch_norm needs penalty_weight=0: its score of an image depends on the batch")
+        if self.critic == "projected" and self.penalty_weight:
+            raise ValueError("critic=projected needs penalty_weight=0: its spectral norm bounds its slope already")
         return self
+
+    @model_validator(mode="after")
+    def _is_not_judged_by_its_critic(self):
+        if self.critic_network == self.feature_extractor:
+            raise ValueError(
+                f"critic=projected with critic_features={self.critic_features} needs another feature_extractor: a "
+                "distance in the features it was trained on is no measure; set critic_features=efficientnet_lite1, or "
+                "feature_extractor=inception"
+            )
+        return self
+
+    @property
+    def critic_network(self) -> str | None:
+        """The pretrained network whose features the critic sees: none of its distances may judge the GAN."""
+        return self.critic_features if self.critic == "projected" else None
 
     @property
     def z_dim(self) -> int:
@@ -273,6 +291,10 @@ SYSTEMS = {
     "stylegan2":     {"generator": "style", "decoder_width": 128, "gan_objective": "non_saturating", "penalty": "real",
                       "penalty_weight": 0.0256, "penalty_interval": 16, "critic_steps": 1, "gan_batch_size": 32,
                       "generator_lr": 2.5e-3, "critic_lr": 2e-4, "adam_beta2": 0.99, "augmentation_target": 0.6},
+    # a critic on frozen features (Sauer et al. 2021), and FastGAN's generator (Liu et al. 2021); DiffAugment, as there
+    "projected":     {"generator": "fast", "critic": "projected", "gan_objective": "hinge", "penalty_weight": 0.0,
+                      "critic_steps": 1, "gan_batch_size": 16, "generator_lr": 2e-4, "critic_lr": 2e-4,
+                      "adam_beta2": 0.99, "critic_augmentation": 1.0},
 }  # fmt: skip
 # The paper's generators, and its ablation without LSTM, by the paper's names; lambda as in Gulrajani et al. 2017.
 PAPER_SYSTEMS = {

@@ -49,9 +49,10 @@ num_judging_seeds           int   seeds that were to judge the chosen arm, fixed
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
 gan_reused                  flag  the GAN was trained by an earlier trial
 system                      text  name of the method that the GAN's fields make up; null for real images only
-generator                   text  recurrent (the paper's), principal (from principal components) or style (StyleGAN2's)
+generator                   text  recurrent (the paper's), principal (from principal components), style or fast
 backbone                    text  blocks of the recurrent generator: plain or an EfficientNetV2
-critic                      text  patch (the paper's) or batch_norm (an image's score depends on its batch)
+critic                      text  patch (the paper's), batch_norm (a batch decides) or projected (frozen features)
+critic_features             text  pretrained network whose features the projected critic sees
 gan_objective               text  adversarial objective (models/objectives.py)
 penalty                     text  where the critic's gradient is penalised
 precision                   text  number format of GAN training: float32 or bfloat16

@@ -6,8 +6,10 @@ from torch import nn
 
 from models.critic import BatchNormCritic, Critic
 from models.generator import build_generator
-from models.principal import PrincipalGenerator
-from models.style import StyleGenerator
+from models.systems.fast import FastGenerator
+from models.systems.principal import PrincipalGenerator
+from models.systems.projected import ProjectedCritic
+from models.systems.style import StyleGenerator
 from study.config import GanConfig
 
 RECURRENT_FIELDS = {
@@ -18,10 +20,12 @@ GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "recurrent": lambda config: build_generator(**config.model_dump(include=RECURRENT_FIELDS)),
     "principal": lambda config: PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width),
     "style": lambda config: StyleGenerator(config.image_size, config.latent_dim, config.decoder_width),
+    "fast": lambda config: FastGenerator(config.image_size, config.latent_dim, config.decoder_width),
 }
 CRITICS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "patch": lambda config: Critic(config.image_size, config.critic_width),
     "batch_norm": lambda config: BatchNormCritic(config.image_size, config.critic_width),
+    "projected": lambda config: ProjectedCritic(config.image_size, config.critic_width, config.critic_features),
 }
 
 

@@ -13,7 +13,7 @@ from data_utils.dataset import Side
 from models.augmentation import NUM_PARAMETERS, adapted, diff_augment
 from models.batch_norm import synchronise_batch_norm
 from models.objectives import critic_loss, generator_loss, overfitting, scores_of_both
-from models.principal import PrincipalGenerator
+from models.systems.principal import PrincipalGenerator
 from study.config import GanConfig
 from study.gan.networks import new_critic, new_generator
 from study.training.precision import autocast

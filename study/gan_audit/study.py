@@ -84,7 +84,7 @@ def with_references(
         extractors = extractors or build_extractors(config, path.parent, device)
         part = training_subset(dataset, config.training_fraction, config.seed)
         references = [Reference(part, extractor, config.training_part) for extractor in extractors]
-        yield from ((row, references) for row in alike)
+        yield from ((row, impartial(references, row_config(row))) for row in alike)
 
 
 def build_extractors(config: GanConfig, prepared_folder: Path, device: torch.device) -> list[FeatureExtractor]:
@@ -95,6 +95,11 @@ def build_extractors(config: GanConfig, prepared_folder: Path, device: torch.dev
     lite1 = ["efficientnet_lite1"] if has_efficientnet_lite(1) else []
     names = dict.fromkeys([config.feature_extractor, "efficientnet_lite0", *lite1, *inception])
     return [build_feature_extractor(name, weights, device) for name in names]
+
+
+def impartial(references: list[Reference], config: GanConfig) -> list[Reference]:
+    """Without the network whose features the GAN's critic saw: what it was trained on cannot judge it."""
+    return [reference for reference in references if reference.extractor.name != config.critic_network]
 
 
 def audit_row(study: Path, row: dict, references: list[Reference], device: torch.device) -> str:

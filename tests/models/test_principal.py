@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.principal import PrincipalGenerator
+from models.systems.principal import PrincipalGenerator
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from models.generator import parameter_count
-from models.style import EqualisedLinear, ModulatedConvolution, StyleGenerator
+from models.systems.style import EqualisedLinear, ModulatedConvolution, StyleGenerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LABELS = torch.tensor([0, 1, 1, 0])

@@ -1,6 +1,7 @@
 """The audit of a study: which GANs, what is written, once, and what the command says."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,10 +12,10 @@ from PIL import Image
 from data_utils.dataset import load_dataset
 from results.tables.store import read_table
 from study import audit
-from study.config import make_config, preset
+from study.config import SYSTEMS, make_config, preset
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
-from study.gan_audit.study import audit_study, build_extractors, gan_rows
+from study.gan_audit.study import audit_study, build_extractors, gan_rows, impartial
 from study.trial.record import row_config
 from tests.support.features import coarse_pixels
 from tests.support.studies import change_row, trained_study
@@ -131,3 +132,21 @@ def test_every_extractor_at_hand_audits(monkeypatch, tmp_path, inception, lite1,
     monkeypatch.setattr("study.gan_audit.study.build_feature_extractor", lambda name, weights, device: name)
     config = make_config(preset("smoke") | {"measure_fid": measure_fid})
     assert build_extractors(config, tmp_path, torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({}, ["efficientnet_lite0", "efficientnet_lite1", "inception"]),
+        (SYSTEMS["projected"], ["efficientnet_lite0", "inception"]),
+        (
+            SYSTEMS["projected"] | {"critic_features": "efficientnet_lite0", "feature_extractor": "inception"},
+            ["efficientnet_lite1", "inception"],
+        ),
+    ],
+)
+def test_no_gan_is_judged_in_the_features_that_its_critic_saw(fields, left):
+    config = make_config(preset("smoke") | fields)
+    names = ("efficientnet_lite0", "efficientnet_lite1", "inception")
+    references = [SimpleNamespace(extractor=SimpleNamespace(name=name)) for name in names]
+    assert [one.extractor.name for one in impartial(references, config)] == left

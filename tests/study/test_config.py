@@ -67,6 +67,11 @@ def test_all_bad_values_are_told_at_once():
         ({"classifier_pretrained": True}, "ImageNet weights, such as tf_efficientnet_lite0: small has none"),
         ({"training_images": "synthetic_only", "synthetic_ratio": 0}, "synthetic_ratio above 0"),
         ({"critic": "batch_norm"}, "critic=batch_norm needs penalty_weight=0"),
+        ({"critic": "projected"}, "critic=projected needs penalty_weight=0"),
+        (
+            {"critic": "projected", "penalty_weight": 0, "critic_features": "efficientnet_lite0"},
+            "needs another feature_extractor: .* set critic_features=efficientnet_lite1, or feature_extractor=",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(settings, needed):

@@ -17,7 +17,7 @@ from study.config import make_config
 from study.errors import ConfigError
 from study.gan_audit.audit import audit_images
 from study.gan_audit.reference import Reference
-from study.gan_audit.study import build_extractors
+from study.gan_audit.study import build_extractors, impartial
 from study.trial.record import prepared_file
 
 REPORT = "audit.json"
@@ -48,7 +48,7 @@ def audit_sample(bundle: Bundle, request: Request, engine: str, study: Path) -> 
     part = training_subset(dataset, config.training_fraction, config.seed)
     extractors = build_extractors(config, path.parent, torch.device("cpu"))
     references = [Reference(part, extractor, config.training_part) for extractor in extractors]
-    return Sample(torch.from_numpy(images), torch.from_numpy(labels), references)
+    return Sample(torch.from_numpy(images), torch.from_numpy(labels), impartial(references, config))
 
 
 def write_audit(sample: Sample, out: Path) -> str:

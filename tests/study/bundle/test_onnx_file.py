@@ -16,6 +16,7 @@ from study.gan.networks import new_generator
         {"backbone": "efficientnetv2_s", "lstm_depth": 2},
         {"generator": "principal", "residual_width": 8},
         {"generator": "style", "decoder_width": 16},
+        {"generator": "fast", "image_size": 64},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )

@@ -33,6 +33,7 @@ CHANGES = {
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
 PRINCIPAL_CHANGES = {"residual_width": 8}
+PROJECTED_CHANGES = {"critic_features": "efficientnet_lite0"}
 OF_THE_TRIAL = {"training_fraction": 0.5, "tf32": True}  # applied before the training; see test_trial
 MEASURING = {
     "measure_fid": True, "gan_time_limit": 60.0, "gan_eval_interval": 5, "eval_images": 32,
@@ -61,11 +62,15 @@ def test_every_field_of_the_gan_reaches_its_weights(config, phantoms, tmp_path):
     principal = trained_weights(base.model_copy(update={"generator": "principal"}), phantoms, tmp_path / "p")
     narrow = base.model_copy(update={"generator": "principal", **PRINCIPAL_CHANGES})
     assert not same(trained_weights(narrow, phantoms, tmp_path / "narrow"), principal)
+    base = base.model_copy(update={"critic": "projected", "penalty_weight": 0.0})
+    projected = trained_weights(base, phantoms, tmp_path / "projected")
+    other = trained_weights(base.model_copy(update=PROJECTED_CHANGES), phantoms, tmp_path / "other")
+    assert not same(other, projected)
 
 
 def test_the_key_of_a_gan_depends_on_its_own_fields_only(config):
     key = config.gan_key("data", "code")
-    changes = CHANGES | EFFICIENTNET_CHANGES | PRINCIPAL_CHANGES | OF_THE_TRIAL | MEASURING
+    changes = CHANGES | EFFICIENTNET_CHANGES | PRINCIPAL_CHANGES | PROJECTED_CHANGES | OF_THE_TRIAL | MEASURING
     assert set(changes) == set(GanConfig.model_fields) - {"pretrained"}, "a new field needs a line above"
     for field, value in changes.items():
         assert config.model_copy(update={field: value}).gan_key("data", "code") != key, field

