@@ -110,7 +110,7 @@ def judged(images: ImageSet, real: Networks, arms: list[Networks], judging: Netw
 def scored(images: ImageSet, phase: str, arm: str, networks: Networks) -> Scores:
     columns = {
         "study": "simulated", "phase": phase, "gan": None if arm == "real" else "gan", "arm": arm, "oversampling": 0.0,
-        "classifier_key": "k", "split_protocol": "grouped", "training_fraction": 1.0,
+        "classifier_key": "k", "split_protocol": "grouped", "training_fraction": 1.0, "positive_fraction": 1.0,
     }  # fmt: skip
     seeds = np.arange(len(networks.thresholds))
     condition = {"corruption": "none", "strength": 0}

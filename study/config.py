@@ -66,6 +66,7 @@ class GanConfig(BaseModel):
     measure_fid: bool = True                          # measured at the end, where Inception's weights are at hand
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
     training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
+    positive_fraction: float = Field(1.0, gt=0, le=1) # of those among them that hold a positive image
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -138,9 +139,24 @@ class GanConfig(BaseModel):
         return None if self.gan_time_limit else self.gan_epochs
 
     @property
+    def training_groups(self) -> tuple[float, int, float]:
+        """Which training groups are used: the arguments of `data_utils.dataset.training_subset`."""
+        return self.training_fraction, self.seed, self.positive_fraction
+
+    @property
     def training_part(self) -> str:
         """File-name suffix of a training subset; empty for the full set."""
-        return f"-{self.training_fraction:g}-{self.seed}" if self.training_fraction < 1 else ""
+        if self.training_fraction == self.positive_fraction == 1:
+            return ""
+        positives = f"-{self.positive_fraction:g}positive" if self.positive_fraction < 1 else ""
+        return f"-{self.training_fraction:g}{positives}-{self.seed}"
+
+    @property
+    def part_in_words(self) -> str:
+        """`, 50% of the groups, 5% of the positive ones`; empty for the full set."""
+        groups = f", {self.training_fraction:.0%} of the groups" if self.training_fraction < 1 else ""
+        positives = f", {100 * self.positive_fraction:g}% of the positive groups" if self.positive_fraction < 1 else ""
+        return groups + positives
 
     def gan_key(self, data_fingerprint: str, code_version: str) -> str:
         """16 hex digits that name the GAN these settings make of this data with this code."""
@@ -154,7 +170,9 @@ class TrialConfig(GanConfig):
 
     synthetic_ratio: float = Field(1.0, ge=0, le=10)  # synthetic images per real training image; 0 = real only
     training_images: Literal["real_and_synthetic", "synthetic_only"] = "real_and_synthetic"
+    synthetic_kept: Rate = 1.0                        # share of the synthetic images that is kept, the most real ones
     oversampling: float = Field(0.0, ge=0, le=10)     # real images repeated, per real training image
+    balance: Literal["none", "oversampled", "class_weights", "focal", "synthetic"] = "none"  # of unequal classes
     classifier_backbone: str = "small"                # or any timm backbone by name
     classifier_pretrained: bool = False
     classifier_frozen: bool = False                   # its features computed once, mirrored too
@@ -178,6 +196,13 @@ class TrialConfig(GanConfig):
         return self
 
     @model_validator(mode="after")
+    def _is_balanced_in_one_way(self):
+        real_only = self.training_images == "real_and_synthetic" and not (self.synthetic_ratio or self.oversampling)
+        if self.balance != "none" and not real_only:
+            raise ValueError(f"balance={self.balance} needs synthetic_ratio=0, oversampling=0 and no synthetic_only")
+        return self
+
+    @model_validator(mode="after")
     def _has_the_weights_it_asks_for(self):
         if self.classifier_pretrained and self.classifier_backbone == "small":
             raise ValueError(
@@ -196,15 +221,18 @@ class TrialConfig(GanConfig):
 
     @property
     def uses_gan(self) -> bool:
-        return self.synthetic_ratio > 0
+        return self.synthetic_ratio > 0 or self.balance == "synthetic"
 
     @property
     def arm(self) -> str:
         """What the classifier is trained on."""
+        kept = f"_kept_{self.synthetic_kept:g}" if self.uses_gan and self.synthetic_kept < 1 else ""
+        if self.balance != "none":
+            return f"real_balanced_{self.balance}{kept}"
         if self.training_images == "synthetic_only":
-            return f"synthetic_only_{self.synthetic_ratio:g}"
+            return f"synthetic_only_{self.synthetic_ratio:g}{kept}"
         if self.uses_gan:
-            return f"real_and_synthetic_{self.synthetic_ratio:g}"
+            return f"real_and_synthetic_{self.synthetic_ratio:g}{kept}"
         if self.oversampling:
             return f"real_oversampled_{self.oversampling:g}"
         augmented = self.rotation or self.zoom or self.contrast or self.classifier_flip
@@ -221,7 +249,8 @@ class TrialConfig(GanConfig):
 
 # The fields that make one arm of a comparison different from another.
 ARM_FIELDS = {
-    "synthetic_ratio", "training_images", "oversampling", "rotation", "zoom", "contrast", "classifier_flip",
+    "synthetic_ratio", "synthetic_kept", "training_images", "oversampling", "balance", "rotation", "zoom", "contrast",
+    "classifier_flip",
 }  # fmt: skip
 
 

@@ -46,6 +46,8 @@ class StudySettings:
         base = make_config(preset(name) | machine | {"seed": options.seed} | fixed)
         if not base.uses_gan:
             raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
+        if base.balance != "none":
+            raise ConfigError(f"balance={base.balance} is an arm of study/benchmark.py --positives, not of a search")
         return cls(name, {field: getattr(base, field) for field in fixed}, options.objective, base, systems)
 
     def record(self, prepared: Prepared) -> dict:

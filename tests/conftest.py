@@ -84,3 +84,4 @@ def one_thread():
 def pixel_quality(monkeypatch):
     """GANs trained in this process are measured by `PixelQuality`: no network to load."""
     monkeypatch.setattr("study.gan.train.GanQuality", PixelQuality)
+    monkeypatch.setattr("study.trial.selection.GanQuality", PixelQuality)

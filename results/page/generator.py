@@ -64,7 +64,7 @@ def audited(evidence: Evidence) -> pd.DataFrame:
 def pictured_gans(evidence: Evidence) -> pd.DataFrame:
     """One GAN a model with the columns name, gan_key, trial: its first seed on all data, the confirmed ones first."""
     trials = evidence.completed.dropna(subset="gan_key")
-    trials = select(trials, training_fraction=1.0, split_protocol=evidence.protocol)
+    trials = select(trials, training_fraction=1.0, positive_fraction=1.0, split_protocol=evidence.protocol)
     trials = trials.sort_values(["seed", "trial_id"]).drop_duplicates("gan_key")
     trials = trials.assign(name=trials["confirms"].fillna(trials["trial_id"]))
     # A search's GAN that was confirmed is shown by its confirmation, which is audited.

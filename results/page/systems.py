@@ -7,7 +7,7 @@ from scipy.stats import spearmanr, ttest_ind
 
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
 from results.page.parts import MISSING, Note, Table
-from results.stats.evidence import Evidence, select
+from results.stats.evidence import Evidence, arm_name, select
 from results.tables.published import read_published
 from results.tables.schema import BENCHMARK
 
@@ -21,6 +21,11 @@ COLUMNS = (
     ("IS", "inception_score", ".2f"), ("SSIM", "ssim_nearest", ".2f"), ("audit", "verdict", "s"),
     ("AUROC gain", "auroc", "s"), ("accuracy gain", "accuracy", "s"),
 )  # fmt: skip
+FEW_COLUMNS = (
+    ("positives used", "share", ".3g"), ("training images", "arm", "s"), ("system", "system", "s"),
+    ("seeds", "seeds", "d"), ("sensitivity", "sensitivity", "s"), ("specificity", "specificity", "s"),
+    ("AUROC", "test_auroc", "s"), ("AUROC gain", "auroc", "s"), ("accuracy gain", "accuracy", "s"),
+)  # fmt: skip
 PUBLISHED_COLUMNS = (
     ("study", "model", "s"), ("method", "method", "s"), ("data", "data", "s"), ("metric", "metric", "s"),
     ("value", "value", "g"), ("±", "plus_minus", "g"), ("note", "note", "s"),
@@ -32,7 +37,7 @@ RESAMPLES = 2000
 
 def system_parts(evidence: Evidence) -> list[Drawing | Table | Note]:
     """The figure of distance against seconds, the table of systems, answers in words, and the paper's Table 3."""
-    trials = select(evidence.completed, phase=BENCHMARK).dropna(subset="confirms")
+    trials = select(evidence.completed, phase=BENCHMARK, positive_fraction=1.0).dropna(subset="confirms")
     published = select(read_published(), table="benchmark")
     caption = "The paper's list: other data, so the figures do not compare with each other or with the rows above"
     paper = Table("published_benchmark", caption, published, PUBLISHED_COLUMNS, folded=True)
@@ -41,7 +46,8 @@ def system_parts(evidence: Evidence) -> list[Drawing | Table | Note]:
     gans = trials.sort_values("trial_id").drop_duplicates("gan_key")
     answers = [sentence for sentence in (of_the_lstm(gans), of_the_distance(trials)) if sentence]
     notes = [Note(" ".join(answers))] if answers else []
-    return [distance_by_seconds(evidence, gans), systems_table(evidence, gans), *notes, paper]
+    few = few_positives_table(evidence)
+    return [distance_by_seconds(evidence, gans), systems_table(evidence, gans), *notes, *few, paper]
 
 
 def systems_table(evidence: Evidence, gans: pd.DataFrame) -> Table:
@@ -64,7 +70,7 @@ def systems_table(evidence: Evidence, gans: pd.DataFrame) -> Table:
 def system_row(evidence: Evidence, name: str, gans: pd.DataFrame, audits: pd.DataFrame) -> dict:
     means = gans[["frechet_floor", "fid_floor", "inception_score", "ssim_nearest"]].mean()
     gains = select(evidence.comparisons, phase=BENCHMARK, family="synthetic against real", side="test", gan=name)
-    gains = gains[gains["arm_a"].str.startswith("real_and_synthetic")]
+    gains = select(gains, arm_a="real_and_synthetic_1")
     verdicts = audits["verdict"].value_counts()
     return {
         "system": name,
@@ -83,12 +89,12 @@ def system_row(evidence: Evidence, name: str, gans: pd.DataFrame, audits: pd.Dat
     }
 
 
-def spread(values: pd.Series) -> str:
+def spread(values: pd.Series, digits: int = 1) -> str:
     """`120.4 ± 7.1`; the mean alone of one seed."""
     values = values.dropna()
     if values.empty:
         return MISSING
-    return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
+    return f"{values.mean():.{digits}f}" + (f" ± {values.std():.{digits}f}" if len(values) > 1 else "")
 
 
 def gain(rows: pd.DataFrame) -> str:
@@ -96,6 +102,44 @@ def gain(rows: pd.DataFrame) -> str:
         return MISSING
     row = rows.iloc[0]
     return f"{row.difference:+.3f}\n({row.ci_low:+.3f} to {row.ci_high:+.3f})"
+
+
+def few_positives_table(evidence: Evidence) -> list[Table]:
+    """A row a share of the positives and arm, with the gain over the remedy without synthetic images that is best on
+    validation; nothing where no share was looked at."""
+    trials = select(evidence.completed, phase=BENCHMARK)
+    trials = trials[trials["positive_fraction"] < 1]
+    rows = [row for _, part in trials.groupby("positive_fraction") for row in rows_of_share(evidence, part)]
+    if not rows:
+        return []
+    caption = (
+        "Few positives: test images, means ± standard deviations over seeds; * is the remedy without synthetic images "
+        "with the highest mean AUROC on validation, over which the gains are, paired by seed (95 % interval)"
+    )
+    return [Table("few_positives", caption, pd.DataFrame(rows), FEW_COLUMNS)]
+
+
+def rows_of_share(evidence: Evidence, trials: pd.DataFrame) -> list[dict]:
+    """The arms of one share of the positives, remedies without synthetic images first."""
+    remedies = trials[trials["confirms"].isna()].groupby("arm")["validation_auroc"].mean().dropna()
+    best = remedies.idxmax() if len(remedies) else None
+    gains = select(
+        evidence.comparisons, phase=BENCHMARK, family="few positives", side="test", arm_b=best,
+        positive_fraction=trials["positive_fraction"].iloc[0],
+    )  # fmt: skip
+    return [
+        {
+            "share": trials["positive_fraction"].iloc[0],
+            "arm": arm_name(arm) + (" *" if arm == best and not system else ""),
+            "system": system or MISSING,
+            "seeds": len(group),
+            "sensitivity": spread(group["test_tpr"], 3),
+            "specificity": spread(1 - group["test_fpr"], 3),
+            "test_auroc": spread(group["test_auroc"], 3),
+            **{metric: gain(select(gains, metric=metric, gan=system, arm_a=arm)) for metric in ("auroc", "accuracy")},
+        }
+        for (system, arm), group in trials.assign(confirms=trials["confirms"].fillna("")).groupby(["confirms", "arm"])
+    ]
 
 
 def distance_by_seconds(evidence: Evidence, gans: pd.DataFrame) -> Drawing:

@@ -44,7 +44,8 @@ AUDIT_DETAILS = (
 COMPARISON_COLUMNS = (
     ("phase", "phase", "s"), ("question", "family", "s"), ("outcome", "metric", "s"), ("side", "side", "s"),
     ("GAN", "gan", "s"),
-    ("a", "a", "s"), ("b", "b", "s"), ("data used", "training_fraction", ".0%"), ("a", "value_a", ".3f"),
+    ("a", "a", "s"), ("b", "b", "s"), ("data used", "training_fraction", ".0%"),
+    ("positives used", "positive_fraction", ".3g"), ("a", "value_a", ".3f"),
     ("b", "value_b", ".3f"), ("a - b", "difference", "+.3f"), ("95 % interval", "interval", "s"),
     ("p", "p_value", ".3f"), ("adjusted p", "p_adjusted", ".3f"), ("seeds", "num_seeds", "d"),
     ("images", "num_images", "d"), ("groups", "num_groups", "d"), ("test", "test", "s"),

@@ -20,6 +20,8 @@ from results.stats.significance import (
 )
 
 METRICS = {"between GANs": ["auroc"]}  # of all other families accuracy, which the paper claims, and AUROC
+SHARED = ("classifier_key", "training_fraction", "positive_fraction")  # equal in all arms that are compared
+FILLED = "real_balanced_synthetic"
 PAIRED = "paired t, seeds and groups random"
 JUDGED = "Welch's t, seeds and groups random"
 ONE_SEED = "paired t over groups, this one training"
@@ -30,7 +32,9 @@ def compare(scores: list[Scores]) -> list[dict]:
     """Rows of COMPARISONS from the scores of one study's confirmed trials.
 
     Families (a - b): "synthetic against real", "against oversampled", "classical augmentation", "few data", "few data
-    against oversampled" and "between GANs", all under the study's own split, and "leakage" (random - grouped split).
+    against oversampled", "few positives" (the rarer class filled with synthetic images against each remedy without),
+    "filtered against all" (the most real synthetic images against as many as they come) and "between GANs", all under
+    the study's own split, and "leakage" (random - grouped split).
     Rows of phase "judge" are those of the chosen arm on seeds of their own.
     """
     arms = [arm for arm in scores if arm.condition["corruption"] == "none"]
@@ -56,12 +60,16 @@ def _family(a: dict, b: dict, main: str | None) -> str | None:
     differing = {name for name in a if a[name] != b[name]}
     if differing == {"split_protocol"} and a["split_protocol"] == "random":
         return "leakage"
-    if differing & {"phase", "classifier_key", "split_protocol", "training_fraction"} or a["split_protocol"] != main:
+    if differing & {*SHARED, "phase", "split_protocol"} or a["split_protocol"] != main:
         return None
+    if a["arm"].startswith("real_balanced_") or b["arm"].startswith("real_balanced_"):
+        return "few positives" if a["arm"].startswith(FILLED) and b["gan"] is None else None
+    if differing == {"arm"} and a["arm"].startswith(f"{b['arm']}_kept_"):
+        return "filtered against all"
     mixed, full = a["arm"].startswith("real_and_synthetic"), a["training_fraction"] == 1
     if b["arm"] == "real" and (mixed or (full and a["arm"].startswith("synthetic_only"))):
         return "synthetic against real" if full else "few data"
-    if b["oversampling"] and a["arm"] == f"real_and_synthetic_{b['oversampling']:g}":
+    if b["oversampling"] and a["arm"].split("_kept_")[0] == f"real_and_synthetic_{b['oversampling']:g}":
         return "against oversampled" if full else "few data against oversampled"
     if not full:
         return None
@@ -148,7 +156,7 @@ def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
 def _columns(a: Scores, b: Scores, difference: float, interval: tuple) -> dict:
     gans = [gan for gan in dict.fromkeys([a.arm["gan"], b.arm["gan"]]) if gan is not None]
     return {
-        **{name: a.arm[name] for name in ("study", "phase", "classifier_key", "split_protocol", "training_fraction")},
+        **{name: a.arm[name] for name in ("study", "phase", "split_protocol", *SHARED)},
         "gan": " - ".join(gans) or None,
         "arm_a": a.arm["arm"],
         "arm_b": b.arm["arm"],

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from results.stats.scores import ImageSet, Scores, main_split
-from results.tables.schema import BENCHMARK
+from results.tables.schema import BENCHMARK, ESTIMATES
 
 METRICS = ["auroc", "auprc", "accuracy", "f1", "mcc", "tpr", "fpr", "sensitivity_at_95_specificity", "brier", "ece"]
 SUBGROUP_METRICS = ["auroc", "tpr", "fpr"]
@@ -60,7 +60,7 @@ def _row(scores: Scores, metric: str, subgroup: str | None) -> dict:
     distribution = scores.images.bootstrap.distribution(values)
     low, high = (None, None) if metric in WITHOUT_INTERVAL else distribution.interval()
     return {
-        **{name: value for name, value in scores.arm.items() if name not in ("phase", "oversampling")},
+        **{name: value for name, value in scores.arm.items() if name in ESTIMATES.names},
         **scores.condition,
         "side": scores.images.side,
         "subgroup": subgroup,

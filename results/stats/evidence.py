@@ -18,6 +18,11 @@ ARM_NAMES = {
     "synthetic_only_": "synthetic only, ratio ",
     "real_oversampled_": "real repeated, ratio ",
     "real_unaugmented": "real, not augmented",
+    "real_balanced_oversampled": "real, rarer class repeated",
+    "real_balanced_class_weights": "real, class weights",
+    "real_balanced_focal": "real, focal loss",
+    "real_balanced_synthetic": "real, rarer class filled with synthetic",
+    "_kept_": ", kept ",
 }
 
 

@@ -13,7 +13,10 @@ from results.tables.schema import CONFIRMED, REPEATED
 from results.tables.store import TableError
 
 # What the seeds of one arm have in common; `oversampling` tells apart what the names of the arms do not.
-ARM = ["study", "phase", "gan", "arm", "classifier_key", "split_protocol", "training_fraction", "oversampling"]
+ARM = [
+    "study", "phase", "gan", "arm", "classifier_key", "split_protocol", "training_fraction", "positive_fraction",
+    "oversampling",
+]  # fmt: skip
 CONDITION = ["corruption", "strength"]
 
 

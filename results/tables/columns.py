@@ -89,6 +89,7 @@ measure_fid                 flag  the FID is measured at the end of a GAN's trai
 gan_flip                    flag  real images are mirrored in GAN training
 tf32                        flag  float32 products on the GPU use TensorFloat-32
 training_fraction           real  share of the training groups that is used
+positive_fraction           real  share of those among them with a positive image that is used
 training_images             text  real_and_synthetic or synthetic_only
 classifier_backbone         text  classifier network: small, or a timm model
 classifier_width            int   channels of the small classifier
@@ -97,7 +98,9 @@ classifier_lstm_depth       int   LSTM layers of the classifier
 classifier_epochs           int   epochs of classifier training
 classifier_batch_size       int   images per classifier step, over all workers of the trial
 synthetic_ratio             real  synthetic images per real training image, 0 for real images only
+synthetic_kept              real  share of the synthetic images that is kept, those most like real training images
 oversampling                real  repeated real images per real training image
+balance                     text  of unequal classes: none, oversampled, class_weights, focal or synthetic
 classifier_lr               real  learning rate of the classifier
 weight_decay                real  weight decay of the classifier
 dropout                     real  dropout of the classifier
@@ -331,6 +334,7 @@ arm_b              text  second arm
 classifier_key     text  classifier settings but the arm's
 split_protocol     text  grouped or random
 training_fraction  real  share of the training groups that is used
+positive_fraction  real  share of those among them with a positive image that is used
 side               text  test or external
 value_a            real  first arm's metric
 value_b            real  second arm's metric

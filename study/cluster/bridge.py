@@ -215,11 +215,12 @@ def gan_words(result: dict, config: TrialConfig) -> str:
 
 def describe(proposal: Proposal) -> str:
     config = proposal.config
-    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
     if not config.uses_gan:
-        return f"{config.arm.replace('_', ' ')}{' only' if config.arm == 'real' else ''}{part}"
+        return f"{config.arm.replace('_', ' ')}{' only' if config.arm == 'real' else ''}{config.part_in_words}"
+    amount = "fills the rarer class" if config.balance == "synthetic" else f"ratio {config.synthetic_ratio:g}"
+    kept = f", {config.synthetic_kept:.0%} kept" if config.synthetic_kept < 1 else ""
     only = " synthetic only" if config.training_images == "synthetic_only" else ""
-    return f"{config.in_words} ratio {config.synthetic_ratio:g}{only}{part}"
+    return f"{config.in_words} {amount}{kept}{only}{config.part_in_words}"
 
 
 def scores(result: dict) -> str:

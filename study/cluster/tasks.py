@@ -41,6 +41,6 @@ class TaskMaker:
             num_workers=self.resources.num_workers,
             num_threads=self.resources.cpus_per_worker,
             columns=columns,
-            corrupted_tests=self.more_tests and own_split and proposal.config.training_fraction == 1,
+            corrupted_tests=self.more_tests and own_split and not proposal.config.training_part,
             external=self.external if own_split else None,
         )

@@ -9,13 +9,13 @@ from results.stats.evidence import write_evidence
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import BENCHMARK
 from results.tables.store import read_trials
-from study.commands.repeated import check_proposals, columns_of_study, run_on_ray, without_row
+from study.commands.repeated import check_proposals, columns_of_study, run_on_ray, training_counter, without_row
 from study.config import make_config
 from study.errors import ConfigError
 from study.flags.cli import EXIT_INTERRUPTED
 from study.gan_audit.study import audit_study
 from study.progress.display import Display
-from study.search.benchmark import Budget, benchmark_plan, cost_minutes
+from study.search.benchmark import Arms, Budget, benchmark_plan, cost_minutes
 from study.search.confirmation import chains
 from study.search.proposer import FixedTrials, Proposal
 from study.settings import hold, stored_settings
@@ -30,12 +30,15 @@ def run(options: Namespace) -> int:
     study = options.study.expanduser().absolute()
     settings, display = stored_settings(study), Display()
     base, trials = make_config(settings["config"]), read_trials(study)
-    if base.training_fraction < 1:
-        raise ConfigError(f"training_fraction={base.training_fraction:g}: benchmark a study that trains on all groups")
+    if base.training_part:
+        raise ConfigError(
+            f"training_fraction={base.training_fraction:g}, positive_fraction={base.positive_fraction:g}: "
+            "benchmark a study that trains on all groups"
+        )
     dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
-    budget, num_train = Budget(options.minutes, options.images), len(dataset.side("train").labels)
-    split = settings["split_protocol"]
-    proposals = benchmark_plan(base, options.systems, options.seeds, budget, num_train, split)
+    budget, split = Budget(options.minutes, options.images), settings["split_protocol"]
+    arms, num_train = Arms(options.ratios, options.kept, options.positives), training_counter(dataset)
+    proposals = benchmark_plan(base, options.systems, options.seeds, budget, num_train, split, arms)
     check_networks(proposal.config for proposal in proposals)
     check_proposals(proposals, dataset, options.workers_per_trial, "--systems")
     waiting = without_row(proposals, trials)
@@ -58,6 +61,11 @@ def describe(options: Namespace, budget: Budget, proposals: list[Proposal], wait
     each = f"{budget.minutes:g} minutes of training" if budget.minutes else f"{budget.images} real images seen"
     lines = [f"systems      {', '.join(options.systems)}"]
     lines.append(f"each         {each}, {options.seeds} seeds, in arms with and without real images")
+    further = {"ratios": "of synthetic to real images", "kept": "of the images, the most real ones"}
+    further["positives"] = "of the positive groups, with each remedy and filled up by each system"
+    for name, words in further.items():
+        if (values := getattr(options, name)) not in ((), (1.0,)):
+            lines.append(f"{name:<12} {', '.join(f'{value:g}' for value in values)} {words}")
     lines.append(f"trials       {len(proposals)}, of which {len(proposals) - len(waiting)} are done")
     if minutes := cost_minutes(waiting):
         lines.append(f"time         {minutes:g} minutes of GAN training at most, divided among the trials at once")
@@ -75,7 +83,8 @@ def write_findings(study: Path, display: Display) -> int:
     ended = Counter(rows["status"])
     shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
     print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
-    gans = rows[rows["confirms"].notna() & (rows["status"] == "completed")].drop_duplicates("gan_key")
+    whole = rows["confirms"].notna() & (rows["status"] == "completed") & (rows["positive_fraction"] == 1)
+    gans = rows[whole].drop_duplicates("gan_key")
     for name, distances in gans.groupby("confirms")["frechet_distance"]:
         deviation = f" ± {distances.std():.1f}" if len(distances) > 1 else ""
         print(f"{name:<32} Frechet {distances.mean():.1f}{deviation}, {len(distances)} seeds")

@@ -109,8 +109,11 @@ def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_don
 
 def check_base(base: TrialConfig) -> None:
     """ConfigError if the study's fixed fields make an arm of the confirmation meaningless."""
-    if base.training_fraction < 1:
-        raise ConfigError(f"training_fraction={base.training_fraction:g}: confirm a study that trains on all groups")
+    if base.training_part:
+        raise ConfigError(
+            f"training_fraction={base.training_fraction:g}, positive_fraction={base.positive_fraction:g}: "
+            "confirm a study that trains on all groups"
+        )
     if base.model_copy(update=MIXED | {"synthetic_ratio": 0.0}).arm == "real_unaugmented":
         raise ConfigError("the study has no classical augmentation: confirm a study with rotation or classifier_flip")
 

@@ -1,6 +1,7 @@
 """What a confirmation and a benchmark share: a fixed list of a study's trials, run on Ray."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from results.tables.schema import REPEATED
 from study.cluster.checks import refuse_unfit_nodes
 from study.cluster.resources import Machine, share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
+from study.config import GanConfig
 from study.errors import ConfigError
 from study.gan.quality import warm_features
 from study.progress.display import Display
@@ -41,22 +43,24 @@ def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposa
 
 def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int, way_out: str) -> None:
     """ConfigError or DataError if a part of the training set is too small for a batch; `way_out` ends the message."""
-    counts: dict[tuple, int] = {}
+    num_train = training_counter(dataset)
     for proposal in proposals:
-        part = proposal.config.training_fraction, proposal.config.seed
-        if part not in counts:
-            counts[part] = len(training_subset(dataset, *part).side("train").labels)
         try:
-            check_fits(proposal.config, counts[part], num_workers)
+            check_fits(proposal.config, num_train(proposal.config), num_workers)
         except ConfigError as error:
             raise ConfigError(f"{condition(proposal)}: {error}; or choose other {way_out}") from None
+
+
+def training_counter(dataset: Dataset) -> Callable[[GanConfig], int]:
+    """How many training images the configs of a study use, each part counted once. It raises DataError for none."""
+    count = cache(lambda *part: len(training_subset(dataset, *part).side("train").labels))
+    return lambda config: count(*config.training_groups)
 
 
 def condition(proposal: Proposal) -> str:
     """Arm, part of the training groups and split, in words."""
     config = proposal.config
-    part = f", {config.training_fraction:.0%} of the groups" if config.training_fraction < 1 else ""
-    return f"{config.arm.replace('_', ' ')}{part}, {proposal.columns['split_protocol']} split"
+    return f"{config.arm.replace('_', ' ')}{config.part_in_words}, {proposal.columns['split_protocol']} split"
 
 
 def run_on_ray(

@@ -187,9 +187,9 @@ def check_settings(settings: StudySettings, prepared: Prepared, num_workers: int
     check_networks(base.model_copy(update=paper) for paper in paper_configurations(base, settings.fixed))
     systems = system_configs(base, settings.systems).values()
     check_networks(systems)
-    if base.training_fraction < 1:
+    if base.training_part:
         dataset = load_dataset(prepared.path, base.image_size)
-        num_train = len(training_subset(dataset, base.training_fraction, base.seed).side("train").labels)
+        num_train = len(training_subset(dataset, *base.training_groups).side("train").labels)
     for config in (base, *systems):
         check_fits(config, num_train, num_workers)
 

@@ -16,9 +16,21 @@ SYNTHETIC_GROUP = "synthetic"  # group and image id of synthetic images
 def oversample(dataset: Dataset, oversampling: float) -> Dataset:
     """The data set with training images repeated: `oversampling` copies an image, in the proportions of the classes."""
     train = dataset.side("train")
-    chosen = even_places(train.labels, round(oversampling * len(train.labels)))
-    place = chosen.cpu().numpy()
-    return _add(dataset, train.images[chosen], train.labels[chosen], train.groups[place], train.image_ids[place])
+    return _repeat(dataset, train, even_places(train.labels, round(oversampling * len(train.labels))))
+
+
+def oversample_rarer(dataset: Dataset) -> Dataset:
+    """The data set with the rarer class's training images repeated in turn until the classes are equal."""
+    train = dataset.side("train")
+    num_missing = len(missing_labels(train.labels))
+    rare = (train.labels == train.labels.bincount(minlength=2).argmin()).nonzero()[:, 0]
+    return _repeat(dataset, train, rare[torch.arange(num_missing, device=rare.device) % len(rare)])
+
+
+def missing_labels(labels: Tensor) -> Tensor:
+    """Labels of the images that the rarer class lacks to be as large as the other; none where both are equal."""
+    counts = labels.bincount(minlength=2)
+    return counts.argmin().repeat(int(counts.max() - counts.min()))
 
 
 def mix(dataset: Dataset, images: Tensor, labels: Tensor, keep_real: bool) -> Dataset:
@@ -26,6 +38,11 @@ def mix(dataset: Dataset, images: Tensor, labels: Tensor, keep_real: bool) -> Da
     name = np.full(len(labels), SYNTHETIC_GROUP)
     kept = dataset if keep_real else dataset.keep(dataset.split != "train")
     return _add(kept, images, labels, name, name)
+
+
+def _repeat(dataset: Dataset, train: Side, chosen: Tensor) -> Dataset:
+    place = chosen.cpu().numpy()
+    return _add(dataset, train.images[chosen], train.labels[chosen], train.groups[place], train.image_ids[place])
 
 
 def _add(dataset: Dataset, images: Tensor, labels: Tensor, groups: np.ndarray, image_ids: np.ndarray) -> Dataset:

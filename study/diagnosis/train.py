@@ -20,6 +20,7 @@ from models.generator import parameter_count
 from results.stats.metrics import binary_metrics
 from study.config import TrialConfig
 from study.diagnosis.frozen import FrozenFeatures, frozen_features
+from study.diagnosis.loss import classifier_loss
 from study.diagnosis.sets import Condition, predictions
 from study.diagnosis.threshold import choose_threshold
 from study.errors import Diverged
@@ -154,6 +155,7 @@ def run_epoch(
     torch.manual_seed(derive_seed(config.seed, "dropout", epoch))
     model.train()
     steps = len(train.labels) // batch_size
+    counts = train.labels.bincount(minlength=2)
     order = torch.randperm(len(train.labels), generator=draws, device=device)
     losses = []
     for step in range(steps):
@@ -170,7 +172,7 @@ def run_epoch(
         optimiser.zero_grad(set_to_none=True)
         for piece, piece_parameters in zip(rows.chunk(micro_batches), parameters.chunk(micro_batches), strict=True):
             logits = training_logits(config, model, train, frozen, piece, piece_parameters)
-            loss = F.binary_cross_entropy_with_logits(logits.float(), train.labels[piece].float())
+            loss = classifier_loss(logits.float(), train.labels[piece], config.balance, counts)
             loss = loss * (len(piece) / len(rows))
             loss.backward()
             losses.append(loss.detach())

@@ -114,6 +114,13 @@ def benchmark_parser() -> ArgumentParser:
     cost = parser.add_mutually_exclusive_group(required=True)
     cost.add_argument("--minutes", type=positive, metavar="M", help="each GAN is trained for so long")
     cost.add_argument("--images", type=count, metavar="N", help="each critic sees so many real images instead")
+    add("--ratios", type=ratios, default=(1.0,), metavar="R,R",
+        help="synthetic images added, per real one, at most 10 (default 1)")  # fmt: skip
+    add("--kept", type=fractions, default=(), metavar="F,F",
+        help="more arms: so large a share of the synthetic images, those most like real ones, such as 0.5")  # fmt: skip
+    add("--positives", type=fractions, default=(), metavar="F,F",
+        help="more arms: so large a part of the positive groups, such as 0.05,0.1, with the usual remedies and filled "
+        "up with synthetic images")  # fmt: skip
     add("--dry-run", action="store_true", help="list what would be run; run nothing")
     add_machines(parser.add_argument_group("machines").add_argument)
     return parser

@@ -51,14 +51,14 @@ def ratios(text: str) -> tuple[float, ...]:
         raise ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,1") from None
     if not all(0 < number <= 10 for number in numbers):
         raise ArgumentTypeError(f"{text!r}: each number must be above 0 and at most 10")
-    return numbers
+    return tuple(dict.fromkeys(numbers))
 
 
 def fractions(text: str) -> tuple[float, ...]:
     """`0.1,0.5` -> numbers between 0 and 1; `none` -> no numbers."""
     numbers = () if text == "none" else ratios(text)
     if not all(number < 1 for number in numbers):
-        raise ArgumentTypeError(f"{text!r}: parts of the training groups lie between 0 and 1")
+        raise ArgumentTypeError(f"{text!r}: parts lie between 0 and 1")
     return numbers
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
@@ -215,9 +215,8 @@ def _real_or_fake(fake: ImageFeatures, validation: ImageFeatures, train: ImageFe
     a precision of 0.5 at any counts. High values mean that synthetic images are recognised.
     """
     seen, held_out = fake.features[torch.randperm(len(fake), generator=generator)].tensor_split(2)
-    discriminator = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
-    discriminator.fit(*_labelled(train.features, seen))
-    features, is_real = _labelled(validation.features, held_out)
+    discriminator = new_discriminator().fit(*labelled(train.features, seen))
+    features, is_real = labelled(validation.features, held_out)
     weights = compute_sample_weight("balanced", is_real)
     scores = precision_recall_fscore_support(
         is_real, discriminator.predict(features), average="binary", sample_weight=weights, zero_division=np.nan
@@ -226,7 +225,13 @@ def _real_or_fake(fake: ImageFeatures, validation: ImageFeatures, train: ImageFe
     return {name: None if np.isnan(score) else float(score) for name, score in zip(names, scores[:3], strict=True)}
 
 
-def _labelled(real: Tensor, fake: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def new_discriminator() -> Pipeline:
+    """A logistic regression on standardised features, to both sides of which the same weight is given."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
+
+
+def labelled(real: Tensor, fake: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Features of both sides, one after the other, and whether they are real."""
     return torch.cat([real, fake]).numpy(), np.repeat([1, 0], [len(real), len(fake)])
 
 

@@ -51,7 +51,7 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
     if not everything:
         own_split = trials.loc[~trials["phase"].isin(REPEATED), "split_protocol"].iloc[0]
         confirmed = chosen["phase"].isin(REPEATED) & (chosen["split_protocol"] == own_split)
-        chosen = chosen[confirmed & (chosen["training_fraction"] == 1)]
+        chosen = chosen[confirmed & (chosen["training_fraction"] == 1) & (chosen["positive_fraction"] == 1)]
     chosen = chosen.sort_values("trial_id").drop_duplicates("gan_key")
     rows = [row for row in chosen.to_dict("records") if read_result(GanFolder(study / "gans" / row["gan_key"]))]
     if not rows:
@@ -82,7 +82,7 @@ def with_references(
         dataset = load_dataset(path, config.image_size)
         write_real_skin_tones(study, dataset)
         extractors = extractors or build_extractors(config, path.parent, device)
-        part = training_subset(dataset, config.training_fraction, config.seed)
+        part = training_subset(dataset, *config.training_groups)
         references = [Reference(part, extractor, config.training_part) for extractor in extractors]
         yield from ((row, impartial(references, row_config(row))) for row in alike)
 

@@ -1,16 +1,19 @@
 """What a benchmark runs: every system over seeds, each trained for as long or on as many images. No Ray here."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from results.tables.schema import BENCHMARK
 from study.config import GanConfig, TrialConfig
+from study.errors import ConfigError
 from study.search.confirmation import MIXED, arm_proposal, without_gan
 from study.search.proposer import Proposal
 from study.search.space import PAPER_RATIO, system_configs
 
 UNLIMITED = 10**6  # epochs: the time limit ends the training
+REMEDIES = ("none", "oversampled", "class_weights", "focal")  # for few positives, without synthetic images
 
 
 @dataclass(frozen=True)
@@ -30,32 +33,72 @@ class Budget:
         return {"gan_epochs": math.ceil(self.images / num_train), "gan_time_limit": 0.0}
 
 
+@dataclass(frozen=True)
+class Arms:
+    """Synthetic ratios of the arm real + synthetic, shares kept of filtered images, and shares of the positive groups
+    to which the training set is reduced in further arms."""
+
+    ratios: tuple[float, ...] = (1.0,)
+    kept: tuple[float, ...] = ()
+    positives: tuple[float, ...] = ()
+
+    def with_gan(self, config: TrialConfig) -> list[TrialConfig]:
+        """The arms of a system, the one that trains the GAN first."""
+        if config.positive_fraction < 1:
+            return [config.model_copy(update={"synthetic_ratio": 0.0, "balance": "synthetic"})]
+        mixed = [config.model_copy(update={"synthetic_ratio": ratio}) for ratio in self.ratios]
+        few = min(mixed, key=lambda one: one.synthetic_ratio)
+        filtered = [few.model_copy(update={"synthetic_kept": kept}) for kept in self.kept]
+        return [*mixed, config.model_copy(update={"training_images": "synthetic_only"}), *filtered]
+
+    def without_gan(self, real: TrialConfig) -> list[TrialConfig]:
+        if real.positive_fraction < 1:
+            return [real.model_copy(update={"balance": remedy}) for remedy in REMEDIES]
+        return [real, *(real.model_copy(update={"oversampling": ratio}) for ratio in self.ratios)]
+
+
 def benchmark_plan(
-    base: TrialConfig, systems: Sequence[str], num_seeds: int, budget: Budget, num_train: int, split: str
+    base: TrialConfig,
+    systems: Sequence[str],
+    num_seeds: int,
+    budget: Budget,
+    num_train: Callable[[GanConfig], int],
+    split: str,
+    arms: Arms = Arms(),
 ) -> list[Proposal]:
     """All trials of a benchmark, those that train a GAN first.
 
     Each system in the arms real + synthetic and synthetic only, ratio 1, beside real images alone and repeated ones.
-    The classifier's fields are those of `base`. A system that is not trained stays so.
+    With few positives: real images alone and with each of `REMEDIES`, and filled up by each system, whose GAN is
+    trained on these few at the same cost. The classifier's fields are those of `base`. A system that is not trained
+    stays so. `num_train`: training images of a config's part of the groups.
+    Raises ConfigError where two trials would have one name.
     """
-    mixed, others = [], []
+    configs, training, others = system_configs(base, systems), [], []
     for seed in range(base.seed + 1, base.seed + 1 + num_seeds):
-        seeded = base.model_copy(update=MIXED | PAPER_RATIO | {"seed": seed})
+        seeded = base.model_copy(update=MIXED | PAPER_RATIO | {"synthetic_kept": 1.0, "seed": seed})
         real = without_gan(seeded, base)
-        for name, config in system_configs(base, systems).items():
-            limits = budget.limits(num_train) if config.gan_epochs else {}
-            gan = {field: getattr(config, field) for field in GanConfig.model_fields} | limits
-            own = seeded.model_copy(update=gan | {"seed": seed})
-            alone = own.model_copy(update={"training_images": "synthetic_only"})
-            source = f"{name}-{budget}"
-            mixed.append(arm_proposal(source, own, split, BENCHMARK))
-            others.append(arm_proposal(source, alone, split, BENCHMARK))
-        repeated = real.model_copy(update={"oversampling": seeded.synthetic_ratio})
-        others += [arm_proposal(None, arm, split, BENCHMARK) for arm in (real, repeated)]
-    return mixed + others
+        for share in (1.0, *arms.positives):
+            part = {"positive_fraction": share, "seed": seed}
+            limits = budget.limits(num_train(seeded.model_copy(update=part)))
+            for name, config in configs.items():
+                gan = {field: getattr(config, field) for field in GanConfig.model_fields}
+                own = seeded.model_copy(update=gan | (limits if config.gan_epochs else {}) | part)
+                source = f"{name}-{budget}"
+                first, *more = [arm_proposal(source, arm, split, BENCHMARK) for arm in arms.with_gan(own)]
+                training.append(first)
+                others += more
+            alone = arms.without_gan(real.model_copy(update=part))
+            others += [arm_proposal(None, arm, split, BENCHMARK) for arm in alone]
+    proposals = training + others
+    name, number = Counter(proposal.trial_id for proposal in proposals).most_common(1)[0]
+    if number > 1:
+        raise ConfigError(f"two trials would be named {name}; let --ratios, --kept and --positives differ by more")
+    return proposals
 
 
 def cost_minutes(proposals: list[Proposal]) -> float:
     """Minutes of GAN training at most; 0 where epochs decide."""
-    trained = {(proposal.columns["confirms"], proposal.config.seed): proposal.config for proposal in proposals}
-    return sum(config.gan_time_limit / 60 for (source, _), config in trained.items() if source)
+    configs = {(proposal.columns["confirms"], proposal.config.training_part, proposal.config.seed): proposal.config
+               for proposal in proposals}  # fmt: skip
+    return sum(config.gan_time_limit / 60 for (source, *_), config in configs.items() if source)

@@ -98,15 +98,16 @@ def chains(proposals: list[Proposal]) -> list[Proposal]:
     alike: dict[tuple, list[Proposal]] = {}
     for proposal in proposals:
         config, split = proposal.config, proposal.columns["split_protocol"]
-        gan = (proposal.columns["confirms"], config.training_fraction, split) if config.uses_gan else ()
+        gan = (proposal.columns["confirms"], config.training_part, split) if config.uses_gan else ()
         alike.setdefault((config.seed, config.classifier_key, *gan), []).append(proposal)
     return [replace(first, followers=tuple(others)) for first, *others in alike.values()]
 
 
 def _sort_in(proposal: Proposal, ratio: float, training: dict, others: dict) -> None:
-    trains = proposal.config.arm == f"real_and_synthetic_{ratio:g}"
+    config = proposal.config
+    trains = config.synthetic_ratio == ratio and config.training_images == "real_and_synthetic"
     found = (training if trains else others).setdefault(proposal.trial_id, proposal)
-    if found.config != proposal.config:
+    if found.config != config:
         raise ConfigError(f"two trials would be named {proposal.trial_id}; let --ratios and --fractions differ by more")
 
 
@@ -147,5 +148,6 @@ def without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
 def arm_proposal(source: str | None, config: TrialConfig, split: str, phase: str = "confirm", **columns) -> Proposal:
     """A trial of one arm; `source` names its GAN."""
     part = f"-{100 * config.training_fraction:.12g}pct" if config.training_fraction < 1 else ""
+    part += f"-{100 * config.positive_fraction:.12g}pct_positive" if config.positive_fraction < 1 else ""
     name = f"{phase}-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
     return Proposal(name, phase, None, config, columns={"confirms": source, "split_protocol": split} | columns)

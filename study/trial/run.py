@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from data_utils.dataset import Dataset, Side, evenly_drawn, training_subset
 from data_utils.duplicates.pairs import num_leaked_test
+from data_utils.errors import DataError
 from study.config import TrialConfig
-from study.diagnosis.sets import Condition, mix, oversample
+from study.diagnosis.sets import Condition, missing_labels, mix, oversample, oversample_rarer
 from study.diagnosis.train import new_classifier, train_classifier
 from study.errors import ConfigError
 from study.gan.networks import new_critic, new_generator
@@ -18,6 +20,7 @@ from study.gan.store import obtain_gan
 from study.training.memory import peak_memory, reset_peak_memory, within_memory
 from study.training.precision import allow_tf32
 from study.training.workers import from_first_worker
+from study.trial.selection import most_real, surplus_labels
 
 Report = Callable[[dict], None]
 
@@ -39,7 +42,7 @@ def run_trial(
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
     allow_tf32(config.tf32)
-    dataset = training_subset(dataset, config.training_fraction, config.seed)
+    dataset = training_subset(dataset, *config.training_groups)
     labels, keep_real = dataset.side("train").labels, config.training_images == "real_and_synthetic"
     result = {
         "num_train_real": len(labels) if keep_real else 0,
@@ -47,21 +50,27 @@ def run_trial(
         "num_leaked_test": num_leaked_test(dataset.split, dataset.groups),
     }
     training_set = oversample(dataset, config.oversampling) if config.oversampling else dataset
+    if config.balance == "oversampled":
+        training_set = oversample_rarer(dataset)
     if config.uses_gan:
+        wanted = synthetic_labels(config, labels)
         folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name)
         generator = load_generator(config, folder, dataset.images.device)
-        synthetic_labels = evenly_drawn(labels, round(config.synthetic_ratio * len(labels)))
+        made = surplus_labels(wanted, config.synthetic_kept)
         sampling_started = time.perf_counter()
-        synthetic = sample_images(generator, synthetic_labels, config, "training")
+        synthetic = sample_images(generator, made, config, "training")
         sampling_seconds = time.perf_counter() - sampling_started
-        training_set = mix(training_set, synthetic, synthetic_labels, keep_real)
+        if config.synthetic_kept < 1:
+            chosen = most_real(config, dataset, synthetic, made, wanted)
+            synthetic, wanted = synthetic[chosen], made[chosen]
+        training_set = mix(training_set, synthetic, wanted, keep_real)
         result |= {
             **metrics,
             "gan_key": folder.key,
             "gan_reused": reused,
             "saved_seconds": metrics["gan_seconds"] if reused else None,
-            "num_train_synthetic": len(synthetic_labels),
-            "seconds_per_synthetic_image": sampling_seconds / len(synthetic_labels),
+            "num_train_synthetic": len(wanted),
+            "seconds_per_synthetic_image": sampling_seconds / len(made),
         }
 
     def train(micro_batches: int) -> dict:  # another attempt reads the test sets anew
@@ -75,6 +84,16 @@ def run_trial(
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": from_first_worker(lambda: peak_memory(dataset.images.device)),
     }
+
+
+def synthetic_labels(config: TrialConfig, labels: Tensor) -> Tensor:
+    """Labels of the synthetic images beside training images of the classes `labels`. Raises DataError for none."""
+    if config.balance != "synthetic":
+        return evenly_drawn(labels, round(config.synthetic_ratio * len(labels)))
+    missing = missing_labels(labels)
+    if not len(missing):
+        raise DataError(f"balance=synthetic: both classes have {len(labels) // 2} training images, none is missing")
+    return missing
 
 
 def check_networks(configs: Iterable[TrialConfig]) -> None:
@@ -97,7 +116,7 @@ def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
             f"gan_batch_size={config.gan_batch_size} is more than the {num_train} training images; "
             f"use --set gan_batch_size=N with N up to {num_train}"
         )
-    if config.uses_gan and round(config.synthetic_ratio * num_train) < 2:
+    if config.synthetic_ratio and round(config.synthetic_ratio * num_train) < 2:
         raise ConfigError(
             f"synthetic_ratio={config.synthetic_ratio:g} of {num_train} training images gives no image of each class; "
             f"use 0 (real images only) or at least {2 / num_train:.2g}"

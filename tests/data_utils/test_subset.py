@@ -88,3 +88,28 @@ def test_random_split_keeps_test_images_of_left_out_groups(dataset):
 def test_a_class_left_without_images(dataset, fraction):
     with pytest.raises(DataError, match=r"of 80 training groups leaves none that holds 'healthy'"):
         training_subset(dataset, fraction, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_groups_with_a_positive_become_fewer(dataset, seed):
+    """Whole groups: where one holds both classes, its negatives go, too."""
+    parts = [training_subset(dataset, 1.0, seed, share) for share in (0.1, 0.25, 0.5)]
+    ids = [set(part.image_ids) for part in parts]
+    assert ids[0] < ids[1] < ids[2] < set(dataset.image_ids)
+    for part, share in zip(parts, (0.1, 0.25, 0.5), strict=True):
+        assert kinds(part) == {"negative": 40, "positive": 20 * share, "both": 20 * share}
+        train, whole = part.side("train"), dataset.side("train")
+        assert set(train.image_ids) == set(whole.image_ids[np.isin(whole.groups, train.groups)])
+        for side in ("validation", "test"):
+            assert (part.side(side).image_ids == dataset.side(side).image_ids).all()
+
+
+def test_both_fractions_together(dataset):
+    part = training_subset(dataset, 0.5, 0, 0.2)
+    assert kinds(part) == {"negative": 20, "positive": 2, "both": 2}
+    assert set(part.image_ids) < set(training_subset(dataset, 0.5, 0).image_ids)
+
+
+def test_no_positive_group_left(dataset):
+    with pytest.raises(DataError, match=r"leaves none that holds 'infected', with positive_fraction=0\.01"):
+        training_subset(dataset, 1.0, 0, 0.01)

@@ -19,17 +19,19 @@ from results.tables.store import TableError, read_table, write_rows
 NUM_IMAGES = 80
 THRESHOLD = 0.4
 WITHOUT_GAN = ("real", "real_unaugmented", "real_oversampled_1")
+REMEDIES = ("real", "real_balanced_oversampled", "real_balanced_class_weights", "real_balanced_focal")
 
 
 def trial(arm: str = "real", seed: int = 1, **changes) -> dict:
     """A row of TRIALS, of a confirmation unless told otherwise."""
-    confirms = None if arm in WITHOUT_GAN else "paper-000"
+    confirms = None if arm in WITHOUT_GAN + REMEDIES else "paper-000"
     row = dict.fromkeys(TRIALS.names) | {
         "study": "fabricated", "status": "completed", "phase": "confirm", "arm": arm, "seed": seed,
         "confirms": confirms, "classifier_key": "k", "split_protocol": "grouped", "training_fraction": 1.0,
+        "positive_fraction": 1.0,
         "oversampling": 1.0 if arm == "real_oversampled_1" else 0.0, "threshold": THRESHOLD,
     } | changes  # fmt: skip
-    key = ["confirms", "arm", "classifier_key", "split_protocol", "training_fraction", "seed"]
+    key = ["confirms", "arm", "classifier_key", "split_protocol", "training_fraction", "positive_fraction", "seed"]
     return row | {"trial_id": changes.get("trial_id", "-".join(str(row[name]) for name in key))}
 
 
@@ -183,6 +185,32 @@ def test_every_family_has_its_pairs_and_no_other():
     assert {row["split_protocol"] for row in rows if row["family"] != "leakage"} == {"grouped"}
 
 
+def test_filling_up_few_positives_is_compared_with_every_remedy_at_an_equal_share():
+    filled = "real_balanced_synthetic"
+    few = [trial(arm, seed, positive_fraction=share) for arm in (*REMEDIES, filled) for share in (0.1, 0.05)
+           for seed in (1, 2)]  # fmt: skip
+    other = [trial(filled, seed, positive_fraction=0.1, confirms="search-001") for seed in (1, 2)]
+    rows = compare(arms(*few, *other, *(trial("real", seed) for seed in (1, 2))))
+    assert {(row["gan"], row["arm_a"], row["arm_b"], row["positive_fraction"]) for row in rows} == {
+        *(("paper-000", filled, remedy, share) for remedy in REMEDIES for share in (0.1, 0.05)),
+        *(("search-001", filled, remedy, 0.1) for remedy in REMEDIES),
+    }
+    assert {(row["family"], row["num_seeds"], row["test"]) for row in rows} == {
+        ("few positives", 2, "paired t, seeds and groups random"),
+    }  # fmt: skip
+    assert len(rows) == 2 * 12  # accuracy and AUROC
+
+
+def test_filtered_images_are_compared_with_all_and_with_both_real_arms():
+    mixed = "real_and_synthetic_1"
+    rows = compare(arms(*(trial(arm) for arm in (*WITHOUT_GAN, mixed, f"{mixed}_kept_0.5", "synthetic_only_1"))))
+    assert {key for key in families(rows) if key[2] == f"{mixed}_kept_0.5"} == {
+        ("filtered against all", "paper-000", f"{mixed}_kept_0.5", mixed),
+        ("synthetic against real", "paper-000", f"{mixed}_kept_0.5", "real"),
+        ("against oversampled", "paper-000", f"{mixed}_kept_0.5", "real_oversampled_1"),
+    }
+
+
 def test_a_study_under_the_random_split_is_compared_under_it():
     both = [trial(arm, split_protocol="random") for arm in (*WITHOUT_GAN, "real_and_synthetic_1")]
     rows = compare(arms(*both, trial(), trial("real_and_synthetic_1")))
@@ -258,7 +286,7 @@ def test_trials_on_other_images_are_refused_by_name():
     second = trial(seed=2)
     other = predict(second)
     other["image_id"] = other["image_id"].replace("grouped 00", "another")
-    with pytest.raises(TableError, match=r"real-k-grouped-1.0-[12]: .* side test"):
+    with pytest.raises(TableError, match=r"real-k-grouped-1.0-1.0-[12]: .* side test"):
         estimate(scored((trial(), predict(trial())), (second, other)), no_attributes())
 
 

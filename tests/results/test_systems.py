@@ -1,17 +1,22 @@
 """The benchmark's section: answers in words, and curves of runs that were measured at different times."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from results.page.figure import look
+from results.page.parts import Table
 from results.page.systems import (
     distance_by_seconds,
+    few_positives_table,
     gain,
     of_the_distance,
     of_the_lstm,
     on_one_grid,
     spread,
+    system_parts,
     systems_table,
 )
 from results.stats.evidence import read_evidence, select
@@ -31,6 +36,35 @@ def test_the_best_system_comes_first_with_its_gain(evidence):
     frame = systems_table(evidence, gans_of(evidence)).frame
     assert list(frame["system"]) == ["principal_gan-5min", "r3gan-5min", "wgan_gp-5min", "wgan_gp_lstm-5min"]
     assert frame["frechet_distance"].iloc[0] == "92.0 ± 1.0" and frame["auroc"].iloc[0] == "+0.010\n(-0.010 to +0.030)"
+
+
+def test_few_positives_are_shown_with_the_gain_over_the_remedy_that_validation_chose(evidence):
+    assert few_positives_table(evidence) == []
+    arms = {"real": 0.80, "real_balanced_focal": 0.85, "real_balanced_synthetic": 0.99}  # AUROC on validation
+    like, rows = select(evidence.completed, phase="benchmark").iloc[0].to_dict(), []
+    for (arm, auroc), seed in [(arm, seed) for arm in arms.items() for seed in (1, 2)]:
+        rows.append(like | {
+            "trial_id": f"{arm}-{seed}", "arm": arm, "seed": seed, "positive_fraction": 0.1, "gan_key": "few",
+            "confirms": "r3gan-5min" if arm.endswith("synthetic") else None, "validation_auroc": auroc,
+            "test_auroc": auroc - 0.1 * seed, "test_tpr": 0.5, "test_fpr": 0.1 * seed,
+        })  # fmt: skip
+    pair = evidence.comparisons.iloc[0].to_dict() | {
+        "phase": "benchmark", "family": "few positives", "side": "test", "metric": "auroc", "gan": "r3gan-5min",
+        "arm_a": "real_balanced_synthetic", "positive_fraction": 0.1, "ci_low": -0.1, "ci_high": 0.3,
+    }  # fmt: skip
+    pairs = [pair | {"arm_b": "real", "difference": 0.2}, pair | {"arm_b": "real_balanced_focal", "difference": 0.1}]
+    trials = pd.concat([evidence.trials, pd.DataFrame(rows)], ignore_index=True)
+    both = replace(evidence, trials=trials, comparisons=pd.DataFrame(pairs))
+    (table,) = few_positives_table(both)
+    assert table.frame[["arm", "system", "sensitivity", "specificity", "test_auroc", "auroc"]].values.tolist() == [
+        ["real", "-", "0.500 ± 0.000", "0.850 ± 0.071", "0.650 ± 0.071", "-"],
+        ["real, focal loss *", "-", "0.500 ± 0.000", "0.850 ± 0.071", "0.700 ± 0.071", "-"],
+        ["real, rarer class filled with synthetic", "r3gan-5min", "0.500 ± 0.000", "0.850 ± 0.071", "0.840 ± 0.071",
+         "+0.100\n(-0.100 to +0.300)"],
+    ]  # fmt: skip
+    names = [part.name for part in system_parts(both) if isinstance(part, Table)]
+    assert names == ["systems", "few_positives", "published_benchmark"]
+    assert set(next(part.frame["seeds"] for part in system_parts(both) if isinstance(part, Table))) == {3}  # the whole
 
 
 def test_the_lstm_s_effect_has_an_interval(evidence):

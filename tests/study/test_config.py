@@ -66,6 +66,8 @@ def test_all_bad_values_are_told_at_once():
         ({"pretrained": True, "backbone": "efficientnetv2_s", "backbone_width": 0.5}, "backbone_width=1"),
         ({"classifier_pretrained": True}, "ImageNet weights, such as tf_efficientnet_lite0: small has none"),
         ({"training_images": "synthetic_only", "synthetic_ratio": 0}, "synthetic_ratio above 0"),
+        ({"balance": "focal"}, "balance=focal needs synthetic_ratio=0, oversampling=0"),
+        ({"balance": "synthetic", "synthetic_ratio": 0, "oversampling": 1}, "balance=synthetic needs"),
         ({"critic": "batch_norm"}, "critic=batch_norm needs penalty_weight=0"),
         ({"critic": "projected"}, "critic=projected needs penalty_weight=0"),
         (
@@ -117,3 +119,18 @@ def test_gan_key_follows_the_generator_side_data_and_code():
 
 def test_gan_fields_are_the_trials_first():
     assert list(TrialConfig.model_fields)[: len(GanConfig.model_fields)] == list(GanConfig.model_fields)
+
+
+def test_each_arm_and_each_part_of_the_data_has_a_name_of_its_own():
+    arms = [{"synthetic_ratio": 0.0, "balance": balance} for balance in
+            ("none", "oversampled", "class_weights", "focal", "synthetic")]  # fmt: skip
+    arms += [{"synthetic_kept": kept, "training_images": images} for kept in (1.0, 0.5)
+             for images in ("real_and_synthetic", "synthetic_only")]  # fmt: skip
+    configs = [make_config(arm) for arm in arms]
+    assert len({config.arm for config in configs}) == len(configs)
+    assert len({config.classifier_key for config in configs}) == 1
+    assert [config.uses_gan for config in configs] == [False] * 4 + [True] * 5
+    fractions = [(1.0, 1.0), (0.5, 1.0), (1.0, 0.5), (0.5, 0.5)]
+    parts = [make_config({"training_fraction": a, "positive_fraction": b, "seed": 3}) for a, b in fractions]
+    assert [config.training_part for config in parts] == ["", "-0.5-3", "-1-0.5positive-3", "-0.5-0.5positive-3"]
+    assert parts[3].part_in_words == ", 50% of the groups, 50% of the positive groups"

@@ -17,6 +17,10 @@ class PixelQuality(GanQuality):
     def validation(self) -> ImageFeatures:
         return self.features(self.dataset.side("validation").images)
 
+    @property
+    def train(self) -> ImageFeatures:
+        return self.features(self.dataset.side("train").images)
+
     def features(self, images: torch.Tensor) -> ImageFeatures:
         return ImageFeatures(images, torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1), None)
 

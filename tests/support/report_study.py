@@ -29,7 +29,7 @@ DATA = {
     "feature_extractor": "efficientnet_lite0", "image_size": SIZE, "preset": "smoke", "objective": "pareto",
     "commit": "c0ffee", "command": "python study/run_sweep.py", "versions": json.dumps({"torch": "2.15.0"}),
     "hardware": "a test", "device": "cpu", "generator": "recurrent",
-    "training_fraction": 1.0, "classifier_key": "c1", "gan_epochs": 20,
+    "training_fraction": 1.0, "positive_fraction": 1.0, "classifier_key": "c1", "gan_epochs": 20,
 }  # fmt: skip
 MEASURED = {
     "num_train_real": 400, "validation_num_images": 110, "validation_num_positive": 50, "test_num_images": NUM_IMAGES,

@@ -47,7 +47,7 @@ def write_classifier(
     session = new_session(onnx, folder.ONNX["classifier"])  # in float32, whatever the trial's precision
     of_onnx = {name: (probabilities(session, side.images.numpy()), None) for name, side in sides.items()}
     announce("classifier: 8-bit integers")
-    train = training_subset(dataset, config.training_fraction, config.seed).side("train")
+    train = training_subset(dataset, *config.training_groups).side("train")
     int8 = to_int8(onnx, to_float(spread(train.images, CALIBRATION_IMAGES).numpy()), sha256)
     write(made / folder.ONNX["classifier"], onnx)
     write(made / folder.INT8, int8)

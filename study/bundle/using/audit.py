@@ -45,7 +45,7 @@ def audit_sample(bundle: Bundle, request: Request, engine: str, study: Path) -> 
     except DataError as error:
         raise ConfigError(str(error)) from None
     images, labels = first_images(bundle, request, engine, dataset.side("validation").labels.numpy())
-    part = training_subset(dataset, config.training_fraction, config.seed)
+    part = training_subset(dataset, *config.training_groups)
     extractors = build_extractors(config, path.parent, torch.device("cpu"))
     references = [Reference(part, extractor, config.training_part) for extractor in extractors]
     return Sample(torch.from_numpy(images), torch.from_numpy(labels), impartial(references, config))

@@ -11,8 +11,10 @@ from study.diagnosis.sets import (
     Condition,
     corrupted_tests,
     external_test,
+    missing_labels,
     mix,
     oversample,
+    oversample_rarer,
     predictions,
 )
 
@@ -36,6 +38,24 @@ def test_oversampling_repeats_real_training_images(phantoms, oversampling):
 def test_oversampling_leaves_validation_and_test_alone(phantoms):
     for side in ("validation", "test"):
         assert torch.equal(oversample(phantoms, 1).side(side).images, phantoms.side(side).images)
+
+
+@pytest.mark.parametrize("rarer", [0, 1])
+def test_the_rarer_class_is_repeated_until_both_are_equal(phantoms, rarer):
+    kept = (phantoms.split != "train") | (phantoms.labels.numpy() != rarer) | (np.arange(len(phantoms.labels)) % 5 == 0)
+    few = phantoms.keep(kept)
+    train, more = few.side("train"), oversample_rarer(few).side("train")
+    counts = train.labels.bincount().tolist()
+    assert counts[rarer] < counts[1 - rarer] and more.labels.bincount().tolist() == [counts[1 - rarer]] * 2
+    assert missing_labels(train.labels).tolist() == [rarer] * (counts[1 - rarer] - counts[rarer])
+    repeats = np.unique(more.image_ids[more.labels.numpy() == rarer], return_counts=True)[1]
+    assert len(repeats) == counts[rarer] and repeats.max() - repeats.min() <= 1
+    assert set(more.image_ids[len(train.labels) :]) <= set(train.image_ids[train.labels.numpy() == rarer])
+    assert torch.equal(oversample_rarer(few).side("test").images, few.side("test").images)
+
+
+def test_equal_classes_lack_nothing():
+    assert missing_labels(torch.tensor([0, 1, 1, 0])).tolist() == []
 
 
 def test_even_places_keep_the_proportions():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_utils.augment import apply_augmentation, draw_augmentation
-from data_utils.dataset import Dataset
+from data_utils.dataset import Dataset, training_subset
 from results.tables.schema import HISTORY, TRIALS
 from study.config import TrialConfig, make_config
 from study.diagnosis.sets import Condition
@@ -40,6 +40,15 @@ def test_dropout_and_seed_reach_the_weights(config, phantoms, whole, tmp_path):
     for field, value in changes.items():
         run(config.model_copy(update={field: value}), phantoms, tmp_path / field)
         assert not same(stored(tmp_path / field)["model"], expected), field
+
+
+def test_the_balance_of_the_loss_reaches_the_weights(config, phantoms, tmp_path):
+    few = training_subset(phantoms, 1.0, 0, 0.25)
+    found = []
+    for balance in ("none", "class_weights", "focal"):
+        run(config.model_copy(update={"balance": balance}), few, tmp_path / balance)
+        found.append(stored(tmp_path / balance)["model"])
+    assert not same(found[0], found[1]) and not same(found[0], found[2]) and not same(found[1], found[2])
 
 
 def test_the_classifier_learns_two_colours(config, two_colours, tmp_path):

@@ -34,7 +34,7 @@ CHANGES = {
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
 PRINCIPAL_CHANGES = {"residual_width": 8}
 PROJECTED_CHANGES = {"critic_features": "efficientnet_lite0"}
-OF_THE_TRIAL = {"training_fraction": 0.5, "tf32": True}  # applied before the training; see test_trial
+OF_THE_TRIAL = {"training_fraction": 0.5, "positive_fraction": 0.5, "tf32": True}  # applied before the training
 MEASURING = {
     "measure_fid": True, "gan_time_limit": 60.0, "gan_eval_interval": 5, "eval_images": 32,
     "feature_extractor": "inception", "image_size": 64,

@@ -6,7 +6,9 @@ import pytest
 
 from study.benchmark import main
 from study.config import ALL_SYSTEMS, make_config, preset
-from study.search.benchmark import UNLIMITED, Budget, benchmark_plan, cost_minutes
+from study.errors import ConfigError
+from study.search.benchmark import UNLIMITED, Arms, Budget, benchmark_plan, cost_minutes
+from study.search.confirmation import chains
 
 BASE = make_config(preset("smoke"))
 
@@ -14,8 +16,13 @@ BASE = make_config(preset("smoke"))
 FIVE_MINUTES = Budget(minutes=5)
 
 
-def planned(budget=FIVE_MINUTES, systems=tuple(ALL_SYSTEMS)):
-    return benchmark_plan(BASE, systems, 3, budget, 200, "grouped")
+def num_train(config) -> int:
+    """200 images, half of them positive."""
+    return round(100 + 100 * config.positive_fraction)
+
+
+def planned(budget=FIVE_MINUTES, systems=tuple(ALL_SYSTEMS), **arms):
+    return benchmark_plan(BASE, systems, 3, budget, num_train, "grouped", Arms(**arms))
 
 
 def test_every_system_has_both_arms_with_every_seed_beside_the_same_real_arms():
@@ -51,7 +58,53 @@ def test_an_untrained_system_stays_untrained_and_costs_nothing():
     assert cost_minutes(planned(systems=("wgan_gp", "gan"))) == pytest.approx(2 * 3 * 5)
 
 
+def test_ratios_and_filtered_images_are_more_arms_of_the_same_gans():
+    systems = ("wgan_gp", "principal")
+    proposals = planned(systems=systems, ratios=(1.0, 5.0), kept=(0.5,))
+    arms = Counter((proposal.columns["confirms"], proposal.config.arm) for proposal in proposals)
+    of_gan = ("real_and_synthetic_1", "real_and_synthetic_5", "synthetic_only_1", "real_and_synthetic_1_kept_0.5")
+    expected = {(f"{name}-5min", arm): 3 for name in systems for arm in of_gan}
+    expected |= {(None, arm): 3 for arm in ("real", "real_oversampled_1", "real_oversampled_5")}
+    assert arms == expected and len({proposal.trial_id for proposal in proposals}) == 33
+    assert cost_minutes(proposals) == pytest.approx(1 * 3 * 5)
+    keys = {(one.columns["confirms"], one.config.gan_key("data", "code")) for one in proposals if one.config.uses_gan}
+    assert len(keys) == 6  # a system and seed
+
+
+def test_few_positives_have_every_remedy_and_a_gan_of_their_own():
+    usual = planned(systems=("wgan_gp", "principal"))
+    proposals = planned(systems=("wgan_gp", "principal"), positives=(0.05, 0.1))
+    assert {proposal.trial_id for proposal in usual} < {proposal.trial_id for proposal in proposals}
+    few = [proposal for proposal in proposals if proposal.config.positive_fraction < 1]
+    arms = Counter((one.columns["confirms"], one.config.arm, one.config.positive_fraction) for one in few)
+    remedies = ("real", "real_balanced_oversampled", "real_balanced_class_weights", "real_balanced_focal")
+    expected = [(None, arm) for arm in remedies]
+    expected += [(f"{name}-5min", "real_balanced_synthetic") for name in ("wgan_gp", "principal")]
+    assert arms == {(*arm, share): 3 for arm in expected for share in (0.05, 0.1)}
+    assert len({one.trial_id for one in proposals}) == len(proposals) == 3 * (2 * 2 + 2) + 2 * 3 * 6
+    assert "benchmark-wgan_gp-5min-real_balanced_synthetic-5pct_positive-grouped-s1" in {one.trial_id for one in few}
+    assert cost_minutes(proposals) == pytest.approx(3 * 3 * 5)  # three training sets of one trained system
+    assert all(make_config(one.config.model_dump()) == one.config for one in proposals)  # rows are read back
+    assert len({one.config.classifier_key for one in proposals}) == 1
+    firsts = [one for one in chains(proposals) if one.config.uses_gan]
+    assert len(firsts) == 2 * 3 * 3 and all(len(one.followers) in (0, 1) for one in firsts)
+
+
+def test_gans_of_few_positives_see_as_many_images():
+    counted = planned(Budget(images=1100), ("wgan_gp",), positives=(0.1,))
+    epochs = {(one.config.positive_fraction, one.config.gan_epochs) for one in counted if one.config.uses_gan}
+    assert epochs == {(1.0, 6), (0.1, 10)}  # of 200 and of 110 images
+
+
+def test_arms_that_would_have_one_name_are_refused():
+    with pytest.raises(ConfigError, match=r"two trials would be named .*real_and_synthetic_1-"):
+        planned(systems=("principal",), ratios=(1.0, 1.0000001))
+
+
 @pytest.mark.parametrize(("given", "said"), [
+    (["--minutes", "1", "--ratios", "11"], "'11': each number must be above 0 and at most 10"),
+    (["--minutes", "1", "--positives", "1"], "'1': parts lie between 0 and 1"),
+    (["--minutes", "1", "--kept", "x"], "'x' is not a list of numbers"),
     (["--systems", "none", "--minutes", "1"], "at least one system"),
     (["--systems", "nothing", "--minutes", "1"], "'nothing' is unknown"),
     (["--minutes", "0"], "'0' is not a number above 0"),

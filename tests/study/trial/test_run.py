@@ -3,11 +3,13 @@
 import time
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data_utils.dataset import training_subset
+from data_utils.dataset import evenly_drawn, training_subset
+from data_utils.errors import DataError
 from results.tables.schema import TRIALS
 from study.config import TrialConfig, make_config
 from study.diagnosis.sets import SYNTHETIC_GROUP, mix
@@ -111,6 +113,51 @@ def test_gan_and_classifier_see_a_part_of_the_groups(phantoms, tiny_settings, tm
     assert result["num_train_real"] == result["num_train_synthetic"] == len(part.labels)
     assert len(training_sets[0].side("train").labels) == 3 * len(part.labels)
     assert result["num_leaked_test"] == 0
+
+
+@pytest.mark.usefixtures("pixel_quality")
+@pytest.mark.parametrize("balance", ["none", "oversampled", "class_weights", "focal", "synthetic"])
+def test_every_remedy_for_few_positives(phantoms, tiny_settings, tmp_path, training_sets, balance):
+    settings = {"synthetic_ratio": 0.0, "positive_fraction": 0.25, "balance": balance, "classifier_epochs": 1}
+    result = run(tiny_settings | settings, phantoms, tmp_path)
+    part, train = training_subset(phantoms, 1.0, 0, 0.25).side("train"), training_sets[0].side("train")
+    negatives, positives = part.labels.bincount().tolist()
+    assert negatives == phantoms.side("train").labels.bincount()[0] and positives < negatives / 3
+    filled = balance in ("oversampled", "synthetic")
+    assert train.labels.bincount().tolist() == [negatives, negatives if filled else positives]
+    synthetic = train.groups == SYNTHETIC_GROUP
+    assert synthetic.sum() == result["num_train_synthetic"] == (negatives - positives) * (balance == "synthetic")
+    assert (train.labels.numpy()[synthetic] == 1).all() and ("gan_key" in result) == (balance == "synthetic")
+    assert set(train.image_ids[~synthetic]) == set(part.image_ids) and result["num_train_real"] == len(part.labels)
+    assert torch.equal(training_sets[0].side("test").images, phantoms.side("test").images)
+
+
+def test_equal_classes_have_nothing_to_fill(phantoms, tiny_settings, tmp_path):
+    kept = phantoms.split != "train"
+    for label in (0, 1):
+        kept[np.flatnonzero((phantoms.split == "train") & (phantoms.labels.numpy() == label))[0]] = True
+    even = phantoms.keep(kept)
+    with pytest.raises(DataError, match="both classes have 1 training images"):
+        run(tiny_settings | {"synthetic_ratio": 0.0, "balance": "synthetic"}, even, tmp_path)
+
+
+@pytest.mark.usefixtures("pixel_quality")
+def test_a_filtered_trial_keeps_the_most_real_images(phantoms, tiny_settings, tmp_path, training_sets, monkeypatch):
+    made, sample_images = [], trial.sample_images
+
+    def spy(generator, labels, config, purpose):
+        made.append(sample_images(generator, labels, config, purpose))
+        return made[-1]
+
+    monkeypatch.setattr(trial, "sample_images", spy)
+    result = run(tiny_settings | {"synthetic_kept": 0.5, "classifier_epochs": 1}, phantoms, tmp_path)
+    train = training_sets[0].side("train")
+    assert len(made[0]) == 2 * 68 and result["num_train_synthetic"] == 68 and result["seconds_per_synthetic_image"] > 0
+    synthetic = train.images[torch.from_numpy(train.groups == SYNTHETIC_GROUP)]
+    known = {image.numpy().tobytes() for image in made[0]}
+    assert len(synthetic) == 68 and {image.numpy().tobytes() for image in synthetic} < known
+    of_arm = train.labels[torch.from_numpy(train.groups == SYNTHETIC_GROUP)].bincount().tolist()
+    assert of_arm == evenly_drawn(phantoms.side("train").labels, 68).bincount().tolist()
 
 
 def test_ratio_zero_trains_no_gan(phantoms, tiny_settings, tmp_path, training_sets, monkeypatch):
