@@ -8,6 +8,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from models.flow import FlowGenerator
 from models.generator import Generator
 from models.principal import PrincipalGenerator
 
@@ -23,7 +24,9 @@ class Sampler(nn.Module):
         return self.generator(z.to(self.dtype), labels).float()
 
 
-def for_inference(generator: Generator | PrincipalGenerator, dtype: torch.dtype = torch.float32) -> Sampler:
+def for_inference(
+    generator: Generator | PrincipalGenerator | FlowGenerator, dtype: torch.dtype = torch.float32
+) -> Sampler:
     """A frozen copy of a trained generator that makes the same images faster.
 
     In evaluation mode a batch norm is an affine map with constants, which is folded into the convolution or linear
@@ -33,6 +36,8 @@ def for_inference(generator: Generator | PrincipalGenerator, dtype: torch.dtype 
     folded = copy.deepcopy(generator).requires_grad_(False).eval()
     if isinstance(folded, PrincipalGenerator):  # it has no norms, and bfloat16 would round its pixels
         return Sampler(folded, torch.float32)
+    if isinstance(folded, FlowGenerator):  # it has no batch norm, and adds up its pixels in float32 itself
+        return Sampler(folded, dtype)
     fold_batch_norm(folded)
     fold_first_norm(folded)
     for module in folded.decoder:

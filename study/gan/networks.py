@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from models.critic import BatchNormCritic, Critic
+from models.flow import FlowGenerator
 from models.generator import build_generator
 from models.principal import PrincipalGenerator
 from study.config import GanConfig
@@ -16,6 +17,7 @@ RECURRENT_FIELDS = {
 GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "recurrent": lambda config: build_generator(**config.model_dump(include=RECURRENT_FIELDS)),
     "principal": lambda config: PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width),
+    "flow": lambda config: FlowGenerator(config.image_size, config.residual_width),
 }
 CRITICS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "patch": lambda config: Critic(config.image_size, config.critic_width),

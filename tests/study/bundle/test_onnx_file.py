@@ -15,6 +15,7 @@ from study.gan.networks import new_generator
         {"lstm_depth": 0},
         {"backbone": "efficientnetv2_s", "lstm_depth": 2},
         {"generator": "principal", "residual_width": 8},
+        {"generator": "flow", "gan_objective": "flow_matching", "residual_width": 4},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )

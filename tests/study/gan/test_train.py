@@ -32,7 +32,7 @@ CHANGES = {
     "optimiser": "rmsprop", "critic": "batch_norm",
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
-PRINCIPAL_CHANGES = {"residual_width": 8}
+PRINCIPAL_CHANGES = {"residual_width": 8}  # it acts for the flow, too: see test_flow
 OF_THE_TRIAL = {"training_fraction": 0.5, "tf32": True}  # applied before the training; see test_trial
 MEASURING = {
     "measure_fid": True, "gan_time_limit": 60.0, "gan_eval_interval": 5, "eval_images": 32,
@@ -145,7 +145,7 @@ def test_an_exploding_training_stops_with_its_reason(config, phantoms, tmp_path)
 
 
 def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.gan.step.to_float", lambda images: images.float() * float("nan"))
+    monkeypatch.setattr("study.gan.training.to_float", lambda images: images.float() * float("nan"))
     with pytest.raises(Diverged, match="critic loss is nan in epoch 1"):
         train_gan(config, phantoms, ignore, GanFolder(tmp_path))
     assert load_checkpoint(tmp_path, "cpu") is None  # no checkpoint with NaN is stored
@@ -157,8 +157,10 @@ def test_a_collapsed_critic_stops_the_training():
     with pytest.raises(Diverged, match=r"critic collapsed.* in epoch 3"):
         check_health(healthy | {"wasserstein": 0.0}, 3)
     for loss in (float("nan"), float("-inf"), 1e9, -1e9):
-        with pytest.raises(Diverged, match="GAN diverged"):
+        with pytest.raises(Diverged, match="GAN diverged: critic loss"):
             check_health(healthy | {"critic_loss": loss}, 3)
+        with pytest.raises(Diverged, match="GAN diverged: generator loss"):
+            check_health({"generator_loss": loss}, 3)
 
 
 def test_a_time_limit_ends_the_training_within_an_epoch_and_the_gan_is_measured(config, phantoms, tmp_path):
