@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from models.generator import Generator
 from models.systems.fast import FastGenerator
+from models.systems.flow import FlowGenerator
 from models.systems.principal import PrincipalGenerator
 from models.systems.style import StyleGenerator
 
@@ -35,6 +36,8 @@ def for_inference(generator: nn.Module, dtype: torch.dtype = torch.float32) -> S
     folded = copy.deepcopy(generator).requires_grad_(False).eval()
     if isinstance(folded, PrincipalGenerator | StyleGenerator):  # no norms, and bfloat16 would round sums of pixels
         return Sampler(folded, torch.float32)
+    if isinstance(folded, FlowGenerator):  # it has no batch norm, and adds up its pixels in float32 itself
+        return Sampler(folded, dtype)
     fold_batch_norm(folded)
     if isinstance(folded, FastGenerator):
         return Sampler(folded, dtype)

@@ -27,13 +27,13 @@ class GanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    generator: Literal["recurrent", "principal", "style", "fast"] = "recurrent"  # see study/gan/networks.py
+    generator: Literal["recurrent", "principal", "style", "fast", "flow"] = "recurrent"  # see study/gan/networks.py
     backbone: Backbone = "plain"                      # of the recurrent generator, like the next three
     lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
     lstm_width: Positive = 368
     latent_dim: Positive = 256
     decoder_width: Positive = 256                     # channels of the 8x8 map
-    residual_width: Positive = 24                     # channels of the principal generator's U-Net
+    residual_width: Positive = 24                     # channels of the U-Net: the principal generator's, the flow's
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
     pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
@@ -41,7 +41,7 @@ class GanConfig(BaseModel):
     critic_features: Literal["efficientnet_lite0", "efficientnet_lite1"] = "efficientnet_lite1"  # of `projected`
     critic_width: Positive = 64
     image_size: ImageSize = 128                       # pixels
-    gan_objective: Literal["wasserstein", "non_saturating", "relativistic", "hinge"] = "wasserstein"
+    gan_objective: Literal["wasserstein", "non_saturating", "relativistic", "hinge", "flow_matching"] = "wasserstein"
     penalty: Literal["interpolates", "zero_centred", "real"] = "interpolates"  # see models/objectives.py
     penalty_weight: float = Field(10.0, ge=0)         # lambda of Gulrajani et al. 2017, eq. 3
     penalty_interval: Positive = 1                    # > 1 = lazy penalty: another algorithm, opt-in
@@ -99,6 +99,12 @@ class GanConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _flows_by_its_own_objective(self):
+        if (self.generator == "flow") != (self.gan_objective == "flow_matching"):
+            raise ValueError("generator=flow and gan_objective=flow_matching need each other: neither has a critic")
+        return self
+
     @property
     def critic_network(self) -> str | None:
         """The pretrained network whose features the critic sees: none of its distances may judge the GAN."""
@@ -106,8 +112,9 @@ class GanConfig(BaseModel):
 
     @property
     def z_dim(self) -> int:
-        """Length of the generator's input; the principal generator's holds a noise map, too."""
-        return self.latent_dim + (self.image_size**2 if self.generator == "principal" else 0)
+        """Length of the generator's input; the principal generator's holds a noise map, too, the flow's is an image."""
+        others = {"principal": self.latent_dim + self.image_size**2, "flow": 3 * self.image_size**2}
+        return others.get(self.generator, self.latent_dim)
 
     @property
     def augments(self) -> bool:
@@ -324,6 +331,9 @@ SYSTEMS = {
     "projected":     {"generator": "fast", "critic": "projected", "gan_objective": "hinge", "penalty_weight": 0.0,
                       "critic_steps": 1, "gan_batch_size": 16, "generator_lr": 2e-4, "critic_lr": 2e-4,
                       "adam_beta2": 0.99, "critic_augmentation": 1.0},
+    # no critic: the velocity from noise to images is learnt (Lipman et al. 2023) and followed in ten evaluations
+    "diffusion":     {"generator": "flow", "gan_objective": "flow_matching", "residual_width": 32, "gan_batch_size": 32,
+                      "generator_lr": 1e-3, "adam_beta1": 0.9, "adam_beta2": 0.99, "ema_decay": 0.998},
 }  # fmt: skip
 # The paper's generators, and its ablation without LSTM, by the paper's names; lambda as in Gulrajani et al. 2017.
 PAPER_SYSTEMS = {

@@ -13,6 +13,7 @@ from study.config import TrialConfig
 from study.diagnosis.train import new_classifier
 from study.gan.footprint import gan_bytes, largest_batch
 from study.gan.networks import new_critic, new_generator
+from study.gan.step import training_class
 from study.progress.display import words
 from study.search.proposer import NEW_GAN_EVERY
 from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations, system_configs
@@ -84,15 +85,9 @@ def gpu_bytes() -> int:
 
 
 def gan_flops(config: TrialConfig, num_train: int) -> float:
-    """Floating-point operations of a GAN's training, computed from those of one image's forward passes.
-
-    A critic step costs the generator's forward pass and of the critic 10 forward passes: forward and backward for real
-    and fake (6), forward, input gradient and its backward for the penalty (4); a generator step three forward passes
-    of the generator and two of the critic.
-    """
-    generator, critic = forward_flops(config)
-    critic_images = config.gan_epochs * num_train
-    return critic_images * (generator + 10 * critic + (3 * generator + 2 * critic) / config.critic_steps)
+    """Floating-point operations of a GAN's training, computed from those of one image's forward passes."""
+    passes = zip(training_class(config).forward_passes(config), forward_flops(config), strict=True)
+    return config.gan_epochs * num_train * sum(count * flops for count, flops in passes)
 
 
 def classifier_flops(config: TrialConfig, num_train: int) -> float:

@@ -13,12 +13,13 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_utils.dataset import Side
 from models.objectives import critic_loss
 from study.config import GanConfig
-from study.gan.step import Batch, GanTraining, draw_batch
+from study.gan.step import GanTraining
+from study.gan.training import Batch, Training, draw_batch
 from study.training.memory import free_memory
 from study.training.precision import autocast
 from study.training.seeds import make_generator
@@ -49,20 +50,20 @@ BACKENDS: dict[str, Callable[[GanTraining], None]] = {
 }
 
 
-def use_backend(training: GanTraining, name: str) -> None:
+def use_backend(training: Training, name: str) -> None:
     """Run the steps of `training` on this backend from now on."""
     BACKENDS[name](training)
     training.backend = name
 
 
-def choose_backend(training: GanTraining, train: Side, stored: str | None = None) -> str:
+def choose_backend(training: Training, train: Side, stored: str | None = None) -> str:
     """Name of the fastest backend with the right gradient; `training` stays as it is.
 
-    A continued training keeps its `stored` backend if that is still right on this machine. On a CPU, and with several
-    workers, which exchange gradients within a step, the backend is `eager`.
+    A continued training keeps its `stored` backend if that is still right on this machine. On a CPU, with several
+    workers, which exchange gradients within a step, and for a training that knows no other, the backend is `eager`.
     """
     device = train.images.device
-    if device.type == "cpu" or num_workers() > 1:
+    if device.type == "cpu" or num_workers() > 1 or not training.other_backends:
         return "eager"
     draws = make_generator(device, training.config.seed, "gan", "backend")
     order = torch.arange(len(train.labels), device=device)
@@ -158,9 +159,9 @@ def flat(tensors) -> Tensor:
 
 def changing_tensors(training: GanTraining) -> list[Tensor]:
     """Every tensor that a step changes: weights, running statistics, optimiser states."""
-    networks: list[nn.Module] = [training.generator, training.critic]
+    networks = training.networks.values()
     found = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
-    for optimiser in (training.generator_optimiser, training.critic_optimiser):
+    for optimiser in training.optimisers.values():
         for state in optimiser.state.values():
             found += [tensor for tensor in state.values() if isinstance(tensor, Tensor)]
     return found

@@ -7,6 +7,7 @@ from torch import nn
 from models.critic import BatchNormCritic, Critic
 from models.generator import build_generator
 from models.systems.fast import FastGenerator
+from models.systems.flow import FlowGenerator
 from models.systems.principal import PrincipalGenerator
 from models.systems.projected import ProjectedCritic
 from models.systems.style import StyleGenerator
@@ -21,6 +22,7 @@ GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "principal": lambda config: PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width),
     "style": lambda config: StyleGenerator(config.image_size, config.latent_dim, config.decoder_width),
     "fast": lambda config: FastGenerator(config.image_size, config.latent_dim, config.decoder_width),
+    "flow": lambda config: FlowGenerator(config.image_size, config.residual_width),
 }
 CRITICS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "patch": lambda config: Critic(config.image_size, config.critic_width),

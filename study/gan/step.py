@@ -2,57 +2,45 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from data_utils.augment import to_float
 from data_utils.dataset import Side
 from models.augmentation import NUM_PARAMETERS, adapted, diff_augment
 from models.batch_norm import synchronise_batch_norm
 from models.objectives import critic_loss, generator_loss, overfitting, scores_of_both
-from models.systems.principal import PrincipalGenerator
 from study.config import GanConfig
+from study.gan.flow import FlowTraining
 from study.gan.networks import new_critic, new_generator
+from study.gan.training import Batch, Training, draw_batch
+from study.training.memory import kept_bytes
 from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
 from study.training.workers import average_gradients, mean_over_workers, share
 
-STORED = ("generator", "critic", "ema", "generator_optimiser", "critic_optimiser")
+NEW = {"generator": new_generator, "critic": new_critic}
+WITHOUT_CRITIC: dict[str, type[Training]] = {"flow_matching": FlowTraining}  # by objective
 ADAPTATION_INTERVAL = 4  # critic steps between two changes of an adaptive augmentation (Karras et al. 2020b, section 3)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """This worker's share of what one step of the critic sees."""
+@dataclass(kw_only=True)
+class GanTraining(Training):
+    """A generator against a critic, with the critic's optimiser."""
 
-    real: Tensor  # float32 (B, 3, S, S) in [-1, 1]
-    labels: Tensor  # int64 (B,)
-    z: Tensor  # (B, z_dim)
-    epsilon: Tensor  # (B, 1, 1, 1) in [0, 1]
+    trained: ClassVar[tuple[str, ...]] = ("generator", "critic")
+    other_backends: ClassVar[bool] = True
 
-
-@dataclass
-class GanTraining:
-    """The networks and optimisers of a training, and how they are stored."""
-
-    config: GanConfig
-    generator: nn.Module
     critic: nn.Module
-    ema: nn.Module
-    generator_optimiser: torch.optim.Optimizer
     critic_optimiser: torch.optim.Optimizer
-    augmentation: Tensor  # (): share of the critic's images; changed in place, so that a CUDA graph sees it
-    micro_batches: int = 1  # > 1: the critic sees a batch in that many pieces; less memory, same gradients
-    backend: str = "eager"  # see study.gan.backend
+    augmentation: Tensor = field(init=False)  # (): share of the critic's images; in place, so that CUDA graphs see it
 
-    def fit(self, train: Side) -> None:
-        """Let a generator that starts from the training images see them."""
-        if isinstance(self.generator, PrincipalGenerator):
-            self.generator.fit(to_float(train.images), train.labels)
-            self.ema.load_state_dict(self.generator.state_dict())
+    def __post_init__(self):
+        device = next(self.critic.parameters()).device
+        self.augmentation = torch.tensor(self.config.critic_augmentation, device=device)
 
     def run_epoch(self, train: Side, epoch: int) -> dict[str, float]:
         """One pass of the critic over the real images; returns the mean losses by name, and the last augmentation."""
@@ -76,15 +64,11 @@ class GanTraining:
                 augmentation = self.draw_augmentation(draws)
                 generator_losses.append(self.generator_step(batches[-1].labels, z, batches[-1].real, augmentation))
                 self.update_ema(numbers.stop // config.critic_steps)
-        no_step = torch.full((1,), float("nan"), device=device)  # an epoch shorter than critic_steps may hold none
-        generator_mean = torch.stack(generator_losses).mean(0, keepdim=True) if generator_losses else no_step
-        means = mean_over_workers(torch.cat([torch.stack(critic_parts).mean(0), generator_mean]))
-        losses = dict(zip(("critic_loss", "wasserstein", "penalty", "generator_loss"), means.tolist(), strict=True))
-        return losses | {"augmentation": self.augmentation.item()}
-
-    def steps_in_epoch(self, train: Side) -> int:
-        """Of the critic."""
-        return len(train.labels) // self.config.gan_batch_size
+        losses = dict(zip(("critic_loss", "wasserstein", "penalty"), torch.stack(critic_parts).mean(0), strict=True))
+        if generator_losses:  # an epoch shorter than critic_steps may hold none
+            losses["generator_loss"] = torch.stack(generator_losses).mean()
+        means = mean_over_workers(torch.stack(list(losses.values())))
+        return dict(zip(losses, means.tolist(), strict=True)) | {"augmentation": self.augmentation.item()}
 
     @torch.no_grad()
     def synthesise(self, batches: list[Batch]) -> list[Tensor]:
@@ -171,32 +155,31 @@ class GanTraining:
         self.generator_optimiser.step()
         return total
 
-    @torch.no_grad()
-    def update_ema(self, step: int) -> None:
-        """Move the averaged weights towards the generator's, and copy batch norm's running statistics.
+    def step_bytes(self, batch: Batch) -> int:
+        """Of a round's synthetic images, and of what the larger of both steps keeps for its backward pass."""
+        fake = torch.empty_like(batch.real)
+        critic = kept_bytes(lambda: self.critic_objective(batch.real, fake, batch.labels, batch.epsilon))
+        generator = kept_bytes(lambda: self.generator(batch.z, batch.labels))
+        through_critic = kept_bytes(lambda: self.critic(fake.requires_grad_(), batch.labels))
+        return self.config.critic_steps * fake.nbytes + max(critic, generator + through_critic)
 
-        The decay rises to `ema_decay` with `step` (1, 2, ...), so that the initial weights are soon forgotten.
+    @staticmethod
+    def forward_passes(config: GanConfig) -> tuple[float, float]:
+        """A critic step costs the generator's forward pass and 10 of the critic; a generator step 3 and 2.
+
+        Of the critic's, forward and backward for real and fake are 6; forward, input gradient and its backward for the
+        penalty are 4.
         """
-        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
-        for mean, value in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
-            mean.copy_(value)
+        return 1 + 3 / config.critic_steps, 10 + 2 / config.critic_steps
 
     def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
-        """Everything needed to continue; random numbers are derived from the epoch (see `study.training.seeds`)."""
-        progress = {"epoch": epoch, "history": history, "seconds": seconds, "step_backend": self.backend}
-        progress["augmentation"] = self.augmentation
-        return progress | {name: getattr(self, name).state_dict() for name in STORED}
+        """With the share of augmented images."""
+        return super().state(epoch, history, seconds) | {"augmentation": self.augmentation}
 
     def load(self, state: dict) -> list[dict]:
-        """Restore what `state` stored; returns its history."""
-        for name in STORED:
-            getattr(self, name).load_state_dict(state[name])
+        """The share of augmented images, too."""
         self.augmentation.copy_(state["augmentation"])
-        for optimiser in (self.generator_optimiser, self.critic_optimiser):
-            for group in optimiser.param_groups:  # another kind of device may have stored it
-                group["capturable"] = optimiser.defaults["capturable"]
-        return list(state["history"])
+        return super().load(state)
 
 
 def rounds(first: int, end: int, critic_steps: int) -> Iterator[range]:
@@ -207,36 +190,27 @@ def rounds(first: int, end: int, critic_steps: int) -> Iterator[range]:
         first = stop
 
 
-def draw_batch(config: GanConfig, train: Side, order: Tensor, step: int, draws: torch.Generator) -> Batch:
-    """This worker's share of batch number `step` of an epoch."""
-    device, batch_size = train.images.device, config.gan_batch_size
-    rows = order[step * batch_size : (step + 1) * batch_size]
-    z = torch.randn(batch_size, config.z_dim, generator=draws, device=device)
-    epsilon = torch.rand(batch_size, 1, 1, 1, generator=draws, device=device)
-    mirrored = torch.rand(batch_size, 1, 1, 1, generator=draws, device=device) < 0.5
-    rows, z, epsilon, mirrored = map(share, (rows, z, epsilon, mirrored))
-    real = to_float(train.images[rows]).contiguous(memory_format=torch.channels_last)
-    if config.gan_flip:
-        real = torch.where(mirrored, real.flip(-1), real)
-    return Batch(real, train.labels[rows], z, epsilon)
+def training_class(config: GanConfig) -> type[Training]:
+    """The kind of training that the objective asks for."""
+    return WITHOUT_CRITIC.get(config.gan_objective, GanTraining)
 
 
-def build_training(config: GanConfig, device: torch.device) -> GanTraining:
+def build_training(config: GanConfig, device: torch.device) -> Training:
     """New networks and optimisers, the same on every worker."""
     torch.manual_seed(derive_seed(config.seed, "gan", "initial weights"))
-    generator = synchronise_batch_norm(new_generator(config)).to(device, memory_format=torch.channels_last)
-    critic = synchronise_batch_norm(new_critic(config)).to(device, memory_format=torch.channels_last)
+    kind = training_class(config)
+    networks = {
+        name: synchronise_batch_norm(NEW[name](config)).to(device, memory_format=torch.channels_last)
+        for name in kind.trained
+    }
     capturable = device.type == "cuda"  # keeps the step count on the GPU, as a CUDA graph needs it
     optimiser = {
         "adam": partial(torch.optim.Adam, betas=(config.adam_beta1, config.adam_beta2), fused=True),
         "rmsprop": torch.optim.RMSprop,
     }[config.optimiser]
-    return GanTraining(
-        config=config,
-        generator=generator,
-        critic=critic,
-        ema=copy.deepcopy(generator).to(device).requires_grad_(False).eval(),
-        generator_optimiser=optimiser(generator.parameters(), lr=config.generator_lr, capturable=capturable),
-        critic_optimiser=optimiser(critic.parameters(), lr=config.critic_lr, capturable=capturable),
-        augmentation=torch.tensor(config.critic_augmentation, device=device),
-    )
+    optimisers = {
+        f"{name}_optimiser": optimiser(network.parameters(), lr=getattr(config, f"{name}_lr"), capturable=capturable)
+        for name, network in networks.items()
+    }
+    ema = copy.deepcopy(networks["generator"]).to(device).requires_grad_(False).eval()
+    return kind(config=config, ema=ema, **networks, **optimisers)

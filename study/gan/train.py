@@ -1,8 +1,9 @@
-"""GAN training (Gulrajani et al. 2017, algorithm 1, with any objective), class-conditional, with an EMA generator.
+"""Training of a class-conditional generator with a moving average, measured on validation, by any of the objectives.
 
 A plain PyTorch loop: it takes a `report` callable and a folder, and needs no Ray.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -16,7 +17,8 @@ from study.gan.backend import choose_backend, use_backend
 from study.gan.folder import GanFolder
 from study.gan.quality import GanQuality
 from study.gan.sampling import GRID_COLUMNS, grid_images, sample_grid, sample_images, save_generator
-from study.gan.step import GanTraining, build_training
+from study.gan.step import build_training
+from study.gan.training import Training
 from study.storage.checkpoint import save_checkpoint
 from study.training.preemption import any_notice
 from study.training.workers import from_first_worker, is_first_worker, load_checkpoint
@@ -32,13 +34,13 @@ def train_gan(
     folder: GanFolder,
     micro_batches: int = 1,
 ) -> dict:
-    """Train generator and critic; returns the GAN's result columns.
+    """Train a generator, and its critic where it has one; returns the GAN's result columns.
 
     A checkpoint in `folder` is continued: bit for bit on the same kind of processor, but not on a GPU, whose libraries
     may add in another order each time. At the end the folder holds the EMA generator and `samples.png`. `report` gets
     one dict at each measurement of the Frechet distance on validation; a continued training reports earlier ones again.
 
-    With `micro_batches` above 1 the critic sees each batch in that many pieces, which takes less memory.
+    With `micro_batches` above 1 the networks see each batch in that many pieces, which takes less memory.
 
     Raises Diverged when a loss is not finite, or when the critic explodes or scores real and synthetic images alike.
     """
@@ -49,7 +51,8 @@ def train_gan(
     for entry in history:
         report(entry)
 
-    while not history or (epoch < config.gan_epochs and not time_is_up(config, seconds)):  # the start, without epochs
+    # Without epochs the start is measured.
+    while not history or (epoch < config.gan_epochs and not time_is_up(config, epoch, seconds)):
         start, begun = epoch, seconds
         epoch, seconds, losses = train_until_measured(training, train, folder, history, epoch, seconds)
         distance = from_first_worker(
@@ -87,7 +90,7 @@ def train_gan(
 
 
 def train_until_measured(
-    training: GanTraining, train: Side, folder: GanFolder, history: list[dict], epoch: int, seconds: float
+    training: Training, train: Side, folder: GanFolder, history: list[dict], epoch: int, seconds: float
 ) -> tuple[int, float, dict[str, float]]:
     """Train to the next measurement, the last epoch or the time limit; epoch and seconds then, and the last losses."""
     config, device, started, losses = training.config, train.images.device, time.perf_counter(), {}
@@ -100,7 +103,7 @@ def train_until_measured(
         epoch += 1
         losses = training.run_epoch(train, epoch)
         check_health(losses, epoch)
-        if time_is_up(config, so_far()):
+        if time_is_up(config, epoch, so_far()):
             break
         if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
             save_checkpoint(folder.path, epoch, training.state(epoch, history, so_far()))
@@ -108,13 +111,13 @@ def train_until_measured(
 
 
 def images_per_second(epochs: int, train: Side, seconds: float) -> float | None:
-    """Real images that the critic saw; None where nothing was trained."""
+    """Real images that a step saw; None where nothing was trained."""
     return epochs * len(train.labels) / seconds if epochs else None
 
 
 def start_or_continue(
     config: GanConfig, train: Side, folder: GanFolder, micro_batches: int
-) -> tuple[GanTraining, list[dict], int, float]:
+) -> tuple[Training, list[dict], int, float]:
     """The training as its newest checkpoint left it, or new; its history, its epoch and its seconds so far."""
     training = build_training(config, train.images.device)
     training.micro_batches = micro_batches  # before the backends are tried, which need the memory of a step
@@ -129,25 +132,30 @@ def start_or_continue(
     return training, history, epoch, seconds
 
 
-def time_is_up(config: GanConfig, seconds: float) -> bool:
-    """Whether a GAN with a time limit has trained that long: by the first worker's clock, so that all agree."""
-    return bool(config.gan_time_limit) and from_first_worker(lambda: seconds >= config.gan_time_limit)
+def time_is_up(config: GanConfig, epoch: int, seconds: float) -> bool:
+    """Whether the time limit, if there is one, is nearer now than after another epoch.
+
+    By the first worker's clock, so that all agree.
+    """
+    if not config.gan_time_limit or not epoch:
+        return False
+    return from_first_worker(lambda: seconds + 0.5 * seconds / epoch >= config.gan_time_limit)
 
 
-def network_columns(training: GanTraining) -> dict[str, int | str]:
+def network_columns(training: Training) -> dict[str, int | str]:
     """The result columns that tell of the networks and how their steps were run."""
     lstms = [module for module in training.generator.modules() if isinstance(module, nn.LSTM)]
     return {
         "step_backend": training.backend,
-        "generator_parameters": parameter_count(training.generator),
         "generator_lstm_parameters": sum(map(parameter_count, lstms)),
-        "critic_parameters": parameter_count(training.critic),
+        **{f"{name}_parameters": parameter_count(network) for name, network in training.networks.items()},
     }
 
 
 def check_health(losses: dict[str, float], epoch: int) -> None:
-    """Raise Diverged for losses of an epoch from which a GAN does not recover."""
-    if not abs(losses["critic_loss"]) < EXPLODED_LOSS:  # also true for NaN
-        raise Diverged(f"GAN diverged: critic loss is {losses['critic_loss']:g} in epoch {epoch}")
-    if abs(losses["wasserstein"]) < INDISTINCT_SCORES:
+    """Raise Diverged for losses of an epoch from which a training does not recover."""
+    for name, loss in losses.items():
+        if not abs(loss) < EXPLODED_LOSS:  # also true for NaN
+            raise Diverged(f"GAN diverged: {name.replace('_', ' ')} is {loss:g} in epoch {epoch}")
+    if abs(losses.get("wasserstein", math.inf)) < INDISTINCT_SCORES:
         raise Diverged(f"critic collapsed: it scores real and synthetic images alike in epoch {epoch}")

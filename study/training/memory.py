@@ -1,4 +1,4 @@
-"""Memory of a trial: halve a batch that does not fit, keep freed memory, measure the peak."""
+"""Memory of a trial: halve a batch that does not fit, keep freed memory, measure the peak, count kept tensors."""
 
 import ctypes
 import gc
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from study.errors import Diverged
 from study.storage.atomic import write_atomically
@@ -79,3 +80,17 @@ def peak_memory(device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device)
     lines = STATUS.read_text().splitlines() if STATUS.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def kept_bytes(run: Callable[[], object]) -> int:
+    """Bytes of all tensors that `run` keeps for backward passes, without parameters; each storage counts once."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[tensor.untyped_storage()._cdata] = tensor  # holding it keeps its address from being used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

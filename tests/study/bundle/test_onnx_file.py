@@ -17,6 +17,7 @@ from study.gan.networks import new_generator
         {"generator": "principal", "residual_width": 8},
         {"generator": "style", "decoder_width": 16},
         {"generator": "fast", "image_size": 64},
+        {"generator": "flow", "gan_objective": "flow_matching", "residual_width": 4},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )

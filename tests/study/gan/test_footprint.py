@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from study.config import make_config, preset
-from study.gan.footprint import gan_bytes, kept_bytes, largest_batch, weights_bytes
+from study.gan.footprint import gan_bytes, largest_batch, weights_bytes
 from study.gan.step import build_training
+from study.training.memory import kept_bytes
 
 GIB = 2**30
 PAPERS_PEAK = {"plain": 8.2e9, "efficientnetv2_m": 16.8e9}  # bytes; both with a two-layer LSTM

@@ -10,7 +10,7 @@ from study.errors import Diverged
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
 from study.gan.step import build_training
-from study.gan.train import check_health, train_gan
+from study.gan.train import check_health, time_is_up, train_gan
 from study.training.workers import load_checkpoint
 from tests.support.trainings import UNEVEN, ignore, run, same
 
@@ -32,7 +32,7 @@ CHANGES = {
     "optimiser": "rmsprop", "critic": "batch_norm", "augmentation_target": 0.6,
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
-PRINCIPAL_CHANGES = {"residual_width": 8}
+PRINCIPAL_CHANGES = {"residual_width": 8}  # it acts for the flow, too: see test_flow
 PROJECTED_CHANGES = {"critic_features": "efficientnet_lite0"}
 OF_THE_TRIAL = {"training_fraction": 0.5, "positive_fraction": 0.5, "tf32": True}  # applied before the training
 MEASURING = {
@@ -150,7 +150,7 @@ def test_an_exploding_training_stops_with_its_reason(config, phantoms, tmp_path)
 
 
 def test_nan_in_the_images_stops_the_training(config, phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.gan.step.to_float", lambda images: images.float() * float("nan"))
+    monkeypatch.setattr("study.gan.training.to_float", lambda images: images.float() * float("nan"))
     with pytest.raises(Diverged, match="critic loss is nan in epoch 1"):
         train_gan(config, phantoms, ignore, GanFolder(tmp_path))
     assert load_checkpoint(tmp_path, "cpu") is None  # no checkpoint with NaN is stored
@@ -162,8 +162,10 @@ def test_a_collapsed_critic_stops_the_training():
     with pytest.raises(Diverged, match=r"critic collapsed.* in epoch 3"):
         check_health(healthy | {"wasserstein": 0.0}, 3)
     for loss in (float("nan"), float("-inf"), 1e9, -1e9):
-        with pytest.raises(Diverged, match="GAN diverged"):
+        with pytest.raises(Diverged, match="GAN diverged: critic loss"):
             check_health(healthy | {"critic_loss": loss}, 3)
+        with pytest.raises(Diverged, match="GAN diverged: generator loss"):
+            check_health({"generator_loss": loss}, 3)
 
 
 def test_a_time_limit_ends_the_training_within_an_epoch_and_the_gan_is_measured(config, phantoms, tmp_path):
@@ -172,3 +174,10 @@ def test_a_time_limit_ends_the_training_within_an_epoch_and_the_gan_is_measured(
     result = train_gan(limited, phantoms, reports.append, GanFolder(tmp_path))
     assert result["gan_epoch"] == 1 == len(reports) and limited.known_epochs is None
     assert train_gan(limited, phantoms, reports.append, GanFolder(tmp_path))["gan_epoch"] == 1  # goes no further
+
+
+def test_a_training_ends_with_the_epoch_that_is_nearest_to_its_limit(config):
+    limited = config.model_copy(update={"gan_time_limit": 100.0})
+    ends = [(1, 60.0), (1, 70.0), (4, 80.0), (4, 90.0), (0, 200.0)]
+    assert [time_is_up(limited, epoch, seconds) for epoch, seconds in ends] == [False, True, False, True, False]
+    assert not time_is_up(config, 4, 1e9)

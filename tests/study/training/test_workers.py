@@ -44,7 +44,7 @@ CLASSIFIER = {"classifier_epochs": 3, "dropout": 0.0, "classifier_lr": 3e-4}
 def precision(dtype: torch.dtype):
     """Networks, noise and images of GAN trainings in `dtype`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("study.gan.step.to_float", lambda images: to_float(images).to(dtype))
+        patch.setattr("study.gan.training.to_float", lambda images: to_float(images).to(dtype))
         torch.set_default_dtype(dtype)
         try:
             yield
