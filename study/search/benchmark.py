@@ -68,7 +68,8 @@ def benchmark_plan(
 ) -> list[Proposal]:
     """All trials of a benchmark, those that train a GAN first.
 
-    Each system in the arms real + synthetic and synthetic only, ratio 1, beside real images alone and repeated ones.
+    Each system in the arms real + synthetic of each ratio, synthetic only of ratio 1 and filtered of the lowest ratio,
+    beside real images alone and repeated ones.
     With few positives: real images alone and with each of `REMEDIES`, and filled up by each system, whose GAN is
     trained on these few at the same cost. The classifier's fields are those of `base`. A system that is not trained
     stays so. `num_train`: training images of a config's part of the groups.
