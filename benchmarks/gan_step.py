@@ -19,9 +19,8 @@ from benchmarks.harness.flops import count_flops, lstm_flops, matmul_peak
 from benchmarks.harness.interleaved import report, show, speedup, take_turns
 from models.generator import GRID
 from study.config import GanConfig, make_config, preset
-from study.gan.footprint import kept_bytes
 from study.gan.step import Batch, GanTraining, build_training
-from study.training.memory import keep_freed_memory
+from study.training.memory import keep_freed_memory, kept_bytes
 
 EQUAL_STEPS = 20
 

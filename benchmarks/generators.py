@@ -28,9 +28,9 @@ from models.generator import parameter_count
 from models.inference import for_inference
 from results.tables.published import read_published
 from study.config import GanConfig, make_config, preset
-from study.gan.footprint import kept_bytes, weights_bytes
+from study.gan.footprint import weights_bytes
 from study.gan.step import GanTraining, build_training
-from study.training.memory import keep_freed_memory
+from study.training.memory import keep_freed_memory, kept_bytes
 
 PUBLISHED_MODELS = {
     "plain": "wgan_gp_lstm",
