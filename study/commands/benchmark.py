@@ -9,8 +9,9 @@ from results.stats.evidence import write_evidence
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import BENCHMARK
 from results.tables.store import read_trials
+from results.text import wrap
 from study.commands.repeated import check_proposals, columns_of_study, run_on_ray, training_counter, without_row
-from study.config import make_config
+from study.config import ALL_SYSTEMS, TrialConfig, make_config
 from study.errors import ConfigError
 from study.flags.cli import EXIT_INTERRUPTED
 from study.gan_audit.study import audit_study
@@ -18,6 +19,7 @@ from study.progress.display import Display
 from study.search.benchmark import Arms, Budget, benchmark_plan, cost_minutes
 from study.search.confirmation import chains
 from study.search.proposer import FixedTrials, Proposal
+from study.search.space import system_configs
 from study.settings import hold, stored_settings
 from study.trial.record import prepared_file
 from study.trial.run import check_networks
@@ -25,7 +27,7 @@ from study.trial.run import check_networks
 
 def run(options: Namespace) -> int:
     """Run the trials that have no row yet, then audit and compare."""
-    if not options.systems:
+    if options.systems == ():
         raise ConfigError("--systems none: a benchmark needs at least one system; leave the flag out for all")
     study = options.study.expanduser().absolute()
     settings, display = stored_settings(study), Display()
@@ -38,6 +40,8 @@ def run(options: Namespace) -> int:
     dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
     budget, split = Budget(options.minutes, options.images), settings["split_protocol"]
     arms, num_train = Arms(options.ratios, options.kept, options.positives), training_counter(dataset)
+    if options.systems is None:
+        options.systems = systems_here(base)
     proposals = benchmark_plan(base, options.systems, options.seeds, budget, num_train, split, arms)
     check_networks(proposal.config for proposal in proposals)
     check_proposals(proposals, dataset, options.workers_per_trial, "--systems")
@@ -54,6 +58,18 @@ def run(options: Namespace) -> int:
             print("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED
         return write_findings(study, display)
+
+
+def systems_here(base: TrialConfig) -> tuple[str, ...]:
+    """All systems but those that cannot be built here, for want of weights say; a line tells of each of them."""
+    found = []
+    for name in ALL_SYSTEMS:
+        try:
+            check_networks(system_configs(base, [name]).values())
+            found.append(name)
+        except ConfigError as error:
+            print(wrap(f"left out     {name}: {error}"), flush=True)
+    return tuple(found)
 
 
 def describe(options: Namespace, budget: Budget, proposals: list[Proposal], waiting: list[Proposal]) -> str:

@@ -108,8 +108,8 @@ def benchmark_parser() -> ArgumentParser:
     )
     parser.add_argument("study", type=Path, metavar="STUDY", help=STUDY_HELP)
     add = parser.add_argument
-    add("--systems", type=partial(systems, known=ALL_SYSTEMS), default=tuple(ALL_SYSTEMS), metavar="NAME,NAME",
-        help=f"default: all, which are {', '.join(ALL_SYSTEMS)}")  # fmt: skip
+    add("--systems", type=partial(systems, known=ALL_SYSTEMS), metavar="NAME,NAME",
+        help=f"default: all whose weights are installed, of {', '.join(ALL_SYSTEMS)}")  # fmt: skip
     add("--seeds", type=at_least_two, default=3, metavar="N", help="new seeds of every system (default 3)")
     cost = parser.add_mutually_exclusive_group(required=True)
     cost.add_argument("--minutes", type=positive, metavar="M", help="each GAN is trained for so long")

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from study.benchmark import main
+from study.commands.benchmark import systems_here
 from study.config import ALL_SYSTEMS, make_config, preset
 from study.errors import ConfigError
 from study.search.benchmark import UNLIMITED, Arms, Budget, benchmark_plan, cost_minutes
@@ -118,3 +119,10 @@ def test_what_is_refused(tmp_path, capsys, given, said):
     except SystemExit as ended:  # argparse
         code = ended.code
     assert code == 2 and said in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_the_flag_a_system_whose_weights_are_missing_is_left_out(monkeypatch, capsys):
+    assert systems_here(BASE) == tuple(ALL_SYSTEMS) and not capsys.readouterr().out
+    monkeypatch.setattr("models.systems.projected.has_efficientnet_lite", lambda number: False)
+    assert systems_here(BASE) == tuple(name for name in ALL_SYSTEMS if name != "projected")
+    assert "projected" in (said := capsys.readouterr().out) and "pip install" in said
