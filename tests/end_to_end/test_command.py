@@ -181,9 +181,9 @@ def test_report_of_the_confirmed_study(confirmed):
 @pytest.mark.timeout(PATIENCE_S)
 def test_benchmark_trains_each_system_on_as_many_images(confirmed):
     _, study, _ = confirmed
-    command = [sys.executable, "study/benchmark.py", str(study), "--systems", "wgan_gp,principal", "--seeds", "1"]
+    command = [sys.executable, "study/benchmark.py", str(study), "--systems", "wgan_gp,principal", "--seeds", "2"]
     process = run([*command, "--images", "300"])
-    assert process.returncode == 0 and "ended            6 completed, 0 failed" in process.stdout, process.stderr
+    assert process.returncode == 0 and "ended            12 completed, 0 failed" in process.stdout, process.stderr
     trials = pd.read_parquet(study / "trials").query("phase == 'benchmark'")
     assert sorted(trials["confirms"].dropna().unique()) == ["principal-300images", "wgan_gp-300images"]
     assert dict(trials.dropna(subset="confirms").groupby("system")["gan_epoch"].unique().map(tuple)) == {
@@ -193,7 +193,7 @@ def test_benchmark_trains_each_system_on_as_many_images(confirmed):
     assert set(comparisons["gan"]) >= {"principal-300images", "wgan_gp-300images"}
     assert set(trials["gan_key"].dropna()) <= set(pd.read_parquet(study / "generator_metrics")["gan_key"])
     again = run([*command, "--images", "300"])
-    assert again.returncode == 0 and "6, of which 6 are done" in again.stdout and "starting Ray" not in again.stdout
+    assert again.returncode == 0 and "12, of which 12 are done" in again.stdout and "starting Ray" not in again.stdout
 
 
 # ---- ended by a signal, and gone on with
