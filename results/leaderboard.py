@@ -120,7 +120,7 @@ def gan_cells(row: dict) -> dict:
     """The row as it is shown: what its generator is, without values that its generator does not use."""
     if row["synthetic_ratio"] == 0:
         return row | REAL_ONLY
-    if row["generator"] in ("principal", "style", "flow"):
+    if pd.notna(row["generator"]) and row["generator"] != "recurrent":
         return row | {"backbone": row["system"], "lstm_depth": None}
     clipped = pd.notna(row["weight_clip"]) and row["weight_clip"] > 0
     of_the_papers_kind = pd.isna(row["gan_objective"]) or (row["gan_objective"] == "wasserstein" and not clipped)

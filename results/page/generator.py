@@ -76,7 +76,7 @@ def model_pictures(evidence: Evidence, gan: pd.Series, show_real: bool) -> list[
     """What there is to see of one GAN, a row of `pictured_gans`."""
     folder, name = evidence.study / "gans" / gan["gan_key"], gan["name"]
     network = f"{gan['backbone']}, {gan['lstm_depth']:.0f} LSTM layers"
-    network = f"{gan['system'] if gan['generator'] in ('principal', 'style') else network}, seed {gan['seed']:.0f}"
+    network = f"{network if gan['generator'] == 'recurrent' else gan['system']}, seed {gan['seed']:.0f}"
     classes = f"upper row {gan['negative_class']}, lower row {gan['positive_class']}"
     captions = {
         "samples": f"Synthetic images of {name} ({network}) from fixed noise; {classes}",

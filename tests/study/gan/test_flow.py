@@ -17,7 +17,7 @@ from study.gan.step import GanTraining, build_training
 from study.gan.train import network_columns, train_gan
 from study.gan.training import draw_batch
 from study.training.seeds import make_generator
-from tests.support.trainings import Crash, ignore, run, same, stored
+from tests.support.trainings import ignore, run, same, stored
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread", "pixel_quality")
@@ -61,20 +61,9 @@ def test_the_first_loss_is_that_of_no_velocity(config, batch):
     torch.testing.assert_close(training.generator_step(batch), expected)
 
 
-@pytest.mark.parametrize("crash_at", [1, 2])
-def test_a_killed_training_goes_on_bit_for_bit(config, phantoms, tmp_path, crash_at):
-    config = config.model_copy(update={"gan_epochs": 3})
-    whole = run(config, phantoms, tmp_path / "whole")
-
-    def crash(entry: dict) -> None:
-        if entry["epoch"] == crash_at:
-            raise Crash
-
-    with pytest.raises(Crash):
-        train_gan(config, phantoms, crash, GanFolder(tmp_path / "killed"))
-    assert run(config, phantoms, tmp_path / "killed") == whole
-    assert same(stored(tmp_path / "killed"), stored(tmp_path / "whole"))
-    assert not any("critic" in name for name in stored(tmp_path / "whole"))
+def test_a_checkpoint_holds_no_critic(config, phantoms, tmp_path):
+    train_gan(config, phantoms, ignore, GanFolder(tmp_path))
+    assert not any("critic" in name for name in stored(tmp_path))
 
 
 def test_every_field_of_the_flow_reaches_its_weights(config, phantoms, tmp_path):
