@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from models.generator import Generator
+from models.lstm import LSTM
 from models.systems.fast import FastGenerator
 from models.systems.flow import FlowGenerator
 from models.systems.principal import PrincipalGenerator
@@ -21,6 +22,9 @@ class Sampler(nn.Module):
     def __init__(self, generator: nn.Module, dtype: torch.dtype):
         super().__init__()
         self.generator, self.dtype = generator.to(dtype, memory_format=torch.channels_last), dtype
+        for module in self.generator.modules():
+            if isinstance(module, LSTM) and module.weight_ih_l0.is_cuda:
+                module.float()
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         return self.generator(z.to(self.dtype), labels).float()

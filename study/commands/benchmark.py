@@ -32,6 +32,7 @@ def run(options: Namespace) -> int:
     study = options.study.expanduser().absolute()
     settings, display = stored_settings(study), Display()
     base, trials = make_config(settings["config"]), read_trials(study)
+    columns = columns_of_study(settings, trials)
     if base.training_part:
         raise ConfigError(
             f"training_fraction={base.training_fraction:g}, positive_fraction={base.positive_fraction:g}: "
@@ -53,7 +54,6 @@ def run(options: Namespace) -> int:
         for line in set_aside_damaged(study):
             print(line, flush=True)
         fixed = FixedTrials(study, base, chains(waiting), BENCHMARK)
-        columns = columns_of_study(settings, trials)
         if fixed.waiting and run_on_ray(options, fixed, dataset, columns, None, display):
             print("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED

@@ -28,11 +28,13 @@ DATA_COLUMNS = (
 
 
 def columns_of_study(settings: dict, trials: pd.DataFrame) -> dict:
-    """The columns that a study's trials share."""
+    """The columns that a study's trials share. ConfigError if none of its search has ended."""
     # A confirmation has rows of the other split, too.
-    searched = trials[~trials["phase"].isin(REPEATED)].iloc[0]
+    searched = trials[~trials["phase"].isin(REPEATED)]
+    if searched.empty:
+        raise ConfigError("no trial of this study has ended; go on with study/run_sweep.py --resume")
     columns = study_columns(settings["preset"], settings["objective"])
-    return columns | {name: searched[name] for name in DATA_COLUMNS}
+    return columns | {name: searched.iloc[0][name] for name in DATA_COLUMNS}
 
 
 def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:

@@ -201,7 +201,8 @@ class Graphed:
         static = [None if tensor is None else tensor.clone() for tensor in inputs]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*capturable=True")  # these steps run before the capture
             for _ in range(WARM_UP):
                 self.step(*static)
         torch.cuda.current_stream().wait_stream(stream)

@@ -235,11 +235,17 @@ def test_an_lstm_keeps_its_weights_precision_on_a_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
     monkeypatch.setattr(nn.LSTM, "flatten_parameters", lambda lstm: None)
-    monkeypatch.setattr(nn.LSTM, "forward", lambda lstm, x: called.append((torch.is_autocast_enabled("cuda"), x.dtype)))
+
+    def forward(lstm, x):
+        called.append((torch.is_autocast_enabled("cuda"), x.dtype))
+        return x, (x, x)
+
+    monkeypatch.setattr(nn.LSTM, "forward", forward)
     with FakeTensorMode(), torch.autocast("cuda", torch.bfloat16):
         sequence = torch.empty(2, 5, 8, device="cuda", dtype=torch.bfloat16)
         for dtype in (torch.float32, torch.bfloat16):
-            LSTM(8, 4, batch_first=True, device="cuda", dtype=dtype)(sequence)
+            output, _ = LSTM(8, 4, batch_first=True, device="cuda", dtype=dtype)(sequence)
+            assert output.dtype == torch.bfloat16
     assert called == [(False, torch.float32), (False, torch.bfloat16)]
 
 

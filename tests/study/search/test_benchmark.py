@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
+from results.tables.store import read_trials
 from study.benchmark import main
 from study.commands.benchmark import systems_here
+from study.commands.repeated import columns_of_study
 from study.config import ALL_SYSTEMS, make_config, preset
 from study.errors import ConfigError
 from study.search.benchmark import UNLIMITED, Arms, Budget, benchmark_plan, cost_minutes
@@ -119,6 +121,11 @@ def test_what_is_refused(tmp_path, capsys, given, said):
     except SystemExit as ended:  # argparse
         code = ended.code
     assert code == 2 and said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_study_without_an_ended_trial_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no trial of this study has ended"):
+        columns_of_study({}, read_trials(tmp_path))
 
 
 def test_without_the_flag_a_system_whose_weights_are_missing_is_left_out(monkeypatch, capsys):
