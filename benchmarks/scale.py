@@ -13,11 +13,12 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ray
 from ray import tune
+from ray.tune.result import DONE
 
 from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
@@ -35,9 +36,22 @@ CONCURRENT = 2
 MEASURED = dict.fromkeys(("num_real", "num_fake"), 100)
 
 
-def no_training(settings: dict) -> None:
-    """Stands in for `drive_trial`: reports and writes what a worker would, without the training."""
-    (task,) = settings["tasks"]
+class NoTraining(tune.Trainable):
+    """Stands in for `Slot`."""
+
+    def setup(self, config: dict) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, config: dict) -> bool:
+        self.reports = no_training(*config["tasks"])
+        return True
+
+    def step(self) -> dict:
+        return next(self.reports)
+
+
+def no_training(task: Task) -> Iterator[dict]:
+    """Reports and writes what a worker would, without the training."""
     merit = int(hashlib.sha256(task.trial_id.encode()).hexdigest()[:8], 16) / 2**32
     epochs = range(task.config.gan_eval_interval, task.config.gan_epochs + 1, task.config.gan_eval_interval)
     entries = [
@@ -47,13 +61,14 @@ def no_training(settings: dict) -> None:
     ]  # fmt: skip
     if task.config.uses_gan:
         for entry in entries:
-            tune.report({key: entry[key] for key in MEASUREMENT})
+            yield {key: entry[key] for key in MEASUREMENT}
     task.write_history(entries)
     distance = entries[-1]["frechet_distance"]
     result = {"started_at": "", "frechet_distance": distance, "validation_auroc": merit, "gan_epoch": epochs[-1]}
     task.write_row("completed", None, result)
     ended = {"trial_id": task.trial_id, "status": "completed", "reason": None, **dict.fromkeys(TRIALS.names), **result}
-    tune.report({"epoch": epochs[-1], "ended": [{**ended, "trial_id": task.trial_id, "status": "completed"}]})
+    ended |= {"trial_id": task.trial_id, "status": "completed"}
+    yield {"epoch": epochs[-1], "ended": [ended], DONE: True}
 
 
 class Clock:
@@ -83,7 +98,7 @@ def run_study(folder: Path, base: TrialConfig, num_trials: int, clock: Clock) ->
     def make_tasks(proposal) -> list[Task]:
         return [Task(folder, folder, proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})]
 
-    tune_driver.drive_trial = no_training
+    tune_driver.Slot = NoTraining
     tune_driver.run_trials(search, make_tasks, Resources(1, 1, 0.0, CONCURRENT), num_trials, None, clock)
 
 

@@ -27,6 +27,10 @@ class Unheard(RuntimeError):
     """The launcher no longer receives a worker's reports: the trial is to go on elsewhere."""
 
 
+class Withdrawn(RuntimeError):
+    """The launcher has stopped the trial: its worker leaves it without a row."""
+
+
 def refuse_no_study(folder: Path, part: str = "trials", way_out: str | None = None) -> None:
     """ConfigError if `folder` is not the folder of a study, that is, lacks `part`; it names those that are near."""
     if (folder / part).exists():

@@ -1,7 +1,7 @@
-"""Ray Tune runs a study's trials: `bridge.py` is the launcher's side of a trial, `worker.py` the side of its machines.
+"""Ray Tune runs a study's trials: `bridge.py` is the launcher's side of a trial, `slot.py` and `worker.py` the other.
 
-Tune runs one small actor a trial, on the head node, which starts a Ray Train run. Rows are the record of what ended:
-Tune's own snapshots are never read back.
+As many slots as trials that run at once, small actors on the head node, each start a Ray Train run and keep it. Rows
+are the record of what ended: Tune's own snapshots are never read back.
 """
 
 import logging
@@ -18,7 +18,7 @@ from ray import tune
 from study.cluster.bridge import Bridge, Proposals, StopBadGans
 from study.cluster.head import leave_with_head
 from study.cluster.resources import Resources
-from study.cluster.worker import drive_trial, ray_folder
+from study.cluster.slot import Slot, ray_folder
 from study.errors import StorageFault
 from study.progress.display import Display
 from study.progress.standing import write_planned
@@ -27,8 +27,8 @@ from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial has its row and its line
-HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a trial's actor: it only waits
-DRIVER_FAILURES = 3  # of a trial's actor: on a head without memory, actors die
+HEAD_SHARE = {"cpu": 0, "node:__internal_head__": 0.001}  # of a slot: it only waits
+DRIVER_FAILURES = 3  # of a trial's slot: on a head without memory, actors die
 
 
 def run_trials(
@@ -50,19 +50,21 @@ def run_trials(
     write_planned(proposer.folder, proposer.part, num_trials, resources.concurrent)
     bridge = Bridge(proposer, make_tasks, stopping, num_trials, display)
     tuner = tune.Tuner(
-        tune.with_resources(drive_trial, HEAD_SHARE),
+        tune.with_resources(Slot, HEAD_SHARE),
         tune_config=tune.TuneConfig(
             search_alg=Proposals(bridge),
             scheduler=stopping,
             num_samples=num_runs or num_trials,
             max_concurrent_trials=resources.concurrent,
             time_budget_s=time_budget,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=f"tune-{time.time_ns()}",
             storage_path=str(ray_folder(proposer.folder)),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=DRIVER_FAILURES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a slot has none
             callbacks=[bridge],
         ),
         param_space={"resources": resources},

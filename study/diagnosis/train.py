@@ -28,6 +28,7 @@ from study.storage.checkpoint import save_checkpoint
 from study.storage.tensors import write_tensors
 from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
+from study.training.withdrawal import leave_if_withdrawn
 from study.training.workers import (
     average_gradients,
     is_first_worker,
@@ -93,6 +94,7 @@ def train_classifier(
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history, "best": best}
             save_checkpoint(resume_from, epoch, state)
         report(history[-1])
+        leave_if_withdrawn(dataset.images.device)
 
     model.load_state_dict(best["weights"])
     if is_first_worker():

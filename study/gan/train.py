@@ -21,6 +21,7 @@ from study.gan.step import build_training
 from study.gan.training import Training
 from study.storage.checkpoint import save_checkpoint
 from study.training.preemption import any_notice
+from study.training.withdrawal import leave_if_withdrawn
 from study.training.workers import from_first_worker, is_first_worker, load_checkpoint
 
 EXPLODED_LOSS = 1e8
@@ -105,6 +106,7 @@ def train_until_measured(
         check_health(losses, epoch)
         if time_is_up(config, epoch, so_far()):
             break
+        leave_if_withdrawn(device)
         if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
             save_checkpoint(folder.path, epoch, training.state(epoch, history, so_far()))
     return epoch, so_far(), losses

@@ -12,22 +12,25 @@ from data_utils.dataset import Dataset, Side, load_dataset
 from results.tables.schema import REPEATED
 from study.diagnosis.sets import Condition, corrupted_tests, external_test
 from study.diagnosis.train import CLASSIFIER_FILE
-from study.errors import Diverged, Unheard
+from study.errors import Diverged, Unheard, Withdrawn
 from study.storage.faults import storage_fault
 from study.training.memory import keep_freed_memory
+from study.training.withdrawal import leave_if_withdrawn
 from study.training.workers import is_first_worker
 from study.trial.classifiers import forget_weaker_classifiers, keep_classifier
 from study.trial.provenance import machine_columns, now
 from study.trial.record import Task
 from study.trial.run import run_trial
 
+CANNOT_GO_ON = (torch.AcceleratorError, Unheard, Withdrawn)
+
 
 def execute(task: Task, report: Callable[[dict], None], device: torch.device) -> dict:
     """Run the task and write its row, history and predictions; returns {"status", "reason", ...result columns}.
 
     `report` gets each history entry. A training that diverges, and any other error of the trial, ends in a row with
-    status "failed" and the reason; the study goes on. An error of the disk or of the GPU, and `Unheard` from `report`,
-    are raised: the trial stays unfinished, with its checkpoints and no row.
+    status "failed" and the reason; the study goes on. An error of the disk or of the GPU, `Unheard` from `report`, and
+    `Withdrawn` are raised: the trial stays unfinished, with its checkpoints and no row.
     """
     torch.set_num_threads(task.num_threads)
     keep_freed_memory()
@@ -48,13 +51,14 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
         dataset = load_dataset(task.prepared, task.config.image_size, device)
         tests = partial(more_tests, task, dataset)
         result |= run_trial(task.config, dataset, report_and_keep, task.gans, task.checkpoints, tests)
+        leave_if_withdrawn(device)
         status, reason = "completed", None
     except Diverged as failure:
         status, reason = "failed", str(failure)
     except Exception as failure:
         # Other workers may be waiting for this one, which only the launcher can stop; and after an error of the GPU
         # itself nothing of this process can use it any more.
-        if task.num_workers > 1 or storage_fault(failure) or isinstance(failure, (torch.AcceleratorError, Unheard)):
+        if task.num_workers > 1 or storage_fault(failure) or isinstance(failure, CANNOT_GO_ON):
             raise
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"

@@ -6,14 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
-from ray.exceptions import ActorUnavailableError
 from ray.tune.schedulers import TrialScheduler
 
 from results.tables.store import read_trials
-from study.cluster import worker
 from study.cluster.bridge import Bridge, StopBadGans
 from study.config import make_config, preset
-from study.errors import Unheard
 from study.search.proposer import FixedTrials, Proposal, Search
 from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
@@ -250,17 +247,3 @@ def test_trial_cut_short_by_an_interruption_leaves_no_row(bridge, tmp_path):
     bridge.on_trial_complete(1, [], ATrial("a"))
     assert read_trials(tmp_path).empty
     assert [trial.state for trial in bridge.proposer.unfinished()] == [TrialState.RUNNING]
-
-
-def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monkeypatch, tmp_path):
-    def unavailable(metrics):
-        raise ActorUnavailableError("failed to connect to all addresses", None)
-
-    def run_until_the_first_report(task, report, device):
-        report({"stage": "gan", **dict.fromkeys(worker.MEASUREMENT)})
-
-    monkeypatch.setattr(worker.train, "report", unavailable)
-    monkeypatch.setattr("study.trial.execute.execute", run_until_the_first_report)
-    task = Task(tmp_path, tmp_path, "paper-000", SMOKE, 1, 1, {})
-    with pytest.raises(Unheard, match="failed to connect"):
-        worker.work({"device": "cpu", "tasks": [task]})

@@ -1,0 +1,123 @@
+"""A slot: an actor of Tune that starts one Ray Train run and keeps it from trial to trial.
+
+Ray starts seven processes for a trial of Tune with a run of Ray Train in it, and most of them import torch. So Tune
+hands a slot its next trial (`reuse_actors`), the slot hands the trial's tasks to the run's workers through a mailbox,
+and their reports come back by Ray Train's controller.
+"""
+
+import threading
+import time
+from pathlib import Path
+
+import ray
+from ray import train, tune
+from ray.train import UserCallback
+from ray.train.torch import TorchTrainer
+from ray.tune.result import DONE
+
+from study.cluster.mailbox import Mailbox
+from study.cluster.process_group import OwnAddressConfig
+from study.cluster.resources import Resources
+from study.cluster.worker import work
+
+COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
+# Of a trial: a long one may lose several spot machines, while its workers train and, counted apart, while they start.
+WORKER_FAILURES = 10
+FAREWELL_S = 5.0
+
+
+def ray_folder(study: Path) -> Path:
+    """Where Ray keeps its own files of a study; nothing in it is ever read back."""
+    return study / "ray"
+
+
+class Forward(UserCallback):
+    """Puts the reports of a run's first worker, and the deaths of workers, into a mailbox."""
+
+    def __init__(self, mailbox):
+        self.mailbox = mailbox
+
+    def after_report(self, run_context, metrics: list[dict], checkpoint) -> None:
+        ray.get(self.mailbox.put.remote(metrics[0]))
+
+    def after_exception(self, run_context, worker_exceptions: dict[int, Exception]) -> None:
+        ray.get(self.mailbox.put.remote({"exception": str(next(iter(worker_exceptions.values())))}))
+
+
+class Slot(tune.Trainable):
+    """Runs one trial of Tune after the other, each a list of tasks."""
+
+    def setup(self, config: dict) -> None:
+        self.mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+        self.number, self.run, self.unfinished = 0, None, set()
+        self.reset_config(config)
+
+    def reset_config(self, config: dict) -> bool:
+        """Begin with a trial. Workers still at the last one, which was stopped then, leave it."""
+        if self.unfinished:
+            self.mailbox.withdraw.remote(self.number)
+        self.failures, self.unfinished = 0, {task.trial_id for task in config["tasks"]}
+        self.number += 1
+        self.mailbox.give.remote(self.number, config["tasks"])
+        if self.run is None or not self.run.is_alive():
+            trainer = new_trainer(config["tasks"][0].study, config["resources"], self.mailbox)
+            self.run = threading.Thread(target=fit, args=(trainer, self.mailbox), daemon=True)
+            self.run.start()
+        return True
+
+    def step(self) -> dict:
+        """The next report of the trial at work; the last one says that it is."""
+        while True:
+            report = ray.get(self.mailbox.get.remote())
+            if "over" in report:
+                self.run.join()
+                self.unfinished = set()
+                return {"error": report["over"], DONE: True}
+            if "exception" in report:
+                self.failures += 1
+                if self.failures > WORKER_FAILURES:
+                    return {"error": report["exception"], DONE: True}
+            elif report["number"] == self.number:
+                self.unfinished -= {ended["trial_id"] for ended in report.get("ended", ())}
+                return {**report, DONE: not self.unfinished}
+
+    def cleanup(self) -> None:
+        """Send the workers home; those that do not leave at once end with this process."""
+        self.mailbox.withdraw.remote(self.number)
+        self.mailbox.give.remote(self.number + 1, None)
+        self.run.join(FAREWELL_S)
+
+
+def new_trainer(study: Path, resources: Resources, mailbox) -> TorchTrainer:
+    per_worker = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
+    return TorchTrainer(
+        work,
+        train_loop_config={"mailbox": mailbox, "device": resources.device},
+        scaling_config=train.ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=bool(resources.gpus_per_worker),
+            resources_per_worker=per_worker,
+        ),
+        torch_config=OwnAddressConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
+        run_config=train.RunConfig(
+            # An equal name would silently resume an earlier run's Ray state.
+            name=f"slot-{time.time_ns()}",
+            storage_path=str(ray_folder(study)),
+            # The slot counts trial by trial; Ray Train would count over the slot's life.
+            failure_config=train.FailureConfig(max_failures=-1, controller_failure_limit=WORKER_FAILURES),
+            callbacks=[Forward(mailbox)],
+        ),
+    )
+
+
+def fit(trainer: TorchTrainer, mailbox) -> None:
+    """Run it to its end, of which the slot hears in any case."""
+    over = "the run has ended"
+    try:
+        trainer.fit()
+    except BaseException as error:
+        over = str(error)
+    finally:
+        ray.get(mailbox.put.remote({"over": over}))
