@@ -11,7 +11,7 @@ class Mailbox:
         self.changed, self.reports = asyncio.Condition(), asyncio.Queue()
 
     async def give(self, number: int, job: list | None) -> None:
-        """The next job; None sends the workers home."""
+        """The next job, a reference in a list, which is not opened here; None sends the workers home."""
         async with self.changed:
             self.number, self.job = number, job
             self.changed.notify_all()

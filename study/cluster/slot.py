@@ -58,7 +58,7 @@ class Slot(tune.Trainable):
             self.mailbox.withdraw.remote(self.number)
         self.failures, self.unfinished = 0, {task.trial_id for task in config["tasks"]}
         self.number += 1
-        self.mailbox.give.remote(self.number, config["tasks"])
+        self.mailbox.give.remote(self.number, [ray.put(config["tasks"])])  # as a reference: the mailbox imports no torch
         if self.run is None or not self.run.is_alive():
             trainer = new_trainer(config["tasks"][0].study, config["resources"], self.mailbox)
             self.run = threading.Thread(target=fit, args=(trainer, self.mailbox), daemon=True)

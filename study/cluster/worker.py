@@ -24,11 +24,11 @@ def work(settings: dict) -> None:
     mailbox, number = settings["mailbox"], 0
     device = train.torch.get_device() if settings["device"] == "cuda" else torch.device("cpu")
     while True:
-        number, tasks = ray.get(mailbox.take.remote(number))
-        if tasks is None:
+        number, job = ray.get(mailbox.take.remote(number))
+        if job is None:
             return
         with suppress(Withdrawn):
-            work_at(tasks, number, mailbox, device)
+            work_at(ray.get(job[0]), number, mailbox, device)
         free_memory()
 
 
