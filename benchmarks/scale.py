@@ -27,7 +27,7 @@ from results.tables.store import read_history, read_trials
 from study.cluster import driver as tune_driver
 from study.cluster.connect import connect
 from study.cluster.resources import Resources
-from study.cluster.worker import MEASUREMENT
+from study.cluster.slots.worker import MEASUREMENT
 from study.config import TrialConfig, make_config, preset
 from study.search.proposer import Search
 from study.trial.record import Task

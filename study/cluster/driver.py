@@ -18,7 +18,7 @@ from ray import tune
 from study.cluster.bridge import Bridge, Proposals, StopBadGans
 from study.cluster.head import leave_with_head
 from study.cluster.resources import Resources
-from study.cluster.slot import Slot, ray_folder
+from study.cluster.slots.slot import Slot, ray_folder
 from study.errors import StorageFault
 from study.progress.display import Display
 from study.progress.standing import write_planned

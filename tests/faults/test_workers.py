@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from study.cluster.slot import WORKER_FAILURES
+from study.cluster.slots.slot import WORKER_FAILURES
 from tests.support.processes import command_of, descendants, wait_until
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
 from tests.support.trainings import weights

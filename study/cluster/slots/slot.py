@@ -15,10 +15,10 @@ from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from ray.tune.result import DONE
 
-from study.cluster.mailbox import Mailbox
-from study.cluster.process_group import OwnAddressConfig
 from study.cluster.resources import Resources
-from study.cluster.worker import work
+from study.cluster.slots.mailbox import Mailbox
+from study.cluster.slots.process_group import OwnAddressConfig
+from study.cluster.slots.worker import work
 
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
 # Of a trial: a long one may lose several spot machines, while its workers train and, counted apart, while they start.
@@ -58,7 +58,8 @@ class Slot(tune.Trainable):
             self.mailbox.withdraw.remote(self.number)
         self.failures, self.unfinished = 0, {task.trial_id for task in config["tasks"]}
         self.number += 1
-        self.mailbox.give.remote(self.number, [ray.put(config["tasks"])])  # as a reference: the mailbox imports no torch
+        # As a reference: the mailbox imports no torch.
+        self.mailbox.give.remote(self.number, [ray.put(config["tasks"])])
         if self.run is None or not self.run.is_alive():
             trainer = new_trainer(config["tasks"][0].study, config["resources"], self.mailbox)
             self.run = threading.Thread(target=fit, args=(trainer, self.mailbox), daemon=True)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from ray.exceptions import ActorUnavailableError
 
-from study.cluster import slot, worker
-from study.cluster.mailbox import Mailbox
+from study.cluster.slots import slot, worker
+from study.cluster.slots.mailbox import Mailbox
 from study.config import make_config, preset
 from study.errors import Unheard, Withdrawn
 from study.gan.folder import GanFolder

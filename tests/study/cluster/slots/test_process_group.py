@@ -6,8 +6,8 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from study.cluster import process_group
 from study.cluster.facts import listeners
+from study.cluster.slots import process_group
 
 
 def sum_over_workers(rank: int, address: str, port: int, found) -> None:
