@@ -43,7 +43,7 @@ class NoTraining(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, config: dict) -> bool:
-        self.reports = no_training(*config["tasks"])
+        self.reports = no_training(config["task"])
         return True
 
     def step(self) -> dict:
@@ -68,7 +68,7 @@ def no_training(task: Task) -> Iterator[dict]:
     task.write_row("completed", None, result)
     ended = {"trial_id": task.trial_id, "status": "completed", "reason": None, **dict.fromkeys(TRIALS.names), **result}
     ended |= {"trial_id": task.trial_id, "status": "completed"}
-    yield {"epoch": epochs[-1], "ended": [ended], DONE: True}
+    yield {"epoch": epochs[-1], "ended": ended, DONE: True}
 
 
 class Clock:
@@ -95,11 +95,11 @@ def run_study(folder: Path, base: TrialConfig, num_trials: int, clock: Clock) ->
     """`num_trials` trials of a new study through the real driver."""
     search = Search(folder, base, {}, "pareto", rows={})
 
-    def make_tasks(proposal) -> list[Task]:
-        return [Task(folder, folder, proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})]
+    def make_task(proposal) -> Task:
+        return Task(folder, folder, proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})
 
     tune_driver.Slot = NoTraining
-    tune_driver.run_trials(search, make_tasks, Resources(1, 1, 0.0, CONCURRENT), num_trials, None, clock)
+    tune_driver.run_trials(search, make_task, Resources(1, 1, 0.0, CONCURRENT), num_trials, None, clock)
 
 
 def seconds_of(function: Callable, *arguments) -> float:

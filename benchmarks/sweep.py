@@ -92,10 +92,10 @@ class Study:
         """Through the driver, with one thread a trial."""
         listed = self.listed()
 
-        def make_tasks(proposal: Proposal) -> list[Task]:
-            return [self.task(listed.folder, proposal, threads=1)]
+        def make_task(proposal: Proposal) -> Task:
+            return self.task(listed.folder, proposal, threads=1)
 
-        run_trials(listed, make_tasks, Resources(1, 1, 0.0, concurrent), self.num_trials, None, lambda line: None)
+        run_trials(listed, make_task, Resources(1, 1, 0.0, concurrent), self.num_trials, None, lambda line: None)
 
 
 def sides_of(study: Study) -> dict[str, Callable[[], None]]:

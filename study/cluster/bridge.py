@@ -56,30 +56,28 @@ class Bridge(tune.Callback):
     def __init__(
         self,
         proposer: Proposer,
-        make_tasks: Callable[[Proposal], list[Task]],
+        make_task: Callable[[Proposal], Task],
         stopping: StopBadGans,
         num_trials: int,
         display: Display,
     ):
-        self.proposer, self.make_tasks, self.stopping, self.display = proposer, make_tasks, stopping, display
+        self.proposer, self.make_task, self.stopping, self.display = proposer, make_task, stopping, display
         self.num_trials, self.since = num_trials, datetime.now(UTC).replace(microsecond=0)
         measured = read_history(proposer.folder)[["gan_key", "epoch"]].dropna()
         self.said = set(measured.itertuples(index=False, name=None))  # a reused GAN's reports come again
-        self.running: dict[str, dict[str, tuple[Proposal, Task]]] = {}  # by Tune's trial id, then by ours
+        self.running: dict[str, tuple[Proposal, Task]] = {}  # by Tune's trial id
         self.measured: dict[str, dict] = {}  # the last measurement of a GAN, by Tune's trial id
         self.counts = {"completed": 0, "pruned": 0, "failed": 0}
         self.fault: str | None = None  # of the disk, on which the study stops
         self.looked_at = 0.0
 
     def propose(self, tune_id: str) -> dict | None:
-        """The next trial, with its followers, as Tune's configuration; None where nothing can be run now."""
+        """The next trial as Tune's configuration; None where nothing can be run now."""
         with self.stopping_at_faults():
             proposal = self.proposer.ask()
-            first, *others = self.make_tasks(proposal)
-            tasks = [replace(first, proposed_at=time.time()), *others]
-            pairs = zip((proposal, *proposal.followers), tasks, strict=True)
-            self.running[tune_id] = {task.trial_id: (one, task) for one, task in pairs}
-            return {"tasks": tasks, "stoppable": proposal.stoppable, "judged": proposal.of_the_search}
+            task = replace(self.make_task(proposal), proposed_at=time.time())
+            self.running[tune_id] = proposal, task
+            return {"task": task, "stoppable": proposal.stoppable, "judged": proposal.of_the_search}
         return None
 
     def on_step_end(self, iteration, trials, **info) -> None:
@@ -90,13 +88,13 @@ class Bridge(tune.Callback):
                 self.display.study(standing(self.proposer.folder, self.since))
 
     def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
-        for ended in result.get("ended", ()):
-            self.end(trial.trial_id, ended)
+        if "ended" in result:
+            self.end(trial.trial_id, result["ended"])
         if "error" in result:
             self.lose(trial.trial_id, result["error"])
         if "frechet_distance" in result:
             self.measured[trial.trial_id] = result
-            self.say_measurement(self.at_work(trial.trial_id), result)
+            self.say_measurement(self.running[trial.trial_id][1], result)
 
     def say_measurement(self, task: Task, result: dict) -> None:
         """A line for each new measurement of a GAN; in a terminal its bar says it."""
@@ -118,21 +116,18 @@ class Bridge(tune.Callback):
         notes = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
         self.lose(trial.trial_id, notes.rpartition("Failure # ")[2].partition("\n")[2])
 
-    def at_work(self, tune_id: str) -> Task | None:
-        """The first of a run's trials that has not ended; its followers have not begun."""
-        return next((task for _, task in self.running[tune_id].values()), None)
-
     def lose(self, tune_id: str, error: str) -> None:
         """A machine's fault has ended a trial, or a fault of the disk the study: then the trial is not finished."""
         if fault := storage_fault(RuntimeError(error)):
             self.stop(fault)
-        elif task := self.at_work(tune_id):
+        elif tune_id in self.running:
+            _, task = self.running[tune_id]
             with self.stopping_at_faults():
                 self.end_without_worker(tune_id, "failed", task.lost_reason(error_line(error)), {})
 
     def end_without_worker(self, tune_id: str, status: str, reason: str, columns: dict) -> None:
         """Write the row of the trial at work, whose worker was ended before it could."""
-        task = self.at_work(tune_id)
+        _, task = self.running[tune_id]
         columns = columns | task.start_columns() | gan_columns(self.measured.get(tune_id))
         with self.stopping_at_faults():
             task.write_row(status, reason, columns)
@@ -142,9 +137,9 @@ class Bridge(tune.Callback):
 
     def end(self, tune_id: str, ended: dict) -> None:
         """A trial has ended, with its row written: tell the search, and say so. A second end changes nothing."""
-        if ended["trial_id"] not in self.running[tune_id]:
+        if tune_id not in self.running:
             return
-        proposal, _ = self.running[tune_id].pop(ended["trial_id"])
+        proposal, _ = self.running.pop(tune_id)
         self.measured.pop(tune_id, None)
         with self.stopping_at_faults():
             self.proposer.tell(proposal.number, ended["status"], ended)

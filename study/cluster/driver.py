@@ -33,28 +33,27 @@ DRIVER_FAILURES = 3  # of a trial's slot: on a head without memory, actors die
 
 def run_trials(
     proposer: Proposer,
-    make_tasks: Callable[[Proposal], list[Task]],
+    make_task: Callable[[Proposal], Task],
     resources: Resources,
     num_trials: int,
     time_budget: float | None,
     display: Display,
-    num_runs: int | None = None,
 ) -> bool:
     """Run `num_trials` more trials; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget` (seconds) may.
 
-    `num_runs` is the number of proposals, where some have followers. Each trial that ends leaves a row; a trial that
-    is interrupted leaves its checkpoints and no row. Raises `study.errors.StorageFault`.
+    Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row. Raises
+    `study.errors.StorageFault`.
     """
     base = proposer.base
     stopping = StopBadGans(Halving(base.gan_epochs, base.gan_eval_interval, measured_curves(proposer.folder)))
     write_planned(proposer.folder, proposer.part, num_trials, resources.concurrent)
-    bridge = Bridge(proposer, make_tasks, stopping, num_trials, display)
+    bridge = Bridge(proposer, make_task, stopping, num_trials, display)
     tuner = tune.Tuner(
         tune.with_resources(Slot, HEAD_SHARE),
         tune_config=tune.TuneConfig(
             search_alg=Proposals(bridge),
             scheduler=stopping,
-            num_samples=num_runs or num_trials,
+            num_samples=num_trials,
             max_concurrent_trials=resources.concurrent,
             time_budget_s=time_budget,
             reuse_actors=True,

@@ -1,4 +1,4 @@
-"""From a proposal of a search or a confirmation to the tasks that workers get."""
+"""From a proposal of a search or a confirmation to the task that workers get."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,7 @@ class TaskMaker:
     more_tests: bool = False  # corrupted test images, for trials of the whole training set
     external: Path | None = None
 
-    def __call__(self, proposal: Proposal) -> list[Task]:
-        """The task of a proposal, and those of its followers."""
-        return [self._task(one) for one in (proposal, *proposal.followers)]
-
-    def _task(self, proposal: Proposal) -> Task:
+    def __call__(self, proposal: Proposal) -> Task:
         columns = self.columns | {"phase": proposal.phase} | proposal.columns
         prepared, own_split = self.prepared, columns["split_protocol"] == self.columns["split_protocol"]
         if not own_split:

@@ -17,7 +17,6 @@ from study.flags.cli import EXIT_INTERRUPTED
 from study.gan_audit.study import audit_study
 from study.progress.display import Display
 from study.search.benchmark import Arms, Budget, benchmark_plan, cost_minutes
-from study.search.confirmation import chains
 from study.search.proposer import FixedTrials, Proposal
 from study.search.space import system_configs
 from study.settings import hold, stored_settings
@@ -53,7 +52,7 @@ def run(options: Namespace) -> int:
     with hold(study):
         for line in set_aside_damaged(study):
             print(line, flush=True)
-        fixed = FixedTrials(study, base, chains(waiting), BENCHMARK)
+        fixed = FixedTrials(study, base, waiting, BENCHMARK)
         if fixed.waiting and run_on_ray(options, fixed, dataset, columns, None, display):
             print("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED

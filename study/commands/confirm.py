@@ -30,7 +30,6 @@ from study.search.confirmation import (
     MIXED,
     OTHER_SPLIT,
     Protocol,
-    chains,
     choose_trials,
     distinct_gans,
     plan,
@@ -81,7 +80,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     columns = columns_of_study(settings, trials)
     judging = partial(judging_proposals, study, base, protocol.num_judging, split)
     for proposed in (lambda: waiting, judging):  # judged once the choice is made
-        confirmation = FixedTrials(study, base, chains(proposed()))
+        confirmation = FixedTrials(study, base, proposed())
         if confirmation.waiting and run_on_ray(options, confirmation, dataset, columns, external, display):
             print("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED

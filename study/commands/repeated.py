@@ -77,14 +77,13 @@ def run_on_ray(
     from study.cluster.driver import run_trials  # Ray takes seconds to import: not for --help
 
     machines = join_ray(options.address, trials.folder, dataset.path, display)
-    num_runs = len(trials.waiting)
-    num_trials = sum(1 + len(first.followers) for first in trials.waiting)
-    resources = share_out(machines, num_runs, options.workers_per_trial, options.gpus_per_trial)
+    num_trials = len(trials.waiting)
+    resources = share_out(machines, num_trials, options.workers_per_trial, options.gpus_per_trial)
     display(f"{what_ray_has(machines)}: {resources}")
     with display.counting("features") as progress:
         warm_features(trials.base, dataset, progress)
     make_task = TaskMaker(trials.folder, dataset.path, columns, resources, more_tests=True, external=external)
-    return run_trials(trials, make_task, resources, num_trials, None, display, num_runs)
+    return run_trials(trials, make_task, resources, num_trials, None, display)
 
 
 @cache

@@ -1,6 +1,6 @@
 """What a confirmation runs: a search's GANs again, with new seeds and in several arms. No Ray here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -87,20 +87,6 @@ def distinct_gans(sources: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
     for name, config in sources.items():
         first.setdefault(tuple(getattr(config, field) for field in GanConfig.model_fields), name)
     return {name: sources[name] for name in first.values()}
-
-
-def chains(proposals: list[Proposal]) -> list[Proposal]:
-    """Trials that share a GAN become followers of the first of them, and so do a seed's trials without a GAN.
-
-    So a GAN's trials do not wait for each other, and they pay once for Ray's start, which takes longer than the
-    training of a small classifier.
-    """
-    alike: dict[tuple, list[Proposal]] = {}
-    for proposal in proposals:
-        config, split = proposal.config, proposal.columns["split_protocol"]
-        gan = (proposal.columns["confirms"], config.training_part, split) if config.uses_gan else ()
-        alike.setdefault((config.seed, config.classifier_key, *gan), []).append(proposal)
-    return [replace(first, followers=tuple(others)) for first, *others in alike.values()]
 
 
 def _sort_in(proposal: Proposal, ratio: float, training: dict, others: dict) -> None:

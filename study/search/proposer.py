@@ -49,7 +49,6 @@ class Proposal:
     config: TrialConfig
     stoppable: bool = False  # the paper's configurations run to their end, and a GAN that is reused costs nothing
     columns: dict = field(default_factory=dict)  # more of its row
-    followers: tuple["Proposal", ...] = ()  # run after it on the same worker, which saves Ray's start
     of_the_search: bool = True  # whether its GAN is one that the search chose
 
 
@@ -69,18 +68,40 @@ class Proposer(Protocol):
 
 @dataclass
 class FixedTrials:
-    """Proposes a fixed list of chains of trials, of a confirmation or a benchmark."""
+    """Proposes a fixed list of trials, of a confirmation or a benchmark: first those that train a GAN.
+
+    While a trial trains a GAN, others that share it come after all others: they would wait for it.
+    """
 
     folder: Path
     base: TrialConfig
-    waiting: list[Proposal] = field(default_factory=list)
+    waiting: list[Proposal]
     part: str = "confirmation"  # of the study
+    at_work: dict[str, Proposal] = field(default_factory=dict)
+    trained: set[str] = field(default_factory=set)
 
     def ask(self) -> Proposal:
-        return self.waiting.pop(0)
+        training = {shared_gan(proposal) for proposal in self.at_work.values()} - self.trained
+
+        def turn(proposal: Proposal) -> int:
+            gan = shared_gan(proposal)
+            return 1 if gan is None or gan in self.trained else 2 * (gan in training)
+
+        proposal = min(self.waiting, key=turn)
+        self.waiting.remove(proposal)
+        self.at_work[proposal.trial_id] = proposal
+        return proposal
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
-        """Nothing to do: the list does not depend on results."""
+        proposal = self.at_work.pop(result["trial_id"])
+        if status == "completed" and proposal.config.uses_gan:
+            self.trained.add(shared_gan(proposal))
+
+
+def shared_gan(proposal: Proposal) -> str | None:
+    """What the trials of one GAN have in common; None for a trial without one."""
+    config, split = proposal.config, str(proposal.columns.get("split_protocol"))
+    return config.gan_key(split, "") if config.uses_gan else None
 
 
 class Search:

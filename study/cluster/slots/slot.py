@@ -1,7 +1,7 @@
 """A slot: an actor of Tune that starts one Ray Train run and keeps it from trial to trial.
 
 Ray starts seven processes for a trial of Tune with a run of Ray Train in it, and most of them import torch. So Tune
-hands a slot its next trial (`reuse_actors`), the slot hands the trial's tasks to the run's workers through a mailbox,
+hands a slot its next trial (`reuse_actors`), the slot hands the trial's task to the run's workers through a mailbox,
 and their reports come back by Ray Train's controller.
 """
 
@@ -45,23 +45,22 @@ class Forward(UserCallback):
 
 
 class Slot(tune.Trainable):
-    """Runs one trial of Tune after the other, each a list of tasks."""
+    """Runs one trial of Tune after the other."""
 
     def setup(self, config: dict) -> None:
         self.mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
-        self.number, self.run, self.unfinished = 0, None, set()
+        self.number, self.run, self.at_work = 0, None, False
         self.reset_config(config)
 
     def reset_config(self, config: dict) -> bool:
         """Begin with a trial. Workers still at the last one, which was stopped then, leave it."""
-        if self.unfinished:
+        if self.at_work:
             self.mailbox.withdraw.remote(self.number)
-        self.failures, self.unfinished = 0, {task.trial_id for task in config["tasks"]}
+        self.failures, self.at_work = 0, True
         self.number += 1
-        # As a reference: the mailbox imports no torch.
-        self.mailbox.give.remote(self.number, [ray.put(config["tasks"])])
+        self.mailbox.give.remote(self.number, [ray.put(config["task"])])  # a reference: the mailbox imports no torch
         if self.run is None or not self.run.is_alive():
-            trainer = new_trainer(config["tasks"][0].study, config["resources"], self.mailbox)
+            trainer = new_trainer(config["task"].study, config["resources"], self.mailbox)
             self.run = threading.Thread(target=fit, args=(trainer, self.mailbox), daemon=True)
             self.run.start()
         return True
@@ -72,15 +71,15 @@ class Slot(tune.Trainable):
             report = ray.get(self.mailbox.get.remote())
             if "over" in report:
                 self.run.join()
-                self.unfinished = set()
+                self.at_work = False
                 return {"error": report["over"], DONE: True}
             if "exception" in report:
                 self.failures += 1
                 if self.failures > WORKER_FAILURES:
                     return {"error": report["exception"], DONE: True}
             elif report["number"] == self.number:
-                self.unfinished -= {ended["trial_id"] for ended in report.get("ended", ())}
-                return {**report, DONE: not self.unfinished}
+                self.at_work = "ended" not in report
+                return {**report, DONE: not self.at_work}
 
     def cleanup(self) -> None:
         """Send the workers home; those that do not leave at once end with this process."""

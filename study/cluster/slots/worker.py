@@ -1,6 +1,6 @@
-"""A worker of a slot: takes jobs from the mailbox, a trial's tasks each, until it is sent home.
+"""A worker of a slot: takes jobs from the mailbox, a trial's task each, until it is sent home.
 
-It reports to Ray Train each Frechet distance of the first task's GAN, and the end of each task.
+It reports to Ray Train each Frechet distance of the task's GAN, and the task's end.
 """
 
 import threading
@@ -32,22 +32,17 @@ def work(settings: dict) -> None:
         free_memory()
 
 
-def work_at(tasks: list, number: int, mailbox, device: torch.device) -> None:
-    """One job: each task from start to row. Raises Withdrawn.
-
-    A task that has its row is not run again after a fault of the worker.
-    """
+def work_at(task, number: int, mailbox, device: torch.device) -> None:
+    """One job: a task from start to row, unless it has its row, after a fault of the worker. Raises Withdrawn."""
     from study.training.withdrawal import heeding
     from study.training.workers import from_first_worker
     from study.trial.execute import execute  # heavy, and Tune's and Train's own processes import this file too
 
     with heeding(withdrawal(mailbox, number)):
-        for task in tasks:
-            report = partial(report_measurement, number) if task is tasks[0] else ignore
-            # All do the same: one of several machines may see the row later than another.
-            result = from_first_worker(task.read_row) or execute(task, report, device)
-            ended = {"trial_id": task.trial_id, **result}
-            tell({"number": number, "epoch": result.get("gan_epoch") or 0, "ended": [ended]})
+        # All do the same: one of several machines may see the row later than another.
+        result = from_first_worker(task.read_row) or execute(task, partial(report_measurement, number), device)
+        ended = {"trial_id": task.trial_id, **result}
+        tell({"number": number, "epoch": result.get("gan_epoch") or 0, "ended": ended})
 
 
 def withdrawal(mailbox, number: int) -> threading.Event:
@@ -74,7 +69,3 @@ def tell(report: dict) -> None:
         train.report(report)
     except RayError as error:  # the head is lost, say, and this worker is still there
         raise Unheard(str(error)) from error
-
-
-def ignore(entry: dict) -> None:
-    """Tune hears only of the first task's GAN: it stops no other."""

@@ -1,6 +1,5 @@
 """The launcher's side of a trial as far as it goes without starting Ray: stopping GANs, writing rows."""
 
-from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ from ray.tune.schedulers import TrialScheduler
 from results.tables.store import read_trials
 from study.cluster.bridge import Bridge, StopBadGans
 from study.config import make_config, preset
-from study.search.proposer import FixedTrials, Proposal, Search
+from study.search.proposer import Search
 from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
 from tests.support.display import KeptLines
@@ -107,10 +106,10 @@ def new_bridge(folder, rows=None):
     known = {"baseline-000": {"phase": "baseline", "status": "completed"}}
     search = Search(folder, SMOKE, {}, "pareto", known | (rows or {}))
 
-    def make_tasks(proposal):
-        return [Task(folder, folder / "none", proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})]
+    def make_task(proposal):
+        return Task(folder, folder / "none", proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})
 
-    return Bridge(search, make_tasks, new_scheduler(), 3, KeptLines())
+    return Bridge(search, make_task, new_scheduler(), 3, KeptLines())
 
 
 @pytest.fixture
@@ -120,7 +119,7 @@ def bridge(tmp_path):
 
 def start(bridge, tune_id):
     """Tune starts a trial, and its worker notes that."""
-    (task,) = bridge.propose(tune_id)["tasks"]
+    task = bridge.propose(tune_id)["task"]
     task.note_start(STARTED)
     return task
 
@@ -135,7 +134,7 @@ def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
     ended = {"trial_id": "paper-002", "status": "completed", "reason": None}  # its worker wrote the row
     ended |= {"frechet_distance": 90.0, "validation_auroc": 0.9}
     for _ in range(2):  # as it ends, and when its run does
-        bridge.on_trial_result(3, [], ATrial("c"), {"epoch": 2, "ended": [ended]})
+        bridge.on_trial_result(3, [], ATrial("c"), {"epoch": 2, "ended": ended})
     bridge.on_trial_complete(3, [], ATrial("c"))
 
     trials = read_trials(tmp_path).set_index("trial_id")
@@ -168,28 +167,6 @@ def test_a_trial_lost_to_a_machine_runs_three_times(tmp_path, death):
 def rows_of(study) -> dict[str, dict]:
     """As a command reads them: without their empty columns."""
     return {row["trial_id"]: row.dropna().to_dict() for _, row in read_trials(study).iterrows()}
-
-
-def test_followers_end_one_by_one_and_are_lost_together(tmp_path, death):
-    display, names = KeptLines(), [f"confirm-{letter}" for letter in "abc"]
-    first, *others = (Proposal(name, "confirm", None, SMOKE) for name in names)
-    confirmation = FixedTrials(tmp_path, SMOKE, [replace(first, followers=tuple(others))])
-
-    def make_tasks(proposal):
-        return [Task(tmp_path, tmp_path / "none", name, SMOKE, 1, 1, {"phase": "confirm"}) for name in names]
-
-    bridge = Bridge(confirmation, make_tasks, new_scheduler(), 3, display)
-    assert [task.trial_id for task in bridge.propose("x")["tasks"]] == names
-    bridge.on_trial_result(1, [], ATrial("x"), MEASURED)
-    end = {"trial_id": names[0], "status": "completed", "reason": None, "validation_auroc": 0.9}
-    bridge.on_trial_result(1, [], ATrial("x"), {"epoch": 1, "ended": [end]})
-    bridge.on_trial_error(1, [], ATrial("x", death))
-    trials = read_trials(tmp_path).set_index("trial_id")
-    assert trials["status"].to_dict() == {names[1]: "failed"}  # c has not begun
-    assert trials["gan_key"].isna().all(), "the measurement was of the first one's GAN"
-    assert [line.split()[:3] for line in display.lines] == [
-        ["confirm-a", "GAN", "epoch"], ["[1/3]", "confirm-a", "completed"], ["[2/3]", "confirm-b", "failed:"]
-    ]  # fmt: skip
 
 
 def test_a_measurement_is_said_once(tmp_path):
@@ -228,7 +205,7 @@ def test_in_a_terminal_bars_say_the_measurements(bridge, monkeypatch):
 def test_error_after_the_last_end_changes_nothing(bridge, tmp_path, death):
     bridge.propose("a")
     ended = {"trial_id": "paper-000", "status": "completed", "reason": None}
-    bridge.on_trial_result(1, [], ATrial("a"), {"epoch": 2, "ended": [ended]})
+    bridge.on_trial_result(1, [], ATrial("a"), {"epoch": 2, "ended": ended})
     bridge.on_trial_error(1, [], ATrial("a", death))
     assert bridge.counts == {"completed": 1, "pruned": 0, "failed": 0} and read_trials(tmp_path).empty
 

@@ -13,7 +13,8 @@ from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
-from study.search.confirmation import Protocol, chains, choose_trials, distinct_gans, judgement, plan
+from study.search.confirmation import Protocol, choose_trials, distinct_gans, judgement, plan
+from study.search.proposer import FixedTrials, shared_gan
 
 BASE = make_config({"image_size": 32, "seed": 7, "classifier_lr": 1e-3})
 SMALL = Protocol(num_seeds=2, ratios=(0.5,), fractions=(0.25,))
@@ -151,17 +152,33 @@ def test_trials_that_train_a_gan_come_first():
     assert trains == sorted(trains, reverse=True) and sum(trains) == 2 * 2 + 2 * 2
 
 
-def test_chains_hold_every_trial_once_and_one_gan_each():
+def test_trials_that_share_a_gan_wait_until_it_is_trained(tmp_path):
     proposals = plan({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
-    heads = chains(proposals)
-    flat = [one for head in heads for one in (head, *head.followers)]
-    assert Counter(p.trial_id for p in flat) == Counter(p.trial_id for p in proposals)
-    for head in heads:
-        chain = [head, *head.followers]
-        gans = {(p.columns["confirms"], p.config.seed, p.config.training_fraction, p.columns["split_protocol"])
-                for p in chain if p.config.uses_gan}
-        assert len(gans) <= 1 and len({p.config.uses_gan for p in chain}) == 1
-    assert len(heads) == 2 * (2 + 2 + 1)  # a seed: two GANs, two of the first under other conditions, the real arms
+    trials, asked = FixedTrials(tmp_path, BASE, list(proposals)), []
+    gans = {shared_gan(one) for one in proposals} - {None}
+    assert len(gans) == 2 * (2 + 2)  # a seed: two GANs, two of the first under other conditions
+    for _ in gans:
+        asked.append(trials.ask())
+    assert {shared_gan(one) for one in asked} == gans, "each trains its own"
+    first = asked[0]
+    asked.append(trials.ask())
+    assert shared_gan(asked[-1]) is None, "the real images need no GAN"
+    trials.tell(None, "completed", {"trial_id": first.trial_id})
+    while shared_gan(one := trials.ask()) is None:
+        asked.append(one)
+    assert shared_gan(one) == shared_gan(first), "the only one that is trained"
+    asked += [one, *(trials.ask() for _ in list(trials.waiting))]  # whatever is left waits in its slot
+    assert sorted(one.trial_id for one in asked) == sorted(one.trial_id for one in proposals)
+
+
+def test_after_a_failed_training_the_next_trial_of_its_gan_tries_again(tmp_path):
+    one = plan({"a": source()}, BASE, SMALL, "grouped")[0]
+    trained = replace(one, trial_id="later", config=source(seed=99))
+    trials = FixedTrials(tmp_path, BASE, [one, replace(one, trial_id="again"), trained])
+    assert [trials.ask().trial_id for _ in range(2)] == [one.trial_id, "later"]
+    trials.tell(None, "completed", {"trial_id": "later"})
+    trials.tell(None, "failed", {"trial_id": one.trial_id})
+    assert trials.ask().trial_id == "again"
 
 
 def test_the_chosen_arm_is_judged_with_seeds_that_no_choice_has_used():
@@ -199,7 +216,7 @@ def test_tasks_test_more_only_where_it_is_fair(prepared_phantoms, tmp_path):
     columns = {"split_protocol": "grouped", "data_fingerprint": prepared_phantoms.fingerprint}
     external = tmp_path / "other.parquet"
     make_task = TaskMaker(tmp_path, prepared_phantoms.path, columns, Resources(1, 1, 0, 1), True, external)
-    tasks = [(p, *make_task(p)) for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=1), "grouped")]
+    tasks = [(p, make_task(p)) for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=1), "grouped")]
     for proposal, task in tasks:
         split, part = proposal.columns["split_protocol"], proposal.config.training_fraction
         assert task.columns["split_protocol"] == split and task.columns["phase"] == "confirm"

@@ -53,11 +53,11 @@ def test_a_job_that_was_done_is_not_withdrawn():
     assert asyncio.run(play()) is False
 
 
-def a_slot(monkeypatch, reports: list, number: int = 7, unfinished=frozenset("ab")) -> slot.Slot:
+def a_slot(monkeypatch, reports: list) -> slot.Slot:
     monkeypatch.setattr(slot.ray, "get", lambda report: report)
     made = object.__new__(slot.Slot)
     made.mailbox = SimpleNamespace(get=SimpleNamespace(remote=lambda: reports.pop(0)))
-    made.number, made.failures, made.unfinished = number, 0, set(unfinished)
+    made.number, made.failures, made.at_work = 7, 0, True
     made.run = SimpleNamespace(join=lambda: None)
     return made
 
@@ -66,15 +66,14 @@ def test_a_slot_hears_the_trial_at_work_alone(monkeypatch):
     reports = [
         {"number": 6, "epoch": 9},  # the last trial's
         {"number": 7, "epoch": 1},
-        {"number": 7, "epoch": 1, "ended": [{"trial_id": "a"}]},
-        {"number": 7, "epoch": 1, "ended": [{"trial_id": "b"}]},
+        {"number": 7, "epoch": 1, "ended": {"trial_id": "a"}},
     ]
     one = a_slot(monkeypatch, reports)
-    assert [one.step() for _ in range(3)] == [
+    assert [one.step() for _ in range(2)] == [
         {"number": 7, "epoch": 1, "done": False},
-        {"number": 7, "epoch": 1, "ended": [{"trial_id": "a"}], "done": False},
-        {"number": 7, "epoch": 1, "ended": [{"trial_id": "b"}], "done": True},
+        {"number": 7, "epoch": 1, "ended": {"trial_id": "a"}, "done": True},
     ]
+    assert not one.at_work
 
 
 def test_a_trial_survives_ten_deaths_of_workers_and_no_more(monkeypatch):
@@ -87,7 +86,7 @@ def test_a_trial_survives_ten_deaths_of_workers_and_no_more(monkeypatch):
 
 def test_the_end_of_the_run_loses_the_trial_and_the_next_one_starts_anew(monkeypatch):
     one = a_slot(monkeypatch, [{"over": "no room"}])
-    assert one.step() == {"error": "no room", "done": True} and not one.unfinished
+    assert one.step() == {"error": "no room", "done": True} and not one.at_work
 
 
 def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monkeypatch, tmp_path):
@@ -102,7 +101,7 @@ def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monk
     monkeypatch.setattr("study.trial.execute.execute", run_until_the_first_report)
     task = Task(tmp_path, tmp_path, "paper-000", SMOKE, 1, 1, {})
     with pytest.raises(Unheard, match="failed to connect"):
-        worker.work_at([task], 1, None, CPU)
+        worker.work_at(task, 1, None, CPU)
 
 
 # ---- a trial that is stopped
