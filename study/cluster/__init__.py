@@ -9,15 +9,15 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_worker_register_timeout_seconds": "300",  # on a busy machine Ray would kill its processes while they start
-    "RAY_worker_maximum_startup_concurrency": "16",  # a trial is four processes; below this Ray warns of them
+    "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; below this Ray warns of them
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the real-only baseline reports no Frechet distance
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are not used
     # Nor are its logs. TensorBoard's writer is waited for without end where its thread has died, of a full disk say.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is heard here
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is printed by the bridge, a line an event
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # halves the start-up of a Ray Train run
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a trial; `study.training.preemption` hears of it sooner
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # halves its start-up; a report is heard so soon
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a slot; `study.training.preemption` hears of it sooner
 }
 LEFT_OVER = ("RAY_TRAIN_", "RAY_AIR_", "RAY_NAMESPACE", "RAY_JOB_CONFIG", "RAY_RUNTIME_ENV", "TUNE_")
 
