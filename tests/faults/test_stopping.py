@@ -18,6 +18,7 @@ from study.cluster.bridge import StopBadGans
 from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
 from study.config import make_config
+from study.progress.display import Display
 from study.search.proposer import FixedTrials, Proposal
 from study.trial.provenance import data_columns, study_columns
 from tests.support.processes import command_of, descendants
@@ -103,7 +104,7 @@ def test_stopped_trials_leave_nothing_behind(prepared_phantoms, tiny_settings, t
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    interrupted = tune_driver.run_trials(proposals, make_task, resources, len(proposals.waiting), None, print)
+    interrupted = tune_driver.run_trials(proposals, make_task, resources, len(proposals.waiting), None, Display())
     watcher.join()
     assert took and interrupted
     trials = read_trials(tmp_path)
