@@ -164,8 +164,9 @@ def against_references(measured: pd.DataFrame) -> list[str]:
     """Which of the GANs are no nearer to the real images than what needs no training: a Gaussian, and noise."""
     lines = []
     for _, group in measured.groupby(DISTANCE_GROUP, dropna=False):
-        others = group[group["system"] != REFERENCE].drop_duplicates("gan_key")
-        gaussian = group.loc[group["system"] == REFERENCE, "frechet_distance"]
+        gans = group.drop_duplicates("gan_key")  # a reused one has several trials
+        others = gans[gans["system"] != REFERENCE]
+        gaussian = gans.loc[gans["system"] == REFERENCE, "frechet_distance"]
         references = [("An untrained Gaussian per class over principal components has", value) for value in gaussian]
         noisy = group["frechet_noisy_real"].dropna().unique()[:1]  # measured again with each GAN
         references += [("Real training images with Gaussian noise (sd 0.1 in [-1, 1]) have", value) for value in noisy]
