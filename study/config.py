@@ -246,6 +246,15 @@ class TrialConfig(GanConfig):
         return "real" if augmented else "real_unaugmented"
 
     @property
+    def classifier(self) -> str:
+        """The classifier's name: a row of `CLASSIFIERS`, or its backbone and how that begins."""
+        for name, fields in CLASSIFIERS.items():
+            if all(getattr(self, field) == value for field, value in fields.items()):
+                return name
+        weights = "_frozen" if self.classifier_frozen else "_pretrained" if self.classifier_pretrained else ""
+        return f"{self.classifier_backbone}{weights}"
+
+    @property
     def classifier_key(self) -> str:
         """8 hex digits of the fields that are equal in all arms of a comparison."""
         of_the_gan = set(GanConfig.model_fields) - {"image_size", "precision", "tf32"}
@@ -260,6 +269,14 @@ ARM_FIELDS = {
     "classifier_flip",
 }  # fmt: skip
 
+
+# Classifiers beside a study's own, by name: the fields that each sets over the study's. Lite0 starts from ImageNet.
+CLASSIFIERS = {
+    "small":              {"classifier_backbone": "small",
+                           "classifier_pretrained": False, "classifier_frozen": False},
+    "efficientnet_lite0": {"classifier_backbone": "tf_efficientnet_lite0",
+                           "classifier_pretrained": True, "classifier_frozen": False},
+}  # fmt: skip
 
 # One aligned row a setting. `smoke` ends in minutes on two cores; `search` is for one GPU or a workstation;
 # `paper` holds the paper's settings at 128x128 for one 24 GB GPU.

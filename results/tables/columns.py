@@ -46,6 +46,7 @@ gan_key                     text  name of the GAN: equal for equal settings, dat
 arm                         text  what the classifier was trained on
 confirms                    text  searched trial whose GAN and ratio a confirm or judge trial repeats
 num_judging_seeds           int   seeds that were to judge the chosen arm, fixed before the first; of judge trials
+classifier                  text  name of the classifier: small, efficientnet_lite0 or a timm model
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
 gan_reused                  flag  the GAN was trained by an earlier trial
 system                      text  name of the method that the GAN's fields make up; null for real images only
@@ -344,7 +345,7 @@ ci_high            real  upper end of the 95 % interval
 standard_error     real  standard error of the difference
 degrees_of_freedom real  degrees of freedom of the t test; null for leakage
 p_value            real  p-value of the test
-p_adjusted         real  p-value adjusted by Holm within family, metric and side; judge: within family and side
+p_adjusted         real  p-value adjusted by Holm within family, classifier, metric and side; judge: over both metrics
 test               text  name of the test
 num_seeds          int   seeds
 num_images         int   images

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from results.tables.schema import BENCHMARK
-from study.config import GanConfig, TrialConfig
+from study.config import CLASSIFIERS, GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.search.confirmation import MIXED, arm_proposal, without_gan
 from study.search.proposer import Proposal
@@ -35,12 +35,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Arms:
-    """Synthetic ratios of the arm real + synthetic, shares kept of filtered images, and shares of the positive groups
-    to which the training set is reduced in further arms."""
+    """Synthetic ratios of the arm real + synthetic, shares kept of filtered images, shares of the positive groups to
+    which the training set is reduced in further arms, and names of classifiers with which all arms are run again."""
 
     ratios: tuple[float, ...] = (1.0,)
     kept: tuple[float, ...] = ()
     positives: tuple[float, ...] = ()
+    classifiers: tuple[str, ...] = ()
 
     def with_gan(self, config: TrialConfig) -> list[TrialConfig]:
         """The arms of a system, the one that trains the GAN first."""
@@ -55,6 +56,10 @@ class Arms:
         if real.positive_fraction < 1:
             return [real.model_copy(update={"balance": remedy}) for remedy in REMEDIES]
         return [real, *(real.model_copy(update={"oversampling": ratio}) for ratio in self.ratios)]
+
+    def further_classifiers(self, base: TrialConfig) -> dict[str, dict]:
+        """Name -> fields of the classifiers that are not the study's own."""
+        return {name: CLASSIFIERS[name] for name in self.classifiers if name != base.classifier}
 
 
 def benchmark_plan(
@@ -71,11 +76,20 @@ def benchmark_plan(
     Each system in the arms real + synthetic of each ratio, synthetic only of ratio 1 and filtered of the lowest ratio,
     beside real images alone and repeated ones.
     With few positives: real images alone and with each of `REMEDIES`, and filled up by each system, whose GAN is
-    trained on these few at the same cost. The classifier's fields are those of `base`. A system that is not trained
-    stays so. `num_train`: training images of a config's part of the groups.
-    Raises ConfigError where two trials would have one name.
+    trained on these few at the same cost. The classifier's fields are those of `base`; all arms again, with the same
+    GANs, for each further classifier. A system that is not trained stays so. `num_train`: training images of a config's
+    part of the groups. Raises ConfigError where two trials would have one name.
     """
     configs, training, others = system_configs(base, systems), [], []
+    classifiers = {None: {}} | arms.further_classifiers(base)
+
+    def trials(source: str | None, configs: list[TrialConfig]) -> list[Proposal]:
+        return [
+            arm_proposal(source, config.model_copy(update=fields), split, BENCHMARK, name)
+            for name, fields in classifiers.items()
+            for config in configs
+        ]
+
     for seed in range(base.seed + 1, base.seed + 1 + num_seeds):
         seeded = base.model_copy(update=MIXED | PAPER_RATIO | {"synthetic_kept": 1.0, "seed": seed})
         real = without_gan(seeded, base)
@@ -85,12 +99,10 @@ def benchmark_plan(
             for name, config in configs.items():
                 gan = {field: getattr(config, field) for field in GanConfig.model_fields}
                 own = seeded.model_copy(update=gan | (limits if config.gan_epochs else {}) | part)
-                source = f"{name}-{budget}"
-                first, *more = [arm_proposal(source, arm, split, BENCHMARK) for arm in arms.with_gan(own)]
+                first, *more = trials(f"{name}-{budget}", arms.with_gan(own))
                 training.append(first)
                 others += more
-            alone = arms.without_gan(real.model_copy(update=part))
-            others += [arm_proposal(None, arm, split, BENCHMARK) for arm in alone]
+            others += trials(None, arms.without_gan(real.model_copy(update=part)))
     proposals = training + others
     name, number = Counter(proposal.trial_id for proposal in proposals).most_common(1)[0]
     if number > 1:

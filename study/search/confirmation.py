@@ -90,7 +90,8 @@ def distinct_gans(sources: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
 
 
 def chains(proposals: list[Proposal]) -> list[Proposal]:
-    """Trials that share a GAN become followers of the first of them, and so do a seed's trials without a GAN.
+    """Trials that share a GAN become followers of the first of them, with whichever classifier, and so do a seed's
+    trials of one classifier without a GAN.
 
     So a GAN's trials do not wait for each other, and they pay once for Ray's start, which takes longer than the
     training of a small classifier.
@@ -98,8 +99,8 @@ def chains(proposals: list[Proposal]) -> list[Proposal]:
     alike: dict[tuple, list[Proposal]] = {}
     for proposal in proposals:
         config, split = proposal.config, proposal.columns["split_protocol"]
-        gan = (proposal.columns["confirms"], config.training_part, split) if config.uses_gan else ()
-        alike.setdefault((config.seed, config.classifier_key, *gan), []).append(proposal)
+        gan = (proposal.columns["confirms"], config.training_part, split)
+        alike.setdefault((config.seed, *(gan if config.uses_gan else (config.classifier_key,))), []).append(proposal)
     return [replace(first, followers=tuple(others)) for first, *others in alike.values()]
 
 
@@ -145,9 +146,12 @@ def without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
     return config.model_copy(update=generator_side | {"seed": config.seed, "synthetic_ratio": 0.0})
 
 
-def arm_proposal(source: str | None, config: TrialConfig, split: str, phase: str = "confirm", **columns) -> Proposal:
-    """A trial of one arm; `source` names its GAN."""
+def arm_proposal(
+    source: str | None, config: TrialConfig, split: str, phase: str = "confirm", other: str | None = None, **columns
+) -> Proposal:
+    """A trial of one arm; `source` names its GAN, and `other` its classifier where that is not the study's own."""
     part = f"-{100 * config.training_fraction:.12g}pct" if config.training_fraction < 1 else ""
     part += f"-{100 * config.positive_fraction:.12g}pct_positive" if config.positive_fraction < 1 else ""
+    part += f"-{other}" if other else ""
     name = f"{phase}-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
     return Proposal(name, phase, None, config, columns={"confirms": source, "split_protocol": split} | columns)

@@ -260,6 +260,15 @@ def test_adjusted_within_family_metric_and_side():
     assert p_value == p_adjusted
 
 
+def test_classifiers_are_never_compared_and_change_no_p_value_of_each_other():
+    mixed = ("real_and_synthetic_1", "real_and_synthetic_2", "real_balanced_synthetic")
+    own = [trial(arm, seed) for arm in ("real", *mixed) for seed in (1, 2)]
+    others = [row | {"classifier_key": "other", "trial_id": f"{row['trial_id']}-other"} for row in own]
+    alone, both = compare(arms(*own, separation=0.5)), compare(arms(*own, *others, separation=0.5))
+    assert alone and [row for row in both if row["classifier_key"] == "k"] == alone
+    assert len([row for row in both if row["classifier_key"] == "other"]) == len(alone) == len(both) / 2
+
+
 @pytest.mark.parametrize(("grouped", "random", "p_values"), [(0.5, 2.5, (0, 0.01)), (0.6, 1, (0.005, 0.5))])
 def test_the_leakage_gap_is_unpaired_and_its_p_value_has_the_error_of_both_sides(grouped, random, p_values):
     leaky = trial(split_protocol="random")

@@ -6,19 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from results.page.few import few_positives_table
 from results.page.figure import look
-from results.page.parts import Table
+from results.page.parts import Note, Table, gain, spread
 from results.page.systems import (
     distance_by_seconds,
-    few_positives_table,
-    gain,
     of_the_distance,
     of_the_lstm,
     on_one_grid,
-    spread,
     system_parts,
     systems_table,
 )
+from results.page.tables import comparisons_table
 from results.stats.evidence import read_evidence, select
 from tests.support.report_study import make_study
 
@@ -56,6 +55,7 @@ def test_few_positives_are_shown_with_the_gain_over_the_remedy_that_validation_c
     trials = pd.concat([evidence.trials, pd.DataFrame(rows)], ignore_index=True)
     both = replace(evidence, trials=trials, comparisons=pd.DataFrame(pairs))
     (table,) = few_positives_table(both)
+    assert ("classifier", "classifier", "s") not in table.columns
     assert table.frame[["arm", "system", "sensitivity", "specificity", "test_auroc", "auroc"]].values.tolist() == [
         ["real", "-", "0.500 ± 0.000", "0.850 ± 0.071", "0.650 ± 0.071", "-"],
         ["real, focal loss *", "-", "0.500 ± 0.000", "0.850 ± 0.071", "0.700 ± 0.071", "-"],
@@ -65,6 +65,46 @@ def test_few_positives_are_shown_with_the_gain_over_the_remedy_that_validation_c
     names = [part.name for part in system_parts(both) if isinstance(part, Table)]
     assert names == ["systems", "few_positives", "published_benchmark"]
     assert set(next(part.frame["seeds"] for part in system_parts(both) if isinstance(part, Table))) == {3}  # the whole
+    others = pd.DataFrame(rows).assign(classifier_key="c2", classifier="efficientnet_lite0", validation_auroc=0.5)
+    others.loc[others["arm"] == "real", "validation_auroc"] = 0.6
+    pairs += [pair | {"classifier_key": "c2", "arm_b": "real", "difference": 0.4}]
+    trials = pd.concat([trials, others.assign(trial_id="c2-" + others["trial_id"])], ignore_index=True)
+    (table,) = few_positives_table(replace(both, trials=trials, comparisons=pd.DataFrame(pairs)))
+    assert ("classifier", "classifier", "s") in table.columns
+    assert table.frame[["classifier", "arm", "auroc"]].values.tolist() == [
+        ["c1", "real", "-"], ["c1", "real, focal loss *", "-"],
+        ["c1", "real, rarer class filled with synthetic", "+0.100\n(-0.100 to +0.300)"],
+        ["efficientnet_lite0", "real *", "-"], ["efficientnet_lite0", "real, focal loss", "-"],
+        ["efficientnet_lite0", "real, rarer class filled with synthetic", "+0.400\n(-0.100 to +0.300)"],
+    ]  # fmt: skip
+
+
+def test_several_classifiers_have_rows_of_their_own(evidence):
+    benchmark = evidence.trials[evidence.trials["phase"] == "benchmark"]
+    # Their ids come first, and they found their GANs trained.
+    reused = {"classifier_key": "c2", "classifier": "efficientnet_lite0", "gan_reused": True, "peak_memory_bytes": 1}
+    others = benchmark.assign(trial_id="a-" + benchmark["trial_id"], **reused)
+    pairs = evidence.comparisons[evidence.comparisons["phase"] == "benchmark"].assign(classifier_key="c2")
+    both = replace(
+        evidence,
+        trials=pd.concat([others, evidence.trials], ignore_index=True).fillna({"classifier": "small"}),
+        comparisons=pd.concat([pairs.assign(difference=0.002), evidence.comparisons], ignore_index=True),
+    )
+    parts = {part.name: part for part in system_parts(both) if isinstance(part, Table)}
+    table, alone = parts["systems"], systems_table(evidence, gans_of(evidence)).frame
+    assert ("classifier", "classifier", "s") in table.columns
+    assert list(table.frame["classifier"]) == ["small", "efficientnet_lite0"] * 4  # the study's own first
+    own = select(table.frame, classifier="small").reset_index(drop=True)
+    assert own.equals(alone.assign(classifier="small"))
+    others = select(table.frame, classifier="efficientnet_lite0")
+    assert [text.split("\n")[0] for text in others["auroc"]] == ["+0.002"] * 4
+    assert list(others["memory"]) == list(alone["memory"]) and set(table.frame["seeds"]) == {3}
+    (note,) = [part.text for part in system_parts(both) if isinstance(part, Note)]
+    assert "test AUROC of small over 12 GANs" in note and "test AUROC of efficientnet_lite0 over 12 GANs" in note
+    assert "test AUROC over 12 GANs" in system_parts(evidence)[2].text
+    (listed,) = comparisons_table(both)
+    assert ("classifier", "classifier", "s") in listed.columns
+    assert ("classifier", "classifier", "s") not in comparisons_table(evidence)[0].columns
 
 
 def test_the_lstm_s_effect_has_an_interval(evidence):

@@ -8,10 +8,10 @@ from results.tables.store import read_trials
 from study.benchmark import main
 from study.commands.benchmark import systems_here
 from study.commands.repeated import columns_of_study
-from study.config import ALL_SYSTEMS, make_config, preset
+from study.config import ALL_SYSTEMS, CLASSIFIERS, make_config, preset
 from study.errors import ConfigError
 from study.search.benchmark import UNLIMITED, Arms, Budget, benchmark_plan, cost_minutes
-from study.search.confirmation import chains
+from study.search.confirmation import NO_AUGMENTATION, chains
 
 BASE = make_config(preset("smoke"))
 
@@ -99,6 +99,49 @@ def test_gans_of_few_positives_see_as_many_images():
     assert epochs == {(1.0, 6), (0.1, 10)}  # of 200 and of 110 images
 
 
+def test_further_classifiers_run_every_arm_again_with_the_same_gans():
+    usual = planned(systems=("wgan_gp", "principal"), kept=(0.5,), positives=(0.1,))
+    named = ("small", "efficientnet_lite0")  # the first is the study's own
+    proposals = planned(systems=("wgan_gp", "principal"), kept=(0.5,), positives=(0.1,), classifiers=named)
+    own = [one for one in proposals if one.config.classifier == "small"]
+    others = [one for one in proposals if one.config.classifier == "efficientnet_lite0"]
+    assert {one.trial_id: one for one in own} == {one.trial_id: one for one in usual}
+    assert len(own) == len(others) == len(proposals) / 2
+    assert len({one.trial_id for one in proposals}) == len(proposals)
+    assert "benchmark-wgan_gp-5min-synthetic_only_1-efficientnet_lite0-grouped-s1" in {one.trial_id for one in others}
+    arms = [Counter((one.columns["confirms"], one.config.arm, one.config.training_part) for one in part)
+            for part in (own, others)]  # fmt: skip
+    assert arms[0] == arms[1]
+    assert {one.config.classifier_backbone for one in others} == {"tf_efficientnet_lite0"}
+    assert all(one.config.classifier_pretrained and not one.config.classifier_frozen for one in others)
+    assert all(make_config(one.config.model_dump()) == one.config for one in proposals)  # rows are read back
+    for part in (own, others):  # which alone are compared
+        assert len({one.config.classifier_key for one in part}) == 1
+    gans = [{one.config.gan_key("data", "code") for one in part if one.config.uses_gan} for part in (own, others)]
+    assert gans[0] == gans[1] and cost_minutes(proposals) == cost_minutes(usual)
+
+
+def test_a_gan_and_all_its_classifiers_are_one_chain():
+    heads = chains(planned(systems=("wgan_gp", "principal"), positives=(0.1,), classifiers=("efficientnet_lite0",)))
+    of_gans = [[one, *one.followers] for one in heads if one.config.uses_gan]
+    assert len(of_gans) == 2 * 2 * 3
+    for chain in of_gans:
+        assert len({one.config.gan_key("data", "code") for one in chain}) == 1
+        assert [one.config.classifier for one in chain[:1]] == ["small"]
+        assert {one.config.classifier for one in chain} == {"small", "efficientnet_lite0"}
+    alone = [{one.config.classifier for one in (head, *head.followers)} for head in heads if not head.config.uses_gan]
+    assert sorted(map(list, alone)) == [["efficientnet_lite0"]] * 3 + [["small"]] * 3
+
+
+def test_a_study_with_another_classifier_keeps_it_as_its_own():
+    frozen = BASE.model_copy(update=CLASSIFIERS["efficientnet_lite0"] | NO_AUGMENTATION | {"classifier_frozen": True})
+    assert frozen.classifier == "tf_efficientnet_lite0_frozen"
+    arms = Arms(classifiers=tuple(CLASSIFIERS))
+    proposals = benchmark_plan(frozen, ("principal",), 2, FIVE_MINUTES, num_train, "grouped", arms)
+    assert {one.config.classifier for one in proposals} == {frozen.classifier, *CLASSIFIERS}
+    assert all(make_config(one.config.model_dump()) == one.config for one in proposals)
+
+
 def test_arms_that_would_have_one_name_are_refused():
     with pytest.raises(ConfigError, match=r"two trials would be named .*real_and_synthetic_1-"):
         planned(systems=("principal",), ratios=(1.0, 1.0000001))
@@ -108,6 +151,7 @@ def test_arms_that_would_have_one_name_are_refused():
     (["--minutes", "1", "--ratios", "11"], "'11': each number must be above 0 and at most 10"),
     (["--minutes", "1", "--positives", "1"], "'1': parts lie between 0 and 1"),
     (["--minutes", "1", "--kept", "x"], "'x' is not a list of numbers"),
+    (["--minutes", "1", "--classifiers", "vgg"], "'vgg' is unknown; there are: small, efficientnet_lite0, or none"),
     (["--systems", "none", "--minutes", "1"], "at least one system"),
     (["--systems", "nothing", "--minutes", "1"], "'nothing' is unknown"),
     (["--minutes", "0"], "'0' is not a number above 0"),
