@@ -67,6 +67,7 @@ class GanConfig(BaseModel):
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
     training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
     positive_fraction: float = Field(1.0, gt=0, le=1) # of those among them that hold a positive image
+    pretraining: Literal["none", "unlabelled"] = "none"  # half of the training, on images of all training groups
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -79,6 +80,15 @@ class GanConfig(BaseModel):
     def _starts_from_something(self):
         if self.gan_epochs == 0 and self.generator != "principal":
             raise ValueError("gan_epochs=0 needs generator=principal: others make noise before they are trained")
+        return self
+
+    @model_validator(mode="after")
+    def _has_epochs_to_halve(self):
+        if self.pretraining != "none" and self.gan_epochs < 2:
+            raise ValueError(
+                f"pretraining={self.pretraining} needs gan_epochs of at least 2: the first half of them shows images "
+                "without labels; train longer, or set pretraining=none"
+            )
         return self
 
     @model_validator(mode="after")
@@ -160,10 +170,10 @@ class GanConfig(BaseModel):
 
     @property
     def part_in_words(self) -> str:
-        """`, 50% of the groups, 5% of the positive ones`; empty for the full set."""
+        """`, 50% of the groups, 5% of the positive groups, all without labels first`; empty for the full set."""
         groups = f", {self.training_fraction:.0%} of the groups" if self.training_fraction < 1 else ""
         positives = f", {100 * self.positive_fraction:g}% of the positive groups" if self.positive_fraction < 1 else ""
-        return groups + positives
+        return groups + positives + (", all without labels first" if self.pretraining == "unlabelled" else "")
 
     def gan_key(self, data_fingerprint: str, code_version: str) -> str:
         """16 hex digits that name the GAN these settings make of this data with this code."""
@@ -325,7 +335,7 @@ NON_SATURATING = {
 }  # fmt: skip
 SYSTEMS = {
     # one Gaussian per class over the first 150 principal components: the reference, not trained
-    "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0},
+    "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0, "pretraining": "none"},
     # the same as a start, and what the relativistic objective adds to it (Huang et al. 2024)
     "principal_gan": {"generator": "principal", "latent_dim": 150, **RELATIVISTIC},
     # the relativistic objective on the paper's networks without LSTM

@@ -7,7 +7,7 @@ from results.stats.evidence import Evidence, arm_name, select
 from results.tables.schema import BENCHMARK
 
 COLUMNS = (
-    ("positives used", "share", ".3g"), ("training images", "arm", "s"), ("system", "system", "s"),
+    ("training images", "arm", "s"), ("system", "system", "s"),
     ("seeds", "seeds", "d"), ("sensitivity", "sensitivity", "s"), ("specificity", "specificity", "s"),
     ("AUROC", "test_auroc", "s"), ("AUROC gain", "auroc", "s"), ("accuracy gain", "accuracy", "s"),
 )  # fmt: skip
@@ -16,39 +16,53 @@ COLUMNS = (
 def few_positives_table(evidence: Evidence) -> list[Table]:
     """A row a share of the positives, classifier and arm, with the gain over the remedy without synthetic images that
     is best on validation; nothing where no share was looked at."""
-    trials = select(evidence.completed, phase=BENCHMARK)
-    shares = sorted({share for share in trials["positive_fraction"] if share < 1})
-    rows = [
-        row
-        for share in shares
-        for key in evidence.classifiers
-        if len(part := select(trials, positive_fraction=share, classifier_key=key))
-        for row in rows_of_share(evidence, part)
-    ]
-    if not rows:
-        return []
+    rows = []
+    for part in parts_by(evidence, "positive_fraction"):
+        remedies = part[part["confirms"].isna()].groupby("arm")["validation_auroc"].mean().dropna()
+        best = remedies.idxmax() if len(remedies) else None
+        rows += rows_of_part(evidence, part, "positive_fraction", "few positives", best)
     caption = (
         "Few positives: test images, means ± standard deviations over seeds; * is the remedy without synthetic images "
         "with the highest mean AUROC on validation, over which the gains are, paired by seed (95 % interval)"
     )
-    frame = pd.DataFrame(rows)
-    return [Table("few_positives", caption, frame, with_classifier(COLUMNS, frame))]
+    return table_of_parts("few_positives", "positives used", caption, rows)
 
 
-def rows_of_share(evidence: Evidence, trials: pd.DataFrame) -> list[dict]:
-    """The arms of one share of the positives and one classifier, remedies without synthetic images first."""
-    remedies = trials[trials["confirms"].isna()].groupby("arm")["validation_auroc"].mean().dropna()
-    best = remedies.idxmax() if len(remedies) else None
-    share, classifier = trials.iloc[0][["positive_fraction", "classifier_key"]]
+def few_data_table(evidence: Evidence) -> list[Table]:
+    """A row a fraction of the training groups, classifier and arm, with the gain over real images alone of the same
+    groups; nothing where no fraction was looked at."""
+    parts = parts_by(evidence, "training_fraction")
+    rows = [row for part in parts for row in rows_of_part(evidence, part, "training_fraction", "few data", "real")]
+    caption = (
+        "Few data: GAN and classifier on a part of the training groups; unlabelled: in the first half of an equally "
+        "long training the GAN has seen all training groups' images, without labels. Test images, means ± standard "
+        "deviations over seeds; * is real images alone, over which the gains are, paired by seed (95 % interval)"
+    )
+    return table_of_parts("few_groups", "data used", caption, rows)
+
+
+def parts_by(evidence: Evidence, share: str) -> list[pd.DataFrame]:
+    """The benchmark's trials whose column `share` is below 1: of each value and classifier by themselves."""
+    trials = select(evidence.completed, phase=BENCHMARK)
+    values = sorted({value for value in trials[share] if value < 1})
+    parts = (select(trials, **{share: value}, classifier_key=key) for value in values for key in evidence.classifiers)
+    return [part for part in parts if len(part)]
+
+
+def rows_of_part(
+    evidence: Evidence, trials: pd.DataFrame, share: str, family: str, reference: str | None
+) -> list[dict]:
+    """The arms of one part of the training groups and one classifier, those without synthetic images first, with the
+    gains over the arm `reference`."""
+    alike = trials.iloc[0][["training_fraction", "positive_fraction", "classifier_key"]]
     gains = select(
-        evidence.comparisons, phase=BENCHMARK, family="few positives", side="test", arm_b=best,
-        positive_fraction=share, classifier_key=classifier,
-    )  # fmt: skip
+        evidence.comparisons, phase=BENCHMARK, family=family, side="test", arm_b=reference, **alike.to_dict()
+    )
     return [
         {
-            "share": share,
-            "classifier": evidence.classifiers[classifier],
-            "arm": arm_name(arm) + (" *" if arm == best and not system else ""),
+            "share": alike[share],
+            "classifier": evidence.classifiers[alike["classifier_key"]],
+            "arm": arm_name(arm) + (" *" if arm == reference and not system else ""),
             "system": system or MISSING,
             "seeds": len(group),
             "sensitivity": spread(group["test_tpr"], 3),
@@ -58,3 +72,11 @@ def rows_of_share(evidence: Evidence, trials: pd.DataFrame) -> list[dict]:
         }
         for (system, arm), group in trials.assign(confirms=trials["confirms"].fillna("")).groupby(["confirms", "arm"])
     ]
+
+
+def table_of_parts(name: str, share: str, caption: str, rows: list[dict]) -> list[Table]:
+    """The rows as a table whose first column is headed `share`; nothing without rows."""
+    if not rows:
+        return []
+    frame = pd.DataFrame(rows)
+    return [Table(name, caption, frame, with_classifier(((share, "share", ".3g"), *COLUMNS), frame))]

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import spearmanr, ttest_ind
 
-from results.page.few import few_positives_table
+from results.page.few import few_data_table, few_positives_table
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
 from results.page.parts import MISSING, Note, Table, gain, spread, with_classifier
 from results.stats.evidence import Evidence, select
@@ -33,7 +33,8 @@ RESAMPLES = 2000
 
 def system_parts(evidence: Evidence) -> list[Drawing | Table | Note]:
     """The figure of distance against seconds, the table of systems, answers in words, and the paper's Table 3."""
-    trials = select(evidence.completed, phase=BENCHMARK, positive_fraction=1.0).dropna(subset="confirms")
+    trials = select(evidence.completed, phase=BENCHMARK, training_fraction=1.0, positive_fraction=1.0)
+    trials = trials.dropna(subset="confirms")
     published = select(read_published(), table="benchmark")
     caption = "The paper's list: other data, so the figures do not compare with each other or with the rows above"
     paper = Table("published_benchmark", caption, published, PUBLISHED_COLUMNS, folded=True)
@@ -43,7 +44,7 @@ def system_parts(evidence: Evidence) -> list[Drawing | Table | Note]:
     gans = trials.sort_values(["gan_reused", "trial_id"]).drop_duplicates("gan_key")
     answers = [sentence for sentence in (of_the_lstm(gans), *of_the_distances(evidence, trials)) if sentence]
     notes = [Note(" ".join(answers))] if answers else []
-    few = few_positives_table(evidence)
+    few = [*few_positives_table(evidence), *few_data_table(evidence)]
     return [distance_by_seconds(evidence, gans), systems_table(evidence, gans), *notes, *few, paper]
 
 

@@ -91,6 +91,7 @@ gan_flip                    flag  real images are mirrored in GAN training
 tf32                        flag  float32 products on the GPU use TensorFloat-32
 training_fraction           real  share of the training groups that is used
 positive_fraction           real  share of those among them with a positive image that is used
+pretraining                 text  unlabelled: the GAN's first half shows all training groups' images without labels
 training_images             text  real_and_synthetic or synthetic_only
 classifier_backbone         text  classifier network: small, or a timm model
 classifier_width            int   channels of the small classifier
@@ -139,6 +140,7 @@ nearest_train_ratio         real  median distance to the nearest training image 
 num_real                    int   real images of the Frechet distance, all validation images
 num_fake                    int   synthetic images of the Frechet distance
 gan_epoch                   int   epochs that the GAN was trained
+gan_pretraining_epochs      int   those of them, the first ones, that showed images without labels
 threshold                   real  probability from which an image is called positive, chosen on validation
 classifier_epoch            int   epoch whose classifier is used, chosen on validation
 """
@@ -158,7 +160,7 @@ classifier_seconds          real  classifier training with its validation, secon
 evaluation_seconds          real  measuring the GAN's images during and after its training, seconds
 startup_seconds             real  from the proposal to the start in the worker, seconds
 saved_seconds               real  GAN training saved by reuse or, of a pruned trial, by stopping, seconds
-gan_images_per_second       real  real images per second of GAN training
+gan_images_per_second       real  real images per second of GAN training, those without labels included
 seconds_per_synthetic_image real  sampling of the training images, seconds an image
 peak_memory_bytes           int   first worker's largest use of GPU memory, without a GPU of main memory, bytes
 micro_batches               int   parts that a batch was split into, 1 where it fitted into memory

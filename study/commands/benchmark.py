@@ -47,14 +47,14 @@ def run(options: Namespace) -> int:
         )
     dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
     budget, split = Budget(options.minutes, options.images), settings["split_protocol"]
-    arms = Arms(options.ratios, options.kept, options.positives, options.classifiers)
+    arms = Arms(options.ratios, options.kept, options.positives, options.fractions, options.classifiers)
     if options.systems is None:
         options.systems = systems_here(base)
     num_train = training_counter(dataset)
     proposals = benchmark_plan(base, options.systems, options.seeds, budget, num_train, split, arms)
     # Parts and seeds have the same networks.
     check_networks({(one.columns["confirms"], one.config.classifier_key): one.config for one in proposals}.values())
-    check_proposals(proposals, dataset, options.workers_per_trial, "--systems")
+    check_proposals(proposals, dataset, options.workers_per_trial, "--systems, --positives or --fractions")
     waiting = without_row(proposals, trials)
     print(describe(options, base, budget, proposals, waiting), flush=True)
     if options.dry_run:
@@ -90,6 +90,7 @@ def describe(
     lines.append(f"each         {each}, {options.seeds} seeds, in arms with and without real images")
     further = {"ratios": "of synthetic to real images", "kept": "of the images, the most real ones"}
     further["positives"] = "of the positive groups, with each remedy and filled up by each system"
+    further["fractions"] = "of the groups, with GANs of these alone and after all images without labels"
     for name, words in further.items():
         if (values := getattr(options, name)) not in ((), (1.0,)):
             lines.append(f"{name:<12} {', '.join(f'{value:g}' for value in values)} {words}")
@@ -119,8 +120,8 @@ def write_findings(study: Path, display: Display) -> int:
     ended = Counter(rows["status"])
     shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
     print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
-    whole = rows["confirms"].notna() & (rows["status"] == "completed") & (rows["positive_fraction"] == 1)
-    gans = rows[whole].drop_duplicates("gan_key")
+    whole = (rows["training_fraction"] == 1) & (rows["positive_fraction"] == 1)
+    gans = rows[whole & rows["confirms"].notna() & (rows["status"] == "completed")].drop_duplicates("gan_key")
     for name, distances in gans.groupby("confirms")["frechet_distance"]:
         deviation = f" ± {distances.std():.1f}" if len(distances) > 1 else ""
         print(f"{name:<32} Frechet {distances.mean():.1f}{deviation}, {len(distances)} seeds")

@@ -201,6 +201,20 @@ def test_filling_up_few_positives_is_compared_with_every_remedy_at_an_equal_shar
     assert len(rows) == 2 * 12  # accuracy and AUROC
 
 
+def test_a_pretrained_gan_of_few_data_is_compared_with_real_images_of_the_same_part():
+    mixed = "real_and_synthetic_1"
+    few = [trial(arm, seed, training_fraction=fraction, phase="benchmark", confirms=gan)
+           for arm, gan in (("real", None), (mixed, "gan-5min"), (mixed, "gan-5min-unlabelled"))
+           for fraction in (0.1, 0.5) for seed in (1, 2)]  # fmt: skip
+    whole = [trial(arm, seed, phase="benchmark") for arm in ("real", mixed) for seed in (1, 2)]
+    rows = [row for row in compare(arms(*few, *whole)) if row["family"] != "synthetic against real"]
+    assert {(row["family"], row["gan"], row["arm_a"], row["arm_b"], row["training_fraction"]) for row in rows} == {
+        ("few data", gan, mixed, "real", fraction)
+        for gan in ("gan-5min", "gan-5min-unlabelled") for fraction in (0.1, 0.5)
+    }  # fmt: skip
+    assert {row["num_seeds"] for row in rows} == {2}
+
+
 def test_filtered_images_are_compared_with_all_and_with_both_real_arms():
     mixed = "real_and_synthetic_1"
     rows = compare(arms(*(trial(arm) for arm in (*WITHOUT_GAN, mixed, f"{mixed}_kept_0.5", "synthetic_only_1"))))

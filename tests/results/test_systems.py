@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.page.few import few_positives_table
+from results.page.few import few_data_table, few_positives_table
 from results.page.figure import look
-from results.page.parts import Note, Table, gain, spread
+from results.page.parts import Table, gain, spread
 from results.page.systems import (
     distance_by_seconds,
     of_the_distance,
@@ -79,6 +79,41 @@ def test_few_positives_are_shown_with_the_gain_over_the_remedy_that_validation_c
     ]  # fmt: skip
 
 
+def test_few_data_is_shown_with_the_gain_over_real_images_alone_of_the_same_part(evidence):
+    assert few_data_table(evidence) == []
+    arms = {"real": None, "real_oversampled_1": None, "real_and_synthetic_1": "gan-5min"}
+    like, rows = select(evidence.completed, phase="benchmark").iloc[0].to_dict(), []
+    like |= {"test_auroc": 0.8, "test_tpr": 0.5, "test_fpr": 0.1}
+    for fraction, pretrained, seed in [(f, p, s) for f in (0.1, 0.5) for p in ("", "-unlabelled") for s in (1, 2)]:
+        for arm, gan in arms.items():
+            if gan or not pretrained:
+                name = {"trial_id": f"{arm}{pretrained}-{fraction}-{seed}", "confirms": gan and gan + pretrained}
+                rows.append(like | name | {"arm": arm, "seed": seed, "training_fraction": fraction, "gan_key": "few"})
+    pairs = [
+        evidence.comparisons.iloc[0].to_dict() | {
+            "phase": "benchmark", "family": family, "side": "test", "metric": "auroc", "gan": f"gan-5min{pretrained}",
+            "arm_a": "real_and_synthetic_1", "arm_b": arm_b, "training_fraction": fraction, "positive_fraction": 1.0,
+            "ci_low": -0.1, "ci_high": 0.3, "difference": fraction / 10 + (0.2 if pretrained else 0.1),
+        }
+        for family, arm_b in (("few data against oversampled", "real_oversampled_1"), ("few data", "real"))
+        for fraction in (0.1, 0.5) for pretrained in ("", "-unlabelled")
+    ]  # fmt: skip
+    trials = pd.concat([evidence.trials, pd.DataFrame(rows)], ignore_index=True)
+    both = replace(evidence, trials=trials, comparisons=pd.concat([evidence.comparisons, pd.DataFrame(pairs)]))
+    (table,) = few_data_table(both)
+    expected = []
+    for fraction, gains in ((0.1, ("+0.110", "+0.210")), (0.5, ("+0.150", "+0.250"))):
+        expected += [[fraction, "real *", "-", 2, "-"], [fraction, "real repeated, ratio 1", "-", 2, "-"]]
+        expected += [
+            [fraction, "real + synthetic, ratio 1", name, 2, f"{value}\n(-0.100 to +0.300)"]
+            for name, value in zip(("gan-5min", "gan-5min-unlabelled"), gains, strict=True)
+        ]
+    assert table.frame[["share", "arm", "system", "seeds", "auroc"]].values.tolist() == expected
+    parts = system_parts(both)
+    assert [part.name for part in parts if isinstance(part, Table)] == ["systems", "few_groups", "published_benchmark"]
+    assert "gan-5min" not in set(parts[1].frame["system"]) and set(parts[1].frame["seeds"]) == {3}  # the whole
+
+
 def test_several_classifiers_have_rows_of_their_own(evidence):
     benchmark = evidence.trials[evidence.trials["phase"] == "benchmark"]
     # Their ids come first, and they found their GANs trained.
@@ -90,8 +125,8 @@ def test_several_classifiers_have_rows_of_their_own(evidence):
         trials=pd.concat([others, evidence.trials], ignore_index=True).fillna({"classifier": "small"}),
         comparisons=pd.concat([pairs.assign(difference=0.002), evidence.comparisons], ignore_index=True),
     )
-    parts = {part.name: part for part in system_parts(both) if isinstance(part, Table)}
-    table, alone = parts["systems"], systems_table(evidence, gans_of(evidence)).frame
+    _, table, note, _ = system_parts(both)
+    alone = systems_table(evidence, gans_of(evidence)).frame
     assert ("classifier", "classifier", "s") in table.columns
     assert list(table.frame["classifier"]) == ["small", "efficientnet_lite0"] * 4  # the study's own first
     own = select(table.frame, classifier="small").reset_index(drop=True)
@@ -99,9 +134,7 @@ def test_several_classifiers_have_rows_of_their_own(evidence):
     others = select(table.frame, classifier="efficientnet_lite0")
     assert [text.split("\n")[0] for text in others["auroc"]] == ["+0.002"] * 4
     assert list(others["memory"]) == list(alone["memory"]) and set(table.frame["seeds"]) == {3}
-    (note,) = [part.text for part in system_parts(both) if isinstance(part, Note)]
-    assert "test AUROC of small over 12 GANs" in note and "test AUROC of efficientnet_lite0 over 12 GANs" in note
-    assert "test AUROC over 12 GANs" in system_parts(evidence)[2].text
+    assert all(f"test AUROC of {name} over 12 GANs" in note.text for name in ("small", "efficientnet_lite0"))
     (listed,) = comparisons_table(both)
     assert ("classifier", "classifier", "s") in listed.columns
     assert ("classifier", "classifier", "s") not in comparisons_table(evidence)[0].columns
@@ -115,7 +148,7 @@ def test_the_lstm_s_effect_has_an_interval(evidence):
 
 def test_a_lower_distance_with_a_better_classifier_is_a_negative_correlation(evidence):
     trials = select(evidence.completed, phase="benchmark")
-    assert "-0.97 (-" in of_the_distance(trials)
+    assert "test AUROC over 12 GANs" in (answer := of_the_distance(trials)) and "-0.97 (-" in answer
     assert of_the_distance(trials[trials["system"] == "r3gan"]) is None
 
 

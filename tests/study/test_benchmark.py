@@ -52,6 +52,24 @@ def test_a_dry_run_lists_the_arms(dry_run):
     ]
 
 
+def test_a_dry_run_lists_the_arms_of_few_data(dry_run):
+    printed = dry_run("--fractions", "0.5")
+    assert "fractions    0.5 of the groups, with GANs of these alone and after all images" in printed
+    words = [line.strip() for line in printed]
+    assert "2 x real, 50% of the groups, grouped split, classifier small" in words
+    assert "4 x real and synthetic 1, 50% of the groups, grouped split, classifier small" in words
+    place = words.index("2 x real and synthetic 1, 50% of the groups, all without labels first,")
+    assert words[place + 1] == "grouped split, classifier small"
+    assert "trials       22, of which 0 are done" in printed
+    assert printed[-2].startswith("time         30 minutes")
+
+
+def test_a_part_that_fills_no_batch_is_refused_with_the_flags(dry_run, capsys, tmp_path):
+    assert benchmark.main([str(tmp_path / "study"), *PLAN, "--fractions", "0.05"]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "5% of the groups" in message and "or choose other --systems, --positives or --fractions" in message
+
+
 def test_a_dry_run_names_further_classifiers(dry_run):
     printed = dry_run("--classifiers", "small,efficientnet_lite0")
     assert "classifiers  small (the study's own), efficientnet_lite0" in printed
