@@ -67,6 +67,7 @@ class GanConfig(BaseModel):
     eval_images: int = Field(256, ge=16)              # synthetic images per Frechet distance
     training_fraction: float = Field(1.0, gt=0, le=1) # of the training groups
     positive_fraction: float = Field(1.0, gt=0, le=1) # of those among them that hold a positive image
+    pretraining: Literal["none", "unlabelled"] = "none"  # half of the training, on images of all training groups
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -79,6 +80,15 @@ class GanConfig(BaseModel):
     def _starts_from_something(self):
         if self.gan_epochs == 0 and self.generator != "principal":
             raise ValueError("gan_epochs=0 needs generator=principal: others make noise before they are trained")
+        return self
+
+    @model_validator(mode="after")
+    def _has_epochs_to_halve(self):
+        if self.pretraining != "none" and self.gan_epochs < 2:
+            raise ValueError(
+                f"pretraining={self.pretraining} needs gan_epochs of at least 2: the first half of them shows images "
+                "without labels; train longer, or set pretraining=none"
+            )
         return self
 
     @model_validator(mode="after")
@@ -160,10 +170,10 @@ class GanConfig(BaseModel):
 
     @property
     def part_in_words(self) -> str:
-        """`, 50% of the groups, 5% of the positive ones`; empty for the full set."""
+        """`, 50% of the groups, 5% of the positive groups, all without labels first`; empty for the full set."""
         groups = f", {self.training_fraction:.0%} of the groups" if self.training_fraction < 1 else ""
         positives = f", {100 * self.positive_fraction:g}% of the positive groups" if self.positive_fraction < 1 else ""
-        return groups + positives
+        return groups + positives + (", all without labels first" if self.pretraining == "unlabelled" else "")
 
     def gan_key(self, data_fingerprint: str, code_version: str) -> str:
         """16 hex digits that name the GAN these settings make of this data with this code."""
@@ -246,6 +256,15 @@ class TrialConfig(GanConfig):
         return "real" if augmented else "real_unaugmented"
 
     @property
+    def classifier(self) -> str:
+        """The classifier's name: a row of `CLASSIFIERS`, or its backbone and how that begins."""
+        for name, fields in CLASSIFIERS.items():
+            if all(getattr(self, field) == value for field, value in fields.items()):
+                return name
+        weights = "_frozen" if self.classifier_frozen else "_pretrained" if self.classifier_pretrained else ""
+        return f"{self.classifier_backbone}{weights}"
+
+    @property
     def classifier_key(self) -> str:
         """8 hex digits of the fields that are equal in all arms of a comparison."""
         of_the_gan = set(GanConfig.model_fields) - {"image_size", "precision", "tf32"}
@@ -260,6 +279,14 @@ ARM_FIELDS = {
     "classifier_flip",
 }  # fmt: skip
 
+
+# Classifiers beside a study's own, by name: the fields that each sets over the study's. Lite0 starts from ImageNet.
+CLASSIFIERS = {
+    "small":              {"classifier_backbone": "small",
+                           "classifier_pretrained": False, "classifier_frozen": False},
+    "efficientnet_lite0": {"classifier_backbone": "tf_efficientnet_lite0",
+                           "classifier_pretrained": True, "classifier_frozen": False},
+}  # fmt: skip
 
 # One aligned row a setting. `smoke` ends in minutes on two cores; `search` is for one GPU or a workstation;
 # `paper` holds the paper's settings at 128x128 for one 24 GB GPU.
@@ -308,7 +335,7 @@ NON_SATURATING = {
 }  # fmt: skip
 SYSTEMS = {
     # one Gaussian per class over the first 150 principal components: the reference, not trained
-    "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0},
+    "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0, "pretraining": "none"},
     # the same as a start, and what the relativistic objective adds to it (Huang et al. 2024)
     "principal_gan": {"generator": "principal", "latent_dim": 150, **RELATIVISTIC},
     # the relativistic objective on the paper's networks without LSTM

@@ -62,6 +62,29 @@ class Section:
     parts: list
 
 
+def with_classifier(columns: tuple, frame: pd.DataFrame) -> tuple:
+    """The columns of a table, with the classifier behind the first where the rows are of several."""
+    if frame["classifier"].nunique() < 2:
+        return columns
+    return (columns[0], ("classifier", "classifier", "s"), *columns[1:])
+
+
+def spread(values: pd.Series, digits: int = 1) -> str:
+    """`120.4 ± 7.1`; the mean alone of one seed."""
+    values = values.dropna()
+    if values.empty:
+        return MISSING
+    return f"{values.mean():.{digits}f}" + (f" ± {values.std():.{digits}f}" if len(values) > 1 else "")
+
+
+def gain(rows: pd.DataFrame) -> str:
+    """The difference of the first of COMPARISONS' rows, and its interval in a line of its own."""
+    if rows.empty:
+        return MISSING
+    row = rows.iloc[0]
+    return f"{row.difference:+.3f}\n({row.ci_low:+.3f} to {row.ci_high:+.3f})"
+
+
 def cell(value, spec: str) -> str:
     """A value as text, "-" where it is missing."""
     return MISSING if pd.isna(value) else format(value, spec)

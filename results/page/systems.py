@@ -5,9 +5,10 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import spearmanr, ttest_ind
 
+from results.page.few import few_data_table, few_positives_table
 from results.page.figure import OTHERS, WIDE, Drawing, legend_below, look, new_figure
-from results.page.parts import MISSING, Note, Table
-from results.stats.evidence import Evidence, arm_name, select
+from results.page.parts import MISSING, Note, Table, gain, spread, with_classifier
+from results.stats.evidence import Evidence, select
 from results.tables.published import read_published
 from results.tables.schema import BENCHMARK
 
@@ -21,11 +22,6 @@ COLUMNS = (
     ("IS", "inception_score", ".2f"), ("SSIM", "ssim_nearest", ".2f"), ("audit", "verdict", "s"),
     ("AUROC gain", "auroc", "s"), ("accuracy gain", "accuracy", "s"),
 )  # fmt: skip
-FEW_COLUMNS = (
-    ("positives used", "share", ".3g"), ("training images", "arm", "s"), ("system", "system", "s"),
-    ("seeds", "seeds", "d"), ("sensitivity", "sensitivity", "s"), ("specificity", "specificity", "s"),
-    ("AUROC", "test_auroc", "s"), ("AUROC gain", "auroc", "s"), ("accuracy gain", "accuracy", "s"),
-)  # fmt: skip
 PUBLISHED_COLUMNS = (
     ("study", "model", "s"), ("method", "method", "s"), ("data", "data", "s"), ("metric", "metric", "s"),
     ("value", "value", "g"), ("±", "plus_minus", "g"), ("note", "note", "s"),
@@ -37,43 +33,51 @@ RESAMPLES = 2000
 
 def system_parts(evidence: Evidence) -> list[Drawing | Table | Note]:
     """The figure of distance against seconds, the table of systems, answers in words, and the paper's Table 3."""
-    trials = select(evidence.completed, phase=BENCHMARK, positive_fraction=1.0).dropna(subset="confirms")
+    trials = select(evidence.completed, phase=BENCHMARK, training_fraction=1.0, positive_fraction=1.0)
+    trials = trials.dropna(subset="confirms")
     published = select(read_published(), table="benchmark")
     caption = "The paper's list: other data, so the figures do not compare with each other or with the rows above"
     paper = Table("published_benchmark", caption, published, PUBLISHED_COLUMNS, folded=True)
     if trials.empty:
         return [Note("No systems were trained at an equal cost yet.", COMMAND), paper]
-    gans = trials.sort_values("trial_id").drop_duplicates("gan_key")
-    answers = [sentence for sentence in (of_the_lstm(gans), of_the_distance(trials)) if sentence]
+    # Of a GAN's trials the one that has trained it: its memory is the GAN's.
+    gans = trials.sort_values(["gan_reused", "trial_id"]).drop_duplicates("gan_key")
+    answers = [sentence for sentence in (of_the_lstm(gans), *of_the_distances(evidence, trials)) if sentence]
     notes = [Note(" ".join(answers))] if answers else []
-    few = few_positives_table(evidence)
+    few = [*few_positives_table(evidence), *few_data_table(evidence)]
     return [distance_by_seconds(evidence, gans), systems_table(evidence, gans), *notes, *few, paper]
 
 
 def systems_table(evidence: Evidence, gans: pd.DataFrame) -> Table:
-    """One row a system and budget, the lowest mean distance first."""
+    """One row a system, budget and classifier, the lowest mean distance first."""
     audits = select(evidence.generator_metrics, label=None, feature_extractor=gans["feature_extractor"].iloc[0])
+    of_benchmark = set(select(evidence.completed, phase=BENCHMARK)["classifier_key"])
     rows = [
-        system_row(evidence, name, group, audits[audits["gan_key"].isin(group["gan_key"])])
+        system_row(evidence, name, classifier, group, audits[audits["gan_key"].isin(group["gan_key"])])
         for name, group in gans.groupby("confirms")
+        for classifier in evidence.classifiers
+        if classifier in of_benchmark
     ]
-    frame = pd.DataFrame(rows).sort_values("mean_distance", ignore_index=True)
+    frame = pd.DataFrame(rows).sort_values(["mean_distance", "system"], kind="stable", ignore_index=True)
     features = gans.iloc[0]
     caption = (
         f"Systems at an equal cost: means ± standard deviations over seeds; distances in {features.feature_extractor}, "
         f"{features.num_fake:.0f} synthetic and {features.num_real:.0f} validation images; gains on test images by "
         "adding as many synthetic images, paired by seed (95 % interval)"
     )
-    return Table("systems", caption, frame, COLUMNS)
+    return Table("systems", caption, frame, with_classifier(COLUMNS, frame))
 
 
-def system_row(evidence: Evidence, name: str, gans: pd.DataFrame, audits: pd.DataFrame) -> dict:
+def system_row(evidence: Evidence, name: str, classifier: str, gans: pd.DataFrame, audits: pd.DataFrame) -> dict:
     means = gans[["frechet_floor", "fid_floor", "inception_score", "ssim_nearest"]].mean()
-    gains = select(evidence.comparisons, phase=BENCHMARK, family="synthetic against real", side="test", gan=name)
-    gains = select(gains, arm_a="real_and_synthetic_1")
+    gains = select(
+        evidence.comparisons, phase=BENCHMARK, family="synthetic against real", side="test", gan=name,
+        arm_a="real_and_synthetic_1", classifier_key=classifier,
+    )  # fmt: skip
     verdicts = audits["verdict"].value_counts()
     return {
         "system": name,
+        "classifier": evidence.classifiers[classifier],
         "seeds": len(gans),
         "parameters": gans["generator_parameters"].mean() / 1e6,
         "images_per_second": gans["gan_images_per_second"].mean(),
@@ -87,59 +91,6 @@ def system_row(evidence: Evidence, name: str, gans: pd.DataFrame, audits: pd.Dat
         "verdict": "; ".join(f"{verdict} ({number})" for verdict, number in verdicts.items()) or MISSING,
         **{metric: gain(select(gains, metric=metric)) for metric in ("auroc", "accuracy")},
     }
-
-
-def spread(values: pd.Series, digits: int = 1) -> str:
-    """`120.4 ± 7.1`; the mean alone of one seed."""
-    values = values.dropna()
-    if values.empty:
-        return MISSING
-    return f"{values.mean():.{digits}f}" + (f" ± {values.std():.{digits}f}" if len(values) > 1 else "")
-
-
-def gain(rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return MISSING
-    row = rows.iloc[0]
-    return f"{row.difference:+.3f}\n({row.ci_low:+.3f} to {row.ci_high:+.3f})"
-
-
-def few_positives_table(evidence: Evidence) -> list[Table]:
-    """A row a share of the positives and arm, with the gain over the remedy without synthetic images that is best on
-    validation; nothing where no share was looked at."""
-    trials = select(evidence.completed, phase=BENCHMARK)
-    trials = trials[trials["positive_fraction"] < 1]
-    rows = [row for _, part in trials.groupby("positive_fraction") for row in rows_of_share(evidence, part)]
-    if not rows:
-        return []
-    caption = (
-        "Few positives: test images, means ± standard deviations over seeds; * is the remedy without synthetic images "
-        "with the highest mean AUROC on validation, over which the gains are, paired by seed (95 % interval)"
-    )
-    return [Table("few_positives", caption, pd.DataFrame(rows), FEW_COLUMNS)]
-
-
-def rows_of_share(evidence: Evidence, trials: pd.DataFrame) -> list[dict]:
-    """The arms of one share of the positives, remedies without synthetic images first."""
-    remedies = trials[trials["confirms"].isna()].groupby("arm")["validation_auroc"].mean().dropna()
-    best = remedies.idxmax() if len(remedies) else None
-    gains = select(
-        evidence.comparisons, phase=BENCHMARK, family="few positives", side="test", arm_b=best,
-        positive_fraction=trials["positive_fraction"].iloc[0],
-    )  # fmt: skip
-    return [
-        {
-            "share": trials["positive_fraction"].iloc[0],
-            "arm": arm_name(arm) + (" *" if arm == best and not system else ""),
-            "system": system or MISSING,
-            "seeds": len(group),
-            "sensitivity": spread(group["test_tpr"], 3),
-            "specificity": spread(1 - group["test_fpr"], 3),
-            "test_auroc": spread(group["test_auroc"], 3),
-            **{metric: gain(select(gains, metric=metric, gan=system, arm_a=arm)) for metric in ("auroc", "accuracy")},
-        }
-        for (system, arm), group in trials.assign(confirms=trials["confirms"].fillna("")).groupby(["confirms", "arm"])
-    ]
 
 
 def distance_by_seconds(evidence: Evidence, gans: pd.DataFrame) -> Drawing:
@@ -187,7 +138,17 @@ def of_the_lstm(gans: pd.DataFrame) -> str | None:
     )
 
 
-def of_the_distance(trials: pd.DataFrame) -> str | None:
+def of_the_distances(evidence: Evidence, trials: pd.DataFrame) -> list[str | None]:
+    """`of_the_distance` of each classifier, which is named where there are several."""
+    several = trials["classifier_key"].nunique() > 1
+    return [
+        of_the_distance(part, f" of {name}" if several else "")
+        for key, name in evidence.classifiers.items()
+        if len(part := select(trials, classifier_key=key))
+    ]
+
+
+def of_the_distance(trials: pd.DataFrame, classifier: str = "") -> str | None:
     """Whether a lower distance goes with a better classifier: rank correlations over all GANs."""
     parts = []
     for arm, words in (("synthetic_only_1", "synthetic images alone"), ("real_and_synthetic_1", "real and synthetic")):
@@ -197,8 +158,8 @@ def of_the_distance(trials: pd.DataFrame) -> str | None:
         low, high = np.nanpercentile(resampled_correlations(rows), [2.5, 97.5])
         parts.append(f"{correlation(rows):+.2f} ({low:+.2f} to {high:+.2f}) for {words}")
     return (
-        f"Rank correlation of Frechet distance and test AUROC over {len(rows)} GANs (95 % interval, systems resampled; "
-        f"negative: a lower distance goes with a better classifier): {'; '.join(parts)}."
+        f"Rank correlation of Frechet distance and test AUROC{classifier} over {len(rows)} GANs (95 % interval, "
+        f"systems resampled; negative: a lower distance goes with a better classifier): {'; '.join(parts)}."
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from results.leaderboard import against_references, gan_cells, leaderboard
-from results.page.parts import AUDIT, CONFIRM, MISSING, Note, Table
+from results.page.parts import AUDIT, CONFIRM, MISSING, Note, Table, with_classifier
 from results.stats.evidence import Evidence, arm_name, select
 from results.tables.published import paper_row
 
@@ -141,11 +141,12 @@ def comparisons_table(evidence: Evidence) -> list[Table]:
     ends = zip(rows["ci_low"], rows["ci_high"], strict=True)
     interval = [MISSING if pd.isna(low) else f"{low:+.3f} to {high:+.3f}" for low, high in ends]
     frame = rows.assign(a=rows["arm_a"].map(arm_name), b=rows["arm_b"].map(arm_name), interval=interval)
+    frame["classifier"] = frame["classifier_key"].map(evidence.classifiers)
     caption = (
-        "All differences tested; p is adjusted by Holm within phase, question, outcome and side. The answer rests on "
-        "the rows of phase judge, which alone are independent of the choice of the arm"
+        "All differences tested; p is adjusted by Holm within phase, question, classifier, outcome and side. The "
+        "answer rests on the rows of phase judge, which alone are independent of the choice of the arm"
     )
-    return [Table("comparisons", caption, frame, COMPARISON_COLUMNS, folded=True)]
+    return [Table("comparisons", caption, frame, with_classifier(COMPARISON_COLUMNS, frame), folded=True)]
 
 
 def generator_tables(evidence: Evidence) -> list[Table | Note]:

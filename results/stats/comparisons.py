@@ -168,12 +168,13 @@ def _columns(a: Scores, b: Scores, difference: float, interval: tuple) -> dict:
 
 
 def _adjusted(rows: list[dict]) -> list[dict]:
-    """The rows with p_adjusted: Holm within phase, family, metric and side; accuracy and AUROC of a judgement are one
-    family."""
+    """The rows with p_adjusted: Holm within phase, family, classifier, metric and side; accuracy and AUROC of a
+    judgement are one family."""
     families: dict[tuple, list[dict]] = {}
     for row in rows:
         metric = None if row["phase"] == "judge" else row["metric"]
-        families.setdefault((row["phase"], row["family"], metric, row["side"]), []).append(row)
+        key = (row["phase"], row["family"], row["classifier_key"], metric, row["side"])
+        families.setdefault(key, []).append(row)
     for family in families.values():
         for row, p_value in zip(family, holm([row["p_value"] for row in family]), strict=True):
             row["p_adjusted"] = float(p_value)

@@ -108,6 +108,13 @@ class Evidence:
         return trials.iloc[0] if len(trials) else None
 
     @cached_property
+    def classifiers(self) -> dict[str, str]:
+        """Key -> name of each classifier that was trained, the baseline's first."""
+        trials = self.trials.sort_values("phase", key=lambda phases: phases != "baseline", kind="stable")
+        known = trials.drop_duplicates("classifier_key").set_index("classifier_key")["classifier"]
+        return {key: key if pd.isna(name) else name for key, name in known.items() if pd.notna(key)}
+
+    @cached_property
     def contrasted_arms(self) -> list[str]:
         """Real images, the chosen arm and synthetic images alone, if confirmed."""
         if self.choice is None:

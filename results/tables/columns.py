@@ -46,6 +46,7 @@ gan_key                     text  name of the GAN: equal for equal settings, dat
 arm                         text  what the classifier was trained on
 confirms                    text  searched trial whose GAN and ratio a confirm or judge trial repeats
 num_judging_seeds           int   seeds that were to judge the chosen arm, fixed before the first; of judge trials
+classifier                  text  name of the classifier: small, efficientnet_lite0 or a timm model
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
 gan_reused                  flag  the GAN was trained by an earlier trial
 system                      text  name of the method that the GAN's fields make up; null for real images only
@@ -90,6 +91,7 @@ gan_flip                    flag  real images are mirrored in GAN training
 tf32                        flag  float32 products on the GPU use TensorFloat-32
 training_fraction           real  share of the training groups that is used
 positive_fraction           real  share of those among them with a positive image that is used
+pretraining                 text  unlabelled: the GAN's first half shows all training groups' images without labels
 training_images             text  real_and_synthetic or synthetic_only
 classifier_backbone         text  classifier network: small, or a timm model
 classifier_width            int   channels of the small classifier
@@ -138,6 +140,7 @@ nearest_train_ratio         real  median distance to the nearest training image 
 num_real                    int   real images of the Frechet distance, all validation images
 num_fake                    int   synthetic images of the Frechet distance
 gan_epoch                   int   epochs that the GAN was trained
+gan_pretraining_epochs      int   those of them, the first ones, that showed images without labels
 threshold                   real  probability from which an image is called positive, chosen on validation
 classifier_epoch            int   epoch whose classifier is used, chosen on validation
 """
@@ -157,7 +160,7 @@ classifier_seconds          real  classifier training with its validation, secon
 evaluation_seconds          real  measuring the GAN's images during and after its training, seconds
 startup_seconds             real  from the proposal to the start in the worker, seconds
 saved_seconds               real  GAN training saved by reuse or, of a pruned trial, by stopping, seconds
-gan_images_per_second       real  real images per second of GAN training
+gan_images_per_second       real  real images per second of GAN training, those without labels included
 seconds_per_synthetic_image real  sampling of the training images, seconds an image
 peak_memory_bytes           int   first worker's largest use of GPU memory, without a GPU of main memory, bytes
 micro_batches               int   parts that a batch was split into, 1 where it fitted into memory
@@ -344,7 +347,7 @@ ci_high            real  upper end of the 95 % interval
 standard_error     real  standard error of the difference
 degrees_of_freedom real  degrees of freedom of the t test; null for leakage
 p_value            real  p-value of the test
-p_adjusted         real  p-value adjusted by Holm within family, metric and side; judge: within family and side
+p_adjusted         real  p-value adjusted by Holm within family, classifier, metric and side; judge: over both metrics
 test               text  name of the test
 num_seeds          int   seeds
 num_images         int   images

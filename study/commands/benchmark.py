@@ -10,7 +10,14 @@ from results.tables.mending import set_aside_damaged
 from results.tables.schema import BENCHMARK
 from results.tables.store import read_trials
 from results.text import wrap
-from study.commands.repeated import check_proposals, columns_of_study, run_on_ray, training_counter, without_row
+from study.commands.repeated import (
+    check_proposals,
+    columns_of_study,
+    condition,
+    run_on_ray,
+    training_counter,
+    without_row,
+)
 from study.config import ALL_SYSTEMS, TrialConfig, make_config
 from study.errors import ConfigError
 from study.flags.cli import EXIT_INTERRUPTED
@@ -39,14 +46,16 @@ def run(options: Namespace) -> int:
         )
     dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
     budget, split = Budget(options.minutes, options.images), settings["split_protocol"]
-    arms, num_train = Arms(options.ratios, options.kept, options.positives), training_counter(dataset)
+    arms = Arms(options.ratios, options.kept, options.positives, options.fractions, options.classifiers)
     if options.systems is None:
         options.systems = systems_here(base)
+    num_train = training_counter(dataset)
     proposals = benchmark_plan(base, options.systems, options.seeds, budget, num_train, split, arms)
-    check_networks(proposal.config for proposal in proposals)
-    check_proposals(proposals, dataset, options.workers_per_trial, "--systems")
+    # Parts and seeds have the same networks.
+    check_networks({(one.columns["confirms"], one.config.classifier_key): one.config for one in proposals}.values())
+    check_proposals(proposals, dataset, options.workers_per_trial, "--systems, --positives or --fractions")
     waiting = without_row(proposals, trials)
-    print(describe(options, budget, proposals, waiting), flush=True)
+    print(describe(options, base, budget, proposals, waiting), flush=True)
     if options.dry_run:
         return 0
     with hold(study):
@@ -71,20 +80,32 @@ def systems_here(base: TrialConfig) -> tuple[str, ...]:
     return tuple(found)
 
 
-def describe(options: Namespace, budget: Budget, proposals: list[Proposal], waiting: list[Proposal]) -> str:
-    """What will be run, in a few lines."""
+def describe(
+    options: Namespace, base: TrialConfig, budget: Budget, proposals: list[Proposal], waiting: list[Proposal]
+) -> str:
+    """What will be run: systems, cost, arms with their number of trials."""
     each = f"{budget.minutes:g} minutes of training" if budget.minutes else f"{budget.images} real images seen"
     lines = [f"systems      {', '.join(options.systems)}"]
     lines.append(f"each         {each}, {options.seeds} seeds, in arms with and without real images")
     further = {"ratios": "of synthetic to real images", "kept": "of the images, the most real ones"}
     further["positives"] = "of the positive groups, with each remedy and filled up by each system"
+    further["fractions"] = "of the groups, with GANs of these alone and after all images without labels"
     for name, words in further.items():
         if (values := getattr(options, name)) not in ((), (1.0,)):
             lines.append(f"{name:<12} {', '.join(f'{value:g}' for value in values)} {words}")
+    if options.classifiers:
+        others = [name for name in options.classifiers if name != base.classifier]
+        lines.append(", ".join([f"classifiers  {base.classifier} (the study's own)", *others]))
     lines.append(f"trials       {len(proposals)}, of which {len(proposals) - len(waiting)} are done")
+    lines += [f"  {number:3d} x {name}" for name, number in Counter(map(arm_in_words, proposals)).items()]
     if minutes := cost_minutes(waiting):
         lines.append(f"time         {minutes:g} minutes of GAN training at most, divided among the trials at once")
-    return "\n".join(lines)
+    return "\n".join(map(wrap, lines))
+
+
+def arm_in_words(proposal: Proposal) -> str:
+    """Arm, part of the training groups, split and classifier."""
+    return f"{condition(proposal)}, classifier {proposal.config.classifier}"
 
 
 def write_findings(study: Path, display: Display) -> int:
@@ -98,8 +119,8 @@ def write_findings(study: Path, display: Display) -> int:
     ended = Counter(rows["status"])
     shown = study.relative_to(Path.cwd()) if study.is_relative_to(Path.cwd()) else study
     print(f"\n{'ended':<16} {ended['completed']} completed, {ended['failed']} failed")
-    whole = rows["confirms"].notna() & (rows["status"] == "completed") & (rows["positive_fraction"] == 1)
-    gans = rows[whole].drop_duplicates("gan_key")
+    whole = (rows["training_fraction"] == 1) & (rows["positive_fraction"] == 1)
+    gans = rows[whole & rows["confirms"].notna() & (rows["status"] == "completed")].drop_duplicates("gan_key")
     for name, distances in gans.groupby("confirms")["frechet_distance"]:
         deviation = f" ± {distances.std():.1f}" if len(distances) > 1 else ""
         print(f"{name:<32} Frechet {distances.mean():.1f}{deviation}, {len(distances)} seeds")

@@ -4,8 +4,8 @@ from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 
-from study.config import ALL_SYSTEMS, DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
-from study.flags.values import at_least_two, count, duration, fractions, gpu_share, positive, ratios, seed, systems
+from study.config import ALL_SYSTEMS, CLASSIFIERS, DEFAULT_SYSTEMS, OBJECTIVES, PRESET_NAMES, SYSTEMS
+from study.flags.values import at_least_two, count, duration, fractions, gpu_share, names, positive, ratios, seed
 
 LOGGER_NAMES = ("mlflow", "tensorboard", "wandb")
 STUDY_HELP = "folder of a study, such as runs/sample-smoke"
@@ -36,7 +36,7 @@ def sweep_parser() -> ArgumentParser:
     add("--time-budget", type=duration, metavar="TIME", help="end the search after this long: 90m, 12h")
     add("--objective", choices=tuple(OBJECTIVES), default="pareto",
         help="what is optimised on validation: Frechet distance, AUROC or both (default)")  # fmt: skip
-    add("--systems", type=systems, metavar="NAME,NAME",
+    add("--systems", type=partial(names, known=SYSTEMS), metavar="NAME,NAME",
         help=f"methods trained once besides the search: {', '.join(SYSTEMS)}, or none "
         f"(default {','.join(DEFAULT_SYSTEMS)})")  # fmt: skip
     add("--no-fid", action="store_true", help="do not measure the FID of finished GANs")
@@ -108,7 +108,7 @@ def benchmark_parser() -> ArgumentParser:
     )
     parser.add_argument("study", type=Path, metavar="STUDY", help=STUDY_HELP)
     add = parser.add_argument
-    add("--systems", type=partial(systems, known=ALL_SYSTEMS), metavar="NAME,NAME",
+    add("--systems", type=partial(names, known=ALL_SYSTEMS), metavar="NAME,NAME",
         help=f"default: all whose weights are installed, of {', '.join(ALL_SYSTEMS)}")  # fmt: skip
     add("--seeds", type=at_least_two, default=3, metavar="N", help="new seeds of every system (default 3)")
     cost = parser.add_mutually_exclusive_group(required=True)
@@ -121,6 +121,12 @@ def benchmark_parser() -> ArgumentParser:
     add("--positives", type=fractions, default=(), metavar="F,F",
         help="more arms: so large a part of the positive groups, such as 0.05,0.1, with the usual remedies and filled "
         "up with synthetic images")  # fmt: skip
+    add("--fractions", type=fractions, default=(), metavar="F,F",
+        help="more arms: so large a part of the training groups, such as 0.1,0.25, for GANs of that part alone, and "
+        "for GANs that have first seen all training images without their labels")  # fmt: skip
+    add("--classifiers", type=partial(names, known=CLASSIFIERS), default=(), metavar="NAME,NAME",
+        help=f"run every arm with these classifiers, too, beside the study's own: {', '.join(CLASSIFIERS)}; the GANs "
+        "are shared")  # fmt: skip
     add("--dry-run", action="store_true", help="list what would be run; run nothing")
     add_machines(parser.add_argument_group("machines").add_argument)
     return parser

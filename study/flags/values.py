@@ -4,8 +4,6 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from functools import partial
 
-from study.config import SYSTEMS
-
 
 def duration(text: str) -> float:
     """`90s`, `45m`, `12h` or plain seconds -> seconds."""
@@ -62,12 +60,12 @@ def fractions(text: str) -> tuple[float, ...]:
     return numbers
 
 
-def systems(text: str, known: Iterable[str] = SYSTEMS) -> tuple[str, ...]:
-    """`principal,r3gan` -> names of systems; `none` -> no names."""
-    names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
-    if unknown := [name for name in names if name not in known]:
+def names(text: str, known: Iterable[str]) -> tuple[str, ...]:
+    """`principal,r3gan` -> names, each once; `none` -> no names."""
+    found = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in found if name not in known]:
         raise ArgumentTypeError(f"{unknown[0]!r} is unknown; there are: {', '.join(known)}, or none")
-    return names
+    return found
 
 
 def positive(text: str) -> float:

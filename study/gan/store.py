@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
+from torch import Tensor
 
 from data_utils.dataset import Dataset
 from study.config import GanConfig
@@ -31,9 +32,11 @@ def obtain_gan(
     report: Callable[[dict], None],
     store: Path,
     trial: str,
+    unlabelled: Tensor | None = None,
 ) -> tuple[GanFolder, dict, bool]:
     """The folder of a trained GAN, its result columns, and whether another trial than `trial` has trained it.
 
+    `unlabelled`: the images of a pretraining, see `study.gan.train`.
     While another trial trains the same GAN, this one waits; if that trial is stopped, this one continues from the last
     checkpoint. The reports of a reused GAN are repeated, so that every trial has the whole history.
     """
@@ -54,7 +57,7 @@ def obtain_gan(
             history[entry["epoch"]] = entry | {"gan_key": folder.key}
             report(history[entry["epoch"]])
 
-        train = partial(train_gan, config, dataset, report_and_keep, folder)
+        train = partial(train_gan, config, dataset, report_and_keep, folder, unlabelled=unlabelled)
         metrics = within_memory(folder.path, train)
         if is_first_worker():
             write_json(folder.result, {"metrics": metrics, "history": list(history.values()), "trial": trial})

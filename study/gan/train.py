@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from data_utils.dataset import Dataset, Side, evenly_drawn
 from models.generator import parameter_count
@@ -18,7 +18,7 @@ from study.gan.folder import GanFolder
 from study.gan.quality import GanQuality
 from study.gan.sampling import GRID_COLUMNS, grid_images, sample_grid, sample_images, save_generator
 from study.gan.step import build_training
-from study.gan.training import Training
+from study.gan.training import Training, without_labels
 from study.storage.checkpoint import save_checkpoint
 from study.training.preemption import any_notice
 from study.training.withdrawal import leave_if_withdrawn
@@ -34,8 +34,13 @@ def train_gan(
     report: Callable[[dict], None],
     folder: GanFolder,
     micro_batches: int = 1,
+    unlabelled: Tensor | None = None,
 ) -> dict:
     """Train a generator, and its critic where it has one; returns the GAN's result columns.
+
+    With `pretraining` the first half of the epochs, or of the time, shows the training images `unlabelled`, uint8
+    (M, 3, S, S), without their labels, and the second half the train side of `dataset`, which may be a part of them.
+    What a generator starts from comes from that part alone.
 
     A checkpoint in `folder` is continued: bit for bit on the same kind of processor, but not on a GPU, whose libraries
     may add in another order each time. At the end the folder holds the EMA generator and `samples.png`. `report` gets
@@ -45,6 +50,7 @@ def train_gan(
 
     Raises Diverged when a loss is not finite, or when the critic explodes or scores real and synthetic images alike.
     """
+    assert (unlabelled is None) == (config.pretraining == "none"), config.pretraining
     device, train = dataset.images.device, dataset.side("train")
     quality = GanQuality(config, dataset)
     fake_labels = evenly_drawn(dataset.side("validation").labels, config.eval_images)
@@ -53,9 +59,9 @@ def train_gan(
         report(entry)
 
     # Without epochs the start is measured.
-    while not history or (epoch < config.gan_epochs and not time_is_up(config, epoch, seconds)):
+    while not history or not is_over(training, epoch, seconds):
         start, begun = epoch, seconds
-        epoch, seconds, losses = train_until_measured(training, train, folder, history, epoch, seconds)
+        epoch, seconds, losses = train_until_measured(training, train, unlabelled, folder, history, epoch, seconds)
         distance = from_first_worker(
             lambda: quality.frechet_distance(sample_images(training.ema, fake_labels, config, "evaluation"))
         )
@@ -83,6 +89,7 @@ def train_gan(
         **from_first_worker(lambda: quality.final_metrics(final_images)),
         "frechet_first": history[0]["frechet_distance"],
         "gan_epoch": epoch,
+        "gan_pretraining_epochs": training.pretraining_epochs,
         "gan_seconds": seconds,
         "gan_images_per_second": images_per_second(epoch, train, seconds),
         "evaluation_seconds": quality.seconds,
@@ -91,7 +98,13 @@ def train_gan(
 
 
 def train_until_measured(
-    training: Training, train: Side, folder: GanFolder, history: list[dict], epoch: int, seconds: float
+    training: Training,
+    train: Side,
+    unlabelled: Tensor | None,
+    folder: GanFolder,
+    history: list[dict],
+    epoch: int,
+    seconds: float,
 ) -> tuple[int, float, dict[str, float]]:
     """Train to the next measurement, the last epoch or the time limit; epoch and seconds then, and the last losses."""
     config, device, started, losses = training.config, train.images.device, time.perf_counter(), {}
@@ -101,10 +114,12 @@ def train_until_measured(
         return seconds + time.perf_counter() - started
 
     while epoch < end:
+        pretrains = is_pretraining(training, epoch, so_far())
         epoch += 1
-        losses = training.run_epoch(train, epoch)
+        losses = training.run_epoch(without_labels(config, unlabelled, train, epoch) if pretrains else train, epoch)
         check_health(losses, epoch)
-        if time_is_up(config, epoch, so_far()):
+        training.pretraining_epochs += pretrains
+        if is_over(training, epoch, so_far()):
             break
         leave_if_withdrawn(device)
         if epoch < end and any_notice(device) and is_first_worker():  # the next epoch may not come to its end
@@ -132,6 +147,22 @@ def start_or_continue(
     if epoch < config.gan_epochs:
         use_backend(training, choose_backend(training, train, state["step_backend"] if state else None))
     return training, history, epoch, seconds
+
+
+def is_over(training: Training, epoch: int, seconds: float) -> bool:
+    """Whether the epochs or the time are used up. An epoch at the least has shown labels."""
+    config = training.config
+    if epoch >= config.gan_epochs:
+        return True
+    return training.pretraining_epochs < epoch and time_is_up(config, epoch, seconds)
+
+
+def is_pretraining(training: Training, epoch: int, seconds: float) -> bool:
+    """Whether the next epoch shows images without labels: in the first half, and not after one that has shown them."""
+    config = training.config
+    if config.pretraining == "none" or training.pretraining_epochs < epoch:
+        return False
+    return epoch < config.gan_epochs // 2 and not time_is_up(config, epoch, 2 * seconds)
 
 
 def time_is_up(config: GanConfig, epoch: int, seconds: float) -> bool:

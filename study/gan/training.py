@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +11,10 @@ from data_utils.augment import to_float
 from data_utils.dataset import Side
 from models.systems.principal import PrincipalGenerator
 from study.config import GanConfig
+from study.training.seeds import make_generator
 from study.training.workers import share
+
+UNLABELLED = "unlabelled"  # group and id of an image that is shown without its label
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Training:
     generator_optimiser: torch.optim.Optimizer
     micro_batches: int = 1  # > 1: the networks see a batch in that many pieces; less memory, same gradients
     backend: str = "eager"  # see study.gan.backend
+    pretraining_epochs: int = 0  # of those so far, the first ones, which have shown images without labels
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -91,16 +96,39 @@ class Training:
     def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
         """Everything needed to continue; random numbers are derived from the epoch (see `study.training.seeds`)."""
         progress = {"epoch": epoch, "history": history, "seconds": seconds, "step_backend": self.backend}
+        progress["pretraining_epochs"] = self.pretraining_epochs
         return progress | {name: part.state_dict() for name, part in self.stored().items()}
 
     def load(self, state: dict) -> list[dict]:
         """Restore what `state` stored; returns its history."""
+        self.pretraining_epochs = state["pretraining_epochs"]
         for name, part in self.stored().items():
             part.load_state_dict(state[name])
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:  # another kind of device may have stored it
                 group["capturable"] = optimiser.defaults["capturable"]
         return list(state["history"])
+
+
+def without_labels(config: GanConfig, images: Tensor, part: Side, epoch: int) -> Side:
+    """What an epoch (1, 2, ...) of the pretraining shows: as many of the training images uint8 (M, 3, S, S) as the
+    labelled `part` holds, so that it costs what an epoch of the part does.
+
+    The epochs go through all images in a shuffled order, each once before any comes again. Their labels are those of
+    the part in an order that is drawn anew for each epoch: both classes learn what all images look like, and no other
+    label is read.
+    """
+    device, count = images.device, len(part.labels)
+
+    def order(size: int, *purpose: str | int) -> Tensor:
+        draws = make_generator(device, config.seed, "gan", UNLABELLED, *purpose)
+        return torch.randperm(size, generator=draws, device=device)
+
+    passes, first = divmod((epoch - 1) * count, len(images))
+    shuffled = torch.cat([order(len(images), "pass", number) for number in (passes, passes + 1)])
+    names = np.full(count, UNLABELLED)
+    labels = part.labels[order(count, "labels", epoch)]
+    return Side(images[shuffled[first : first + count]], labels, names, names)
 
 
 def draw_batch(config: GanConfig, train: Side, order: Tensor, step: int, draws: torch.Generator) -> Batch:

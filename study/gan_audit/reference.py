@@ -8,12 +8,23 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from data_utils.dataset import Dataset
+from data_utils.dataset import Dataset, training_subset
 from models.feature_extractor import FeatureExtractor
+from study.config import GanConfig
 from study.gan.features import ImageFeatures, image_features, side_features
 from study.gan_audit.copying import Nearest, as_vectors, feature_distances, nearest, pixel_distances
 from study.gan_audit.diversity import Spread, coarse, spread
 from study.gan_audit.labels import Scores, label_classifier, label_scores
+
+
+def seen_by(config: GanConfig, dataset: Dataset) -> tuple[Dataset, str]:
+    """The data set with the training images that a GAN has seen, with or without labels, and its `part`.
+
+    See `side_features` for the latter. A pretrained GAN can copy any training image.
+    """
+    if config.pretraining == "unlabelled":
+        return dataset, ""
+    return training_subset(dataset, *config.training_groups), config.training_part
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from data_utils.dataset import Dataset, load_dataset, training_subset
+from data_utils.dataset import Dataset, load_dataset
 from models.feature_extractor import FeatureExtractor, build_feature_extractor, has_efficientnet_lite
 from models.inception import has_inception
 from results.tables.schema import ATTRIBUTES, GENERATOR_METRICS, NEIGHBOURS, REPEATED
@@ -19,7 +19,7 @@ from study.gan.folder import GanFolder
 from study.gan.quality import inception_weights
 from study.gan.store import read_result
 from study.gan_audit.audit import audit_gan
-from study.gan_audit.reference import Reference
+from study.gan_audit.reference import Reference, seen_by
 from study.gan_audit.subgroups import real_skin_tones, synthetic_skin_tones
 from study.trial.record import prepared_file, row_config
 
@@ -64,8 +64,9 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
 
 def data_key(row: dict) -> tuple:
     """Equal for GANs that were trained on the same images; whole training sides of a grouped split first."""
-    part = row_config(row).training_part
-    return row["split_protocol"], row["data_fingerprint"], row["image_size"], -row["training_fraction"], part
+    config = row_config(row)
+    part = (-config.training_fraction, config.training_part, config.pretraining)
+    return row["split_protocol"], row["data_fingerprint"], row["image_size"], *part
 
 
 def with_references(
@@ -82,8 +83,8 @@ def with_references(
         dataset = load_dataset(path, config.image_size)
         write_real_skin_tones(study, dataset)
         extractors = extractors or build_extractors(config, path.parent, device)
-        part = training_subset(dataset, *config.training_groups)
-        references = [Reference(part, extractor, config.training_part) for extractor in extractors]
+        seen, part = seen_by(config, dataset)
+        references = [Reference(seen, extractor, part) for extractor in extractors]
         yield from ((row, impartial(references, row_config(row))) for row in alike)
 
 

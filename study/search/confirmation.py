@@ -131,9 +131,12 @@ def without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:
     return config.model_copy(update=generator_side | {"seed": config.seed, "synthetic_ratio": 0.0})
 
 
-def arm_proposal(source: str | None, config: TrialConfig, split: str, phase: str = "confirm", **columns) -> Proposal:
-    """A trial of one arm; `source` names its GAN."""
+def arm_proposal(
+    source: str | None, config: TrialConfig, split: str, phase: str = "confirm", other: str | None = None, **columns
+) -> Proposal:
+    """A trial of one arm; `source` names its GAN, and `other` its classifier where that is not the study's own."""
     part = f"-{100 * config.training_fraction:.12g}pct" if config.training_fraction < 1 else ""
     part += f"-{100 * config.positive_fraction:.12g}pct_positive" if config.positive_fraction < 1 else ""
+    part += f"-{other}" if other else ""
     name = f"{phase}-{source or config.classifier_key}-{config.arm}{part}-{split}-s{config.seed}"
     return Proposal(name, phase, None, config, columns={"confirms": source, "split_protocol": split} | columns)

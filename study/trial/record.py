@@ -41,7 +41,8 @@ class Task:
         """Write the trial's row: one atomic file, replacing an earlier one of the same trial."""
         known = {"study": self.study.name, "trial_id": self.trial_id, "status": status, "reason": reason}
         known |= {"num_workers": self.num_workers, "num_threads": self.num_threads, "schema_version": SCHEMA_VERSION}
-        known |= {"arm": self.config.arm, "classifier_key": self.config.classifier_key}
+        known |= {"arm": self.config.arm}
+        known |= {"classifier": self.config.classifier, "classifier_key": self.config.classifier_key}
         known["system"] = self.config.system if self.config.uses_gan else None
         row = dict.fromkeys(TRIALS.names) | self.config.model_dump() | self.columns | result | known
         write_rows(self.study / "trials" / f"{self.trial_id}.parquet", [row], TRIALS)

@@ -42,7 +42,7 @@ def run_trial(
     started = time.perf_counter()
     reset_peak_memory(dataset.images.device)
     allow_tf32(config.tf32)
-    dataset = training_subset(dataset, *config.training_groups)
+    whole, dataset = dataset, training_subset(dataset, *config.training_groups)
     labels, keep_real = dataset.side("train").labels, config.training_images == "real_and_synthetic"
     result = {
         "num_train_real": len(labels) if keep_real else 0,
@@ -54,7 +54,8 @@ def run_trial(
         training_set = oversample_rarer(dataset)
     if config.uses_gan:
         wanted = synthetic_labels(config, labels)
-        folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name)
+        unlabelled = whole.side("train").images if config.pretraining == "unlabelled" else None
+        folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name, unlabelled)
         generator = load_generator(config, folder, dataset.images.device)
         made = surplus_labels(wanted, config.synthetic_kept)
         sampling_started = time.perf_counter()

@@ -201,6 +201,20 @@ def test_filling_up_few_positives_is_compared_with_every_remedy_at_an_equal_shar
     assert len(rows) == 2 * 12  # accuracy and AUROC
 
 
+def test_a_pretrained_gan_of_few_data_is_compared_with_real_images_of_the_same_part():
+    mixed = "real_and_synthetic_1"
+    few = [trial(arm, seed, training_fraction=fraction, phase="benchmark", confirms=gan)
+           for arm, gan in (("real", None), (mixed, "gan-5min"), (mixed, "gan-5min-unlabelled"))
+           for fraction in (0.1, 0.5) for seed in (1, 2)]  # fmt: skip
+    whole = [trial(arm, seed, phase="benchmark") for arm in ("real", mixed) for seed in (1, 2)]
+    rows = [row for row in compare(arms(*few, *whole)) if row["family"] != "synthetic against real"]
+    assert {(row["family"], row["gan"], row["arm_a"], row["arm_b"], row["training_fraction"]) for row in rows} == {
+        ("few data", gan, mixed, "real", fraction)
+        for gan in ("gan-5min", "gan-5min-unlabelled") for fraction in (0.1, 0.5)
+    }  # fmt: skip
+    assert {row["num_seeds"] for row in rows} == {2}
+
+
 def test_filtered_images_are_compared_with_all_and_with_both_real_arms():
     mixed = "real_and_synthetic_1"
     rows = compare(arms(*(trial(arm) for arm in (*WITHOUT_GAN, mixed, f"{mixed}_kept_0.5", "synthetic_only_1"))))
@@ -258,6 +272,15 @@ def test_adjusted_within_family_metric_and_side():
     assert least[1] == pytest.approx(min(3 * least[0], 1))
     ((p_value, p_adjusted),) = p_values["classical augmentation", "auroc"]
     assert p_value == p_adjusted
+
+
+def test_classifiers_are_never_compared_and_change_no_p_value_of_each_other():
+    mixed = ("real_and_synthetic_1", "real_and_synthetic_2", "real_balanced_synthetic")
+    own = [trial(arm, seed) for arm in ("real", *mixed) for seed in (1, 2)]
+    others = [row | {"classifier_key": "other", "trial_id": f"{row['trial_id']}-other"} for row in own]
+    alone, both = compare(arms(*own, separation=0.5)), compare(arms(*own, *others, separation=0.5))
+    assert alone and [row for row in both if row["classifier_key"] == "k"] == alone
+    assert len([row for row in both if row["classifier_key"] == "other"]) == len(alone) == len(both) / 2
 
 
 @pytest.mark.parametrize(("grouped", "random", "p_values"), [(0.5, 2.5, (0, 0.01)), (0.6, 1, (0.005, 0.5))])

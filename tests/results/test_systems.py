@@ -6,19 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from results.page.few import few_data_table, few_positives_table
 from results.page.figure import look
-from results.page.parts import Table
+from results.page.parts import Table, gain, spread
 from results.page.systems import (
     distance_by_seconds,
-    few_positives_table,
-    gain,
     of_the_distance,
     of_the_lstm,
     on_one_grid,
-    spread,
     system_parts,
     systems_table,
 )
+from results.page.tables import comparisons_table
 from results.stats.evidence import read_evidence, select
 from tests.support.report_study import make_study
 
@@ -56,6 +55,7 @@ def test_few_positives_are_shown_with_the_gain_over_the_remedy_that_validation_c
     trials = pd.concat([evidence.trials, pd.DataFrame(rows)], ignore_index=True)
     both = replace(evidence, trials=trials, comparisons=pd.DataFrame(pairs))
     (table,) = few_positives_table(both)
+    assert ("classifier", "classifier", "s") not in table.columns
     assert table.frame[["arm", "system", "sensitivity", "specificity", "test_auroc", "auroc"]].values.tolist() == [
         ["real", "-", "0.500 ± 0.000", "0.850 ± 0.071", "0.650 ± 0.071", "-"],
         ["real, focal loss *", "-", "0.500 ± 0.000", "0.850 ± 0.071", "0.700 ± 0.071", "-"],
@@ -65,6 +65,79 @@ def test_few_positives_are_shown_with_the_gain_over_the_remedy_that_validation_c
     names = [part.name for part in system_parts(both) if isinstance(part, Table)]
     assert names == ["systems", "few_positives", "published_benchmark"]
     assert set(next(part.frame["seeds"] for part in system_parts(both) if isinstance(part, Table))) == {3}  # the whole
+    others = pd.DataFrame(rows).assign(classifier_key="c2", classifier="efficientnet_lite0", validation_auroc=0.5)
+    others.loc[others["arm"] == "real", "validation_auroc"] = 0.6
+    pairs += [pair | {"classifier_key": "c2", "arm_b": "real", "difference": 0.4}]
+    trials = pd.concat([trials, others.assign(trial_id="c2-" + others["trial_id"])], ignore_index=True)
+    (table,) = few_positives_table(replace(both, trials=trials, comparisons=pd.DataFrame(pairs)))
+    assert ("classifier", "classifier", "s") in table.columns
+    assert table.frame[["classifier", "arm", "auroc"]].values.tolist() == [
+        ["c1", "real", "-"], ["c1", "real, focal loss *", "-"],
+        ["c1", "real, rarer class filled with synthetic", "+0.100\n(-0.100 to +0.300)"],
+        ["efficientnet_lite0", "real *", "-"], ["efficientnet_lite0", "real, focal loss", "-"],
+        ["efficientnet_lite0", "real, rarer class filled with synthetic", "+0.400\n(-0.100 to +0.300)"],
+    ]  # fmt: skip
+
+
+def test_few_data_is_shown_with_the_gain_over_real_images_alone_of_the_same_part(evidence):
+    assert few_data_table(evidence) == []
+    arms = {"real": None, "real_oversampled_1": None, "real_and_synthetic_1": "gan-5min"}
+    like, rows = select(evidence.completed, phase="benchmark").iloc[0].to_dict(), []
+    like |= {"test_auroc": 0.8, "test_tpr": 0.5, "test_fpr": 0.1}
+    for fraction, pretrained, seed in [(f, p, s) for f in (0.1, 0.5) for p in ("", "-unlabelled") for s in (1, 2)]:
+        for arm, gan in arms.items():
+            if gan or not pretrained:
+                name = {"trial_id": f"{arm}{pretrained}-{fraction}-{seed}", "confirms": gan and gan + pretrained}
+                rows.append(like | name | {"arm": arm, "seed": seed, "training_fraction": fraction, "gan_key": "few"})
+    pairs = [
+        evidence.comparisons.iloc[0].to_dict() | {
+            "phase": "benchmark", "family": family, "side": "test", "metric": "auroc", "gan": f"gan-5min{pretrained}",
+            "arm_a": "real_and_synthetic_1", "arm_b": arm_b, "training_fraction": fraction, "positive_fraction": 1.0,
+            "ci_low": -0.1, "ci_high": 0.3, "difference": fraction / 10 + (0.2 if pretrained else 0.1),
+        }
+        for family, arm_b in (("few data against oversampled", "real_oversampled_1"), ("few data", "real"))
+        for fraction in (0.1, 0.5) for pretrained in ("", "-unlabelled")
+    ]  # fmt: skip
+    trials = pd.concat([evidence.trials, pd.DataFrame(rows)], ignore_index=True)
+    both = replace(evidence, trials=trials, comparisons=pd.concat([evidence.comparisons, pd.DataFrame(pairs)]))
+    (table,) = few_data_table(both)
+    expected = []
+    for fraction, gains in ((0.1, ("+0.110", "+0.210")), (0.5, ("+0.150", "+0.250"))):
+        expected += [[fraction, "real *", "-", 2, "-"], [fraction, "real repeated, ratio 1", "-", 2, "-"]]
+        expected += [
+            [fraction, "real + synthetic, ratio 1", name, 2, f"{value}\n(-0.100 to +0.300)"]
+            for name, value in zip(("gan-5min", "gan-5min-unlabelled"), gains, strict=True)
+        ]
+    assert table.frame[["share", "arm", "system", "seeds", "auroc"]].values.tolist() == expected
+    parts = system_parts(both)
+    assert [part.name for part in parts if isinstance(part, Table)] == ["systems", "few_groups", "published_benchmark"]
+    assert "gan-5min" not in set(parts[1].frame["system"]) and set(parts[1].frame["seeds"]) == {3}  # the whole
+
+
+def test_several_classifiers_have_rows_of_their_own(evidence):
+    benchmark = evidence.trials[evidence.trials["phase"] == "benchmark"]
+    # Their ids come first, and they found their GANs trained.
+    reused = {"classifier_key": "c2", "classifier": "efficientnet_lite0", "gan_reused": True, "peak_memory_bytes": 1}
+    others = benchmark.assign(trial_id="a-" + benchmark["trial_id"], **reused)
+    pairs = evidence.comparisons[evidence.comparisons["phase"] == "benchmark"].assign(classifier_key="c2")
+    both = replace(
+        evidence,
+        trials=pd.concat([others, evidence.trials], ignore_index=True).fillna({"classifier": "small"}),
+        comparisons=pd.concat([pairs.assign(difference=0.002), evidence.comparisons], ignore_index=True),
+    )
+    _, table, note, _ = system_parts(both)
+    alone = systems_table(evidence, gans_of(evidence)).frame
+    assert ("classifier", "classifier", "s") in table.columns
+    assert list(table.frame["classifier"]) == ["small", "efficientnet_lite0"] * 4  # the study's own first
+    own = select(table.frame, classifier="small").reset_index(drop=True)
+    assert own.equals(alone.assign(classifier="small"))
+    others = select(table.frame, classifier="efficientnet_lite0")
+    assert [text.split("\n")[0] for text in others["auroc"]] == ["+0.002"] * 4
+    assert list(others["memory"]) == list(alone["memory"]) and set(table.frame["seeds"]) == {3}
+    assert all(f"test AUROC of {name} over 12 GANs" in note.text for name in ("small", "efficientnet_lite0"))
+    (listed,) = comparisons_table(both)
+    assert ("classifier", "classifier", "s") in listed.columns
+    assert ("classifier", "classifier", "s") not in comparisons_table(evidence)[0].columns
 
 
 def test_the_lstm_s_effect_has_an_interval(evidence):
@@ -75,7 +148,7 @@ def test_the_lstm_s_effect_has_an_interval(evidence):
 
 def test_a_lower_distance_with_a_better_classifier_is_a_negative_correlation(evidence):
     trials = select(evidence.completed, phase="benchmark")
-    assert "-0.97 (-" in of_the_distance(trials)
+    assert "test AUROC over 12 GANs" in (answer := of_the_distance(trials)) and "-0.97 (-" in answer
     assert of_the_distance(trials[trials["system"] == "r3gan"]) is None
 
 

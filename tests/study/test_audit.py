@@ -15,7 +15,7 @@ from study import audit
 from study.config import SYSTEMS, make_config, preset
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
-from study.gan_audit.study import audit_study, build_extractors, gan_rows, impartial
+from study.gan_audit.study import audit_study, build_extractors, data_key, gan_rows, impartial
 from study.trial.record import row_config
 from tests.support.features import coarse_pixels
 from tests.support.studies import change_row, trained_study
@@ -87,6 +87,16 @@ def test_all_means_the_searchs_gans_and_parts_of_the_training_set(study):
     assert sorted(metrics.index) == ["confirm-001", "search-000"]
     cached = {path.name for path in (study.parent / "prepared").glob("features-*-0.5-0.safetensors")}
     assert len(cached) == 2  # of the part: training and mirrored; validation is that of the whole
+
+
+def test_a_pretrained_gan_is_audited_against_all_images_that_it_has_seen(study):
+    change_row(study, "search-000", training_fraction=0.5, pretraining="unlabelled")
+    audit_study(study, [].append, everything=True)
+    assert set(read_table(study, "generator_metrics")["trial_id"]) == {"confirm-001", "search-000"}
+    assert not list((study.parent / "prepared").glob("features-*-0.5-0.safetensors"))  # of a part there are none
+    row = gan_rows(study, everything=True)[-1] | {"training_fraction": 0.5}
+    keys = {data_key(row | {"pretraining": pretraining}) for pretraining in ("none", "unlabelled")}
+    assert len(keys) == 2  # their references differ
 
 
 def test_a_gan_whose_folder_is_gone_is_left_out(study):

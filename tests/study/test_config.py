@@ -68,6 +68,7 @@ def test_all_bad_values_are_told_at_once():
         ({"training_images": "synthetic_only", "synthetic_ratio": 0}, "synthetic_ratio above 0"),
         ({"balance": "focal"}, "balance=focal needs synthetic_ratio=0, oversampling=0"),
         ({"balance": "synthetic", "synthetic_ratio": 0, "oversampling": 1}, "balance=synthetic needs"),
+        ({"pretraining": "unlabelled", "gan_epochs": 1}, "gan_epochs of at least 2.*or set pretraining=none"),
         ({"critic": "batch_norm"}, "critic=batch_norm needs penalty_weight=0"),
         ({"critic": "projected"}, "critic=projected needs penalty_weight=0"),
         (
@@ -134,3 +135,6 @@ def test_each_arm_and_each_part_of_the_data_has_a_name_of_its_own():
     parts = [make_config({"training_fraction": a, "positive_fraction": b, "seed": 3}) for a, b in fractions]
     assert [config.training_part for config in parts] == ["", "-0.5-3", "-1-0.5positive-3", "-0.5-0.5positive-3"]
     assert parts[3].part_in_words == ", 50% of the groups, 50% of the positive groups"
+    pretrained = make_config({"training_fraction": 0.5, "pretraining": "unlabelled", "seed": 3})
+    assert pretrained.training_part == parts[1].training_part and pretrained.training_groups == parts[1].training_groups
+    assert pretrained.part_in_words == ", 50% of the groups, all without labels first"

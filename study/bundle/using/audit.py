@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_utils.dataset import load_dataset, training_subset
+from data_utils.dataset import load_dataset
 from data_utils.errors import DataError
 from study.bundle.folder import Bundle
 from study.bundle.networks import load_generator
@@ -16,7 +16,7 @@ from study.bundle.using.synthetic import Request, synthetic_images
 from study.config import make_config
 from study.errors import ConfigError
 from study.gan_audit.audit import audit_images
-from study.gan_audit.reference import Reference
+from study.gan_audit.reference import Reference, seen_by
 from study.gan_audit.study import build_extractors, impartial
 from study.trial.record import prepared_file
 
@@ -45,9 +45,9 @@ def audit_sample(bundle: Bundle, request: Request, engine: str, study: Path) -> 
     except DataError as error:
         raise ConfigError(str(error)) from None
     images, labels = first_images(bundle, request, engine, dataset.side("validation").labels.numpy())
-    part = training_subset(dataset, *config.training_groups)
+    seen, part = seen_by(config, dataset)
     extractors = build_extractors(config, path.parent, torch.device("cpu"))
-    references = [Reference(part, extractor, config.training_part) for extractor in extractors]
+    references = [Reference(seen, extractor, part) for extractor in extractors]
     return Sample(torch.from_numpy(images), torch.from_numpy(labels), impartial(references, config))
 
 

@@ -35,6 +35,7 @@ EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
 PRINCIPAL_CHANGES = {"residual_width": 8}  # it acts for the flow, too: see test_flow
 PROJECTED_CHANGES = {"critic_features": "efficientnet_lite0"}
 OF_THE_TRIAL = {"training_fraction": 0.5, "positive_fraction": 0.5, "tf32": True}  # applied before the training
+HALVING = {"pretraining": "unlabelled"}  # see test_pretraining
 MEASURING = {
     "measure_fid": True, "gan_time_limit": 60.0, "gan_eval_interval": 5, "eval_images": 32,
     "feature_extractor": "inception", "image_size": 64,
@@ -70,7 +71,8 @@ def test_every_field_of_the_gan_reaches_its_weights(config, phantoms, tmp_path):
 
 def test_the_key_of_a_gan_depends_on_its_own_fields_only(config):
     key = config.gan_key("data", "code")
-    changes = CHANGES | EFFICIENTNET_CHANGES | PRINCIPAL_CHANGES | PROJECTED_CHANGES | OF_THE_TRIAL | MEASURING
+    changes = CHANGES | EFFICIENTNET_CHANGES | PRINCIPAL_CHANGES | PROJECTED_CHANGES
+    changes |= OF_THE_TRIAL | HALVING | MEASURING
     assert set(changes) == set(GanConfig.model_fields) - {"pretrained"}, "a new field needs a line above"
     for field, value in changes.items():
         assert config.model_copy(update={field: value}).gan_key("data", "code") != key, field
