@@ -61,3 +61,15 @@ def test_each_image_has_its_own_noise(two_classes):
     z[1, 8:] = torch.randn(32 * 32)
     first, second = generator(z, torch.zeros(2, dtype=torch.long))
     assert not torch.equal(first, second)
+
+
+def test_the_u_net_stays_in_bfloat16_under_autocast(two_classes):
+    images, labels, *_ = two_classes
+    generator = PrincipalGenerator(32, components=8, width=4)
+    generator.fit(images, labels)
+    seen = []
+    for name in ("down", "bottom", "up", "leave", "residual"):
+        getattr(generator, name).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        made = generator(torch.randn(2, 8 + 32 * 32), torch.arange(2))
+    assert seen == [torch.bfloat16] * 5 and made.dtype == torch.float32
