@@ -1,15 +1,29 @@
-"""What `study/benchmark.py` lists before anything runs."""
+"""What `study/benchmark.py` lists before anything runs, and what it finds, without Ray."""
 
 import shutil
+from collections import Counter
 
 import pytest
+import torch
 
+from data_utils.dataset import load_dataset
+from results.page.few import few_data_table
+from results.page.systems import systems_table
+from results.stats.evidence import read_evidence, select
+from results.tables.store import read_trials
 from study import benchmark
 from study.cluster import connect as ray_cluster
-from study.config import make_config, preset
+from study.commands.benchmark import write_findings
+from study.commands.repeated import training_counter
+from study.config import CLASSIFIERS, make_config, preset
+from study.progress.display import Display
+from study.search.benchmark import Arms, Budget, benchmark_plan
+from study.search.confirmation import chains
 from study.settings import StudySettings, write_settings
+from study.trial.execute import execute
 from study.trial.provenance import data_columns
 from study.trial.record import Task
+from tests.support.features import coarse_pixels
 
 BASE = make_config(preset("smoke") | {"gan_batch_size": 16, "classifier_batch_size": 16})
 PLAN = ("--systems", "wgan_gp,principal", "--seeds", "2", "--minutes", "5", "--dry-run")
@@ -76,3 +90,57 @@ def test_a_dry_run_names_further_classifiers(dry_run):
     assert "trials       24, of which 0 are done" in printed
     assert "    2 x real, grouped split, classifier efficientnet_lite0" in printed
     assert printed[-2].startswith("time         10 minutes")  # of the same GANs
+
+
+@pytest.fixture
+def benchmarked(prepared_phantoms, tiny_settings, tmp_path, monkeypatch):
+    """The evidence of a tiny study with a baseline and a benchmark of few data and two classifiers, one of which stands
+    in for a larger one."""
+    monkeypatch.setattr("study.training.memory.free_memory", lambda: None)  # two thirds of the time, here
+    monkeypatch.setitem(CLASSIFIERS["efficientnet_lite0"], "classifier_backbone", "test_efficientnet")
+    monkeypatch.setitem(CLASSIFIERS["efficientnet_lite0"], "classifier_pretrained", False)
+    monkeypatch.setattr("study.gan_audit.study.build_extractors", lambda own, folder, device: [coarse_pixels()])
+    folder, base = tmp_path / "study", make_config(tiny_settings | {"classifier_epochs": 1, "lstm_depth": 0})
+    prepared = shutil.copytree(prepared_phantoms.path.parent, tmp_path / "prepared") / prepared_phantoms.path.name
+    shared = {"objective": "pareto", "command": "none", **data_columns(prepared_phantoms)}
+    arms = Arms(fractions=(0.5,), classifiers=("efficientnet_lite0",))
+    count = training_counter(load_dataset(prepared, 32))
+    plan = benchmark_plan(base, ("wgan_gp",), 2, Budget(images=70), count, "grouped", arms)
+    tasks = [("baseline-000", base.model_copy(update={"synthetic_ratio": 0.0}), {"phase": "baseline"})]
+    for head in chains(plan):
+        for one in (head, *head.followers):
+            tasks.append((one.trial_id, one.config, {"phase": one.phase, **one.columns}))
+    for trial_id, config, columns in tasks:
+        task = Task(folder, prepared, trial_id, config, 1, 1, shared | columns)
+        assert execute(task, lambda entry: None, torch.device("cpu"))["status"] == "completed"
+    assert write_findings(folder, Display()) == 0
+    return read_evidence(folder)
+
+
+@pytest.mark.usefixtures("one_thread", "pixel_quality")
+def test_few_data_and_two_classifiers_from_plan_to_report(benchmarked):
+    trials = select(read_trials(benchmarked.study), phase="benchmark")
+    assert Counter(trials["classifier"]) == {"small": len(trials) / 2, "efficientnet_lite0": len(trials) / 2}
+    gans = trials.dropna(subset="gan_key")
+    trained = select(gans, gan_reused=False)
+    assert len(trained) == gans["gan_key"].nunique() == 2 * 3  # each once: of all data, of the part, pretrained
+    assert set(trained["classifier"]) == {"small"}  # the first of each chain
+    pretrained = select(trained, pretraining="unlabelled")
+    assert set(pretrained["confirms"]) == {"wgan_gp-70images-unlabelled"} and len(pretrained) == 2
+    assert (pretrained["gan_pretraining_epochs"] == pretrained["gan_epoch"] // 2).all()
+    assert (select(trained, pretraining="none")["gan_pretraining_epochs"] == 0).all()
+    part = select(trials, training_fraction=0.5)
+    assert part["num_train_real"].nunique() <= 2 and part["num_train_real"].max() < trials["num_train_real"].max()
+
+    rows = select(benchmarked.comparisons, side="test", metric="auroc", family="few data")
+    keys = trials["classifier_key"].unique()
+    assert {*zip(rows["classifier_key"], rows["gan"], rows["arm_b"], rows["training_fraction"], strict=True)} == {
+        (key, gan, "real", 0.5) for key in keys for gan in ("wgan_gp-70images", "wgan_gp-70images-unlabelled")
+    }  # fmt: skip
+    (table,) = few_data_table(benchmarked)
+    assert list(table.frame["classifier"]) == ["small"] * 4 + ["efficientnet_lite0"] * 4
+    assert list(table.frame["system"]) == ["-", "-", "wgan_gp-70images", "wgan_gp-70images-unlabelled"] * 2
+    assert list(table.frame["auroc"] == "-") == [True, True, False, False] * 2
+    whole = select(gans, training_fraction=1.0).drop_duplicates("gan_key")
+    assert list(systems_table(benchmarked, whole).frame["classifier"]) == ["small", "efficientnet_lite0"]
+    assert set(benchmarked.generator_metrics["gan_key"]) == set(whole["gan_key"])  # the audit is of all data

@@ -9,7 +9,7 @@ import torch
 from data_utils.augment import apply_augmentation, draw_augmentation
 from data_utils.dataset import Dataset, training_subset
 from results.tables.schema import HISTORY, TRIALS
-from study.config import TrialConfig, make_config
+from study.config import CLASSIFIERS, TrialConfig, make_config
 from study.diagnosis.sets import Condition
 from study.diagnosis.train import new_classifier, train_classifier, training_logits
 from study.errors import Diverged
@@ -49,6 +49,19 @@ def test_the_balance_of_the_loss_reaches_the_weights(config, phantoms, tmp_path)
         run(config.model_copy(update={"balance": balance}), few, tmp_path / balance)
         found.append(stored(tmp_path / balance)["model"])
     assert not same(found[0], found[1]) and not same(found[0], found[2]) and not same(found[1], found[2])
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_lite0_starts_from_imagenet_and_learns_small_images(config, two_colours, tmp_path, size):
+    changes = CLASSIFIERS["efficientnet_lite0"] | {"image_size": size, "classifier_epochs": 3, "dropout": 0.0}
+    config = config.model_copy(update=changes)
+    larger = dataclasses.replace(two_colours, images=two_colours.images.repeat(1, 1, size // 32, size // 32))
+    backbone, other = (new_classifier(config).features.network.state_dict() for _ in range(2))
+    assert same(backbone, other)  # not drawn at random
+    result, reports = run(config, larger, tmp_path)
+    assert reports[-1]["training_loss"] < reports[0]["training_loss"] and result["classifier_parameters"] > 2e6
+    assert not same(stored(tmp_path)["best"]["weights"]["features.network.conv_stem.weight"],
+                    backbone["conv_stem.weight"])  # it is trained on
 
 
 def test_the_classifier_learns_two_colours(config, two_colours, tmp_path):
