@@ -170,10 +170,10 @@ class GanConfig(BaseModel):
 
     @property
     def part_in_words(self) -> str:
-        """`, 50% of the groups, 5% of the positive groups, all without labels first`; empty for the full set."""
+        """`, 50% of the groups, 5% of the positive groups`; empty for the full set."""
         groups = f", {self.training_fraction:.0%} of the groups" if self.training_fraction < 1 else ""
         positives = f", {100 * self.positive_fraction:g}% of the positive groups" if self.positive_fraction < 1 else ""
-        return groups + positives + (", all without labels first" if self.pretraining == "unlabelled" else "")
+        return groups + positives
 
     def gan_key(self, data_fingerprint: str, code_version: str) -> str:
         """16 hex digits that name the GAN these settings make of this data with this code."""

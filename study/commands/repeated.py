@@ -60,9 +60,12 @@ def training_counter(dataset: Dataset) -> Callable[[GanConfig], int]:
 
 
 def condition(proposal: Proposal) -> str:
-    """Arm, part of the training groups and split, in words."""
+    """Arm, part of the training groups, pretraining and split, in words."""
     config = proposal.config
-    return f"{config.arm.replace('_', ' ')}{config.part_in_words}, {proposal.columns['split_protocol']} split"
+    arm = config.arm.replace("_", " ") + config.part_in_words
+    if config.uses_gan and config.pretraining == "unlabelled":
+        arm += ", GAN pretrained without labels"
+    return f"{arm}, {proposal.columns['split_protocol']} split"
 
 
 def run_on_ray(

@@ -72,7 +72,7 @@ def test_a_dry_run_lists_the_arms_of_few_data(dry_run):
     words = [line.strip() for line in printed]
     assert "2 x real, 50% of the groups, grouped split, classifier small" in words
     assert "4 x real and synthetic 1, 50% of the groups, grouped split, classifier small" in words
-    place = words.index("2 x real and synthetic 1, 50% of the groups, all without labels first,")
+    place = words.index("2 x real and synthetic 1, 50% of the groups, GAN pretrained without labels,")
     assert words[place + 1] == "grouped split, classifier small"
     assert "trials       22, of which 0 are done" in printed
     assert printed[-2].startswith("time         30 minutes")

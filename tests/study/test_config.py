@@ -137,4 +137,4 @@ def test_each_arm_and_each_part_of_the_data_has_a_name_of_its_own():
     assert parts[3].part_in_words == ", 50% of the groups, 50% of the positive groups"
     pretrained = make_config({"training_fraction": 0.5, "pretraining": "unlabelled", "seed": 3})
     assert pretrained.training_part == parts[1].training_part and pretrained.training_groups == parts[1].training_groups
-    assert pretrained.part_in_words == ", 50% of the groups, all without labels first"
+    assert pretrained.part_in_words == parts[1].part_in_words == ", 50% of the groups"
