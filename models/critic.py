@@ -20,7 +20,7 @@ class Critic(nn.Module):
     weights follow He et al. (2015), as in Gulrajani et al.'s code.
     """
 
-    scores_batches = False  # whether an image's score depends on the others in its batch
+    scores_apart = False  # whether real and synthetic images must be scored in calls of their own
 
     def __init__(self, image_size: int, width: int, num_classes: int = 2):
         super().__init__()
@@ -86,7 +86,7 @@ class BatchNormCritic(Critic):
     gradient of a single score can be had.
     """
 
-    scores_batches = True
+    scores_apart = True
     input_gradient = None
 
     def __init__(self, image_size: int, width: int, num_classes: int = 2):

@@ -104,8 +104,8 @@ def critic_loss(
 
 
 def scores_of_both(critic: ScoreFunction, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of real and of synthetic images: in one batch, unless the critic scores an image by its batch."""
-    if getattr(critic, "scores_batches", False):
+    """Scores of real and of synthetic images: in one batch, unless the critic needs them apart."""
+    if getattr(critic, "scores_apart", False):
         return critic(real, labels), critic(fake, labels)
     return critic(torch.cat([real, fake]), torch.cat([labels, labels])).chunk(2)
 

@@ -33,7 +33,7 @@ class ProjectedCritic(nn.Module):
     package of the weights is not installed. Trained parameters at image_size 64, width 48 (preset smoke): 0.40 M.
     """
 
-    scores_batches = False
+    scores_apart = False
     input_gradient = None
 
     def __init__(self, image_size: int, width: int, features: str = "efficientnet_lite1", num_classes: int = 2):

@@ -271,7 +271,7 @@ def test_one_step_of_each_objective_moves_scores_the_right_way(batch, objective)
     assert critic(fake - 0.1 * gradient, labels).mean() > critic(fake, labels).mean()
 
 
-def test_a_critic_that_scores_batches_gets_real_and_synthetic_images_apart(batch):
+def test_a_critic_that_needs_them_apart_gets_real_and_synthetic_images_apart(batch):
     real, fake, labels = batch[0].float(), batch[1].float(), batch[2]
     torch.manual_seed(1)
     critic = BatchNormCritic(32, width=4)
