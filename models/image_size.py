@@ -1,8 +1,8 @@
-"""The image sizes that every network here can be built for."""
+"""The image sizes that networks here can be built for."""
 
 import math
 
-IMAGE_SIZES = (32, 64, 128, 256)  # pixels, square; the config allows no other
+IMAGE_SIZES = (16, 32, 64, 128, 256)  # pixels, square; 16 only as a level of a pyramid, the config has the others
 
 
 def halvings(image_size: int, map_size: int) -> int:

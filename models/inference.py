@@ -12,6 +12,7 @@ from models.generator import Generator
 from models.lstm import LSTM
 from models.systems.fast import FastGenerator
 from models.systems.flow import FlowGenerator
+from models.systems.laplacian import LaplacianGenerator
 from models.systems.principal import PrincipalGenerator
 from models.systems.style import StyleGenerator
 
@@ -38,7 +39,8 @@ def for_inference(generator: nn.Module, dtype: torch.dtype = torch.float32) -> S
     call as by autocast.
     """
     folded = copy.deepcopy(generator).requires_grad_(False).eval()
-    if isinstance(folded, PrincipalGenerator | StyleGenerator):  # no norms, and bfloat16 would round sums of pixels
+    # These have no norms, and bfloat16 would round sums of pixels.
+    if isinstance(folded, PrincipalGenerator | StyleGenerator | LaplacianGenerator):
         return Sampler(folded, torch.float32)
     if isinstance(folded, FlowGenerator):  # it has no batch norm, and adds up its pixels in float32 itself
         return Sampler(folded, dtype)

@@ -27,17 +27,19 @@ class GanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    generator: Literal["recurrent", "principal", "style", "fast", "flow"] = "recurrent"  # see study/gan/networks.py
+    generator: Literal[  # see study/gan/networks.py
+        "recurrent", "principal", "style", "fast", "flow", "laplacian"
+    ] = "recurrent"
     backbone: Backbone = "plain"                      # of the recurrent generator, like the next three
     lstm_depth: int = Field(2, ge=0, le=4)            # 0 = no LSTM, the paper's baseline
     lstm_width: Positive = 368
     latent_dim: Positive = 256
     decoder_width: Positive = 256                     # channels of the 8x8 map
-    residual_width: Positive = 24                     # channels of the U-Net: the principal generator's, the flow's
+    residual_width: Positive = 24                     # channels of the U-Net, or of the pyramid's levels
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
     pretrained: bool = False                          # ImageNet weights of the EfficientNetV2 blocks
-    critic: Literal["patch", "batch_norm", "projected"] = "patch"  # models/critic.py, systems/projected.py
+    critic: Literal["patch", "batch_norm", "projected", "laplacian"] = "patch"  # models/critic.py and systems/
     critic_features: Literal["efficientnet_lite0", "efficientnet_lite1"] = "efficientnet_lite1"  # of `projected`
     critic_width: Positive = 64
     image_size: ImageSize = 128                       # pixels
@@ -115,6 +117,17 @@ class GanConfig(BaseModel):
             raise ValueError("generator=flow and gan_objective=flow_matching need each other: neither has a critic")
         return self
 
+    @model_validator(mode="after")
+    def _learns_a_pyramid_level_by_level(self):
+        if (self.generator == "laplacian") != (self.critic == "laplacian"):
+            raise ValueError("generator=laplacian and critic=laplacian need each other: each has the other's levels")
+        if self.critic == "laplacian" and (self.penalty_weight or self.augments):
+            raise ValueError(
+                "critic=laplacian needs penalty_weight=0, critic_augmentation=0 and augmentation_target=0: it judges "
+                "residuals beside coarser images, which neither would change alike"
+            )
+        return self
+
     @property
     def critic_network(self) -> str | None:
         """The pretrained network whose features the critic sees: none of its distances may judge the GAN."""
@@ -122,8 +135,12 @@ class GanConfig(BaseModel):
 
     @property
     def z_dim(self) -> int:
-        """Length of the generator's input; the principal generator's holds a noise map, too, the flow's is an image."""
-        others = {"principal": self.latent_dim + self.image_size**2, "flow": 3 * self.image_size**2}
+        """Length of the generator's input; some hold noise maps, too, the flow's is an image."""
+        others = {
+            "principal": self.latent_dim + self.image_size**2,
+            "flow": 3 * self.image_size**2,
+            "laplacian": self.latent_dim + 4 * (self.image_size**2 - 64) // 3,  # 16^2 + 32^2 + ... + image_size^2
+        }
         return others.get(self.generator, self.latent_dim)
 
     @property
@@ -361,6 +378,10 @@ SYSTEMS = {
     # no critic: the velocity from noise to images is learnt (Lipman et al. 2023) and followed in ten evaluations
     "diffusion":     {"generator": "flow", "gan_objective": "flow_matching", "residual_width": 32, "gan_batch_size": 32,
                       "generator_lr": 1e-3, "adam_beta1": 0.9, "adam_beta2": 0.99, "ema_decay": 0.998},
+    # a GAN for each level of a Laplacian pyramid (Denton et al. 2015); the steps of `gan` are too short for its first
+    "lapgan":        {**NON_SATURATING, "generator": "laplacian", "critic": "laplacian", "decoder_width": 256,
+                      "residual_width": 48, "gan_batch_size": 16, "generator_lr": 5e-4, "critic_lr": 5e-4,
+                      "critic_augmentation": 0.0, "augmentation_target": 0.0},
 }  # fmt: skip
 # The paper's generators, and its ablation without LSTM, by the paper's names; lambda as in Gulrajani et al. 2017.
 PAPER_SYSTEMS = {

@@ -50,9 +50,9 @@ classifier                  text  name of the classifier: small, efficientnet_li
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
 gan_reused                  flag  the GAN was trained by an earlier trial
 system                      text  name of the method that the GAN's fields make up; null for real images only
-generator                   text  recurrent (the paper's), principal (from principal components), style, fast or flow
+generator                   text  recurrent (the paper's), principal (from components), style, fast, flow or laplacian
 backbone                    text  blocks of the recurrent generator: plain or an EfficientNetV2
-critic                      text  patch (the paper's), batch_norm (a batch decides) or projected (frozen features)
+critic                      text  patch (the paper's), batch_norm, projected (frozen features) or laplacian (a pyramid)
 critic_features             text  pretrained network whose features the projected critic sees
 gan_objective               text  objective (models/objectives.py), or flow_matching (models/systems/flow.py)
 penalty                     text  where the critic's gradient is penalised
@@ -68,7 +68,7 @@ seed                        int   seed of the trial
 penalty_interval            int   critic steps per gradient penalty, 1 for every step
 critic_steps                int   critic steps per generator step
 gan_batch_size              int   images per GAN step, over all workers of the trial
-residual_width              int   channels of the principal generator's or the flow's U-Net
+residual_width              int   channels of the principal generator's or the flow's U-Net, or of a pyramid's levels
 gan_epochs                  int   epochs that the GAN is to be trained
 gan_time_limit              real  seconds of training after which the GAN ends, 0 for none
 gan_eval_interval           int   epochs between two Frechet distances

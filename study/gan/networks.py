@@ -8,6 +8,7 @@ from models.critic import BatchNormCritic, Critic
 from models.generator import build_generator
 from models.systems.fast import FastGenerator
 from models.systems.flow import FlowGenerator
+from models.systems.laplacian import LaplacianCritic, LaplacianGenerator
 from models.systems.principal import PrincipalGenerator
 from models.systems.projected import ProjectedCritic
 from models.systems.style import StyleGenerator
@@ -23,11 +24,15 @@ GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "style": lambda config: StyleGenerator(config.image_size, config.latent_dim, config.decoder_width),
     "fast": lambda config: FastGenerator(config.image_size, config.latent_dim, config.decoder_width),
     "flow": lambda config: FlowGenerator(config.image_size, config.residual_width),
+    "laplacian": lambda config: LaplacianGenerator(
+        config.image_size, config.latent_dim, config.decoder_width, config.residual_width
+    ),
 }
 CRITICS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "patch": lambda config: Critic(config.image_size, config.critic_width),
     "batch_norm": lambda config: BatchNormCritic(config.image_size, config.critic_width),
     "projected": lambda config: ProjectedCritic(config.image_size, config.critic_width, config.critic_features),
+    "laplacian": lambda config: LaplacianCritic(config.image_size, config.critic_width),
 }
 
 

@@ -23,7 +23,6 @@ from study.training.seeds import derive_seed, make_generator
 from study.training.workers import average_gradients, mean_over_workers, share
 
 NEW = {"generator": new_generator, "critic": new_critic}
-WITHOUT_CRITIC: dict[str, type[Training]] = {"flow_matching": FlowTraining}  # by objective
 ADAPTATION_INTERVAL = 4  # critic steps between two changes of an adaptive augmentation (Karras et al. 2020b, section 3)
 
 
@@ -73,9 +72,16 @@ class GanTraining(Training):
     @torch.no_grad()
     def synthesise(self, batches: list[Batch]) -> list[Tensor]:
         """Synthetic images for each batch, in the real images' dtype; the generator must not change in between."""
-        z, labels = torch.cat([b.z for b in batches]), torch.cat([b.labels for b in batches])
+        z, labels, real = (torch.cat([getattr(b, part) for b in batches]) for part in ("z", "labels", "real"))
+        return [fake.to(real.dtype) for fake in self.generate(z, labels, real, len(batches))]
+
+    def generate(self, z: Tensor, labels: Tensor, real: Tensor, batches: int = 1) -> list[Tensor]:
+        """Synthetic images as the critic takes them, for batches that follow each other in z, labels and real images.
+
+        Here `real` is not looked at.
+        """
         with autocast(self.config, z.device):
-            return [fake.to(batches[0].real.dtype) for fake in self.generator.forward_batches(z, labels, len(batches))]
+            return self.generator.forward_batches(z, labels, batches)
 
     def draw_augmentation(self, draws: torch.Generator) -> Tensor | None:
         """This worker's share of the random numbers of `diff_augment` for a batch; None where nothing is augmented."""
@@ -138,8 +144,7 @@ class GanTraining(Training):
     def generator_step(self, labels: Tensor, z: Tensor, real: Tensor, augmentation: Tensor | None = None) -> Tensor:
         """One update of the generator; returns the loss. `real` are images of the same labels, augmented already."""
         self.critic.requires_grad_(False)  # its weights' gradients are not needed
-        with autocast(self.config, z.device):
-            fake = self.generator(z, labels)
+        (fake,) = self.generate(z, labels, real)
         if augmentation is not None:
             fake = diff_augment(fake, augmentation, self.augmentation)
         images, total = fake.detach().requires_grad_(), 0.0
@@ -157,9 +162,10 @@ class GanTraining(Training):
 
     def step_bytes(self, batch: Batch) -> int:
         """Of a round's synthetic images, and of what the larger of both steps keeps for its backward pass."""
-        fake = torch.empty_like(batch.real)
+        with torch.no_grad():
+            (fake,) = self.generate(batch.z, batch.labels, batch.real)
         critic = kept_bytes(lambda: self.critic_objective(batch.real, fake, batch.labels, batch.epsilon))
-        generator = kept_bytes(lambda: self.generator(batch.z, batch.labels))
+        generator = kept_bytes(lambda: self.generate(batch.z, batch.labels, batch.real))
         through_critic = kept_bytes(lambda: self.critic(fake.requires_grad_(), batch.labels))
         return self.config.critic_steps * fake.nbytes + max(critic, generator + through_critic)
 
@@ -182,6 +188,19 @@ class GanTraining(Training):
         return super().load(state)
 
 
+class PyramidTraining(GanTraining):
+    """Each level of a pyramid by itself: the critic sees what is made for real images beside these."""
+
+    def generate(self, z: Tensor, labels: Tensor, real: Tensor, batches: int = 1) -> list[Tensor]:
+        """Images (B, 6, S, S): the sum of all levels' residuals, and the real images."""
+        with autocast(self.config, z.device):
+            images = self.generator(z, labels, real)
+        return list(torch.cat([images, real], dim=1).chunk(batches))
+
+
+KINDS: dict[str, type[Training]] = {"flow": FlowTraining, "laplacian": PyramidTraining}  # by generator
+
+
 def rounds(first: int, end: int, critic_steps: int) -> Iterator[range]:
     """The critic's steps first ... end - 1, divided where a generator step follows."""
     while first < end:
@@ -191,8 +210,8 @@ def rounds(first: int, end: int, critic_steps: int) -> Iterator[range]:
 
 
 def training_class(config: GanConfig) -> type[Training]:
-    """The kind of training that the objective asks for."""
-    return WITHOUT_CRITIC.get(config.gan_objective, GanTraining)
+    """The kind of training that the generator asks for."""
+    return KINDS.get(config.generator, GanTraining)
 
 
 def build_training(config: GanConfig, device: torch.device) -> Training:

@@ -9,6 +9,7 @@ from study.config import (
     DEFAULT_TRIALS,
     PRESET_NAMES,
     PRESETS,
+    SYSTEMS,
     GanConfig,
     TrialConfig,
     make_config,
@@ -75,6 +76,11 @@ def test_all_bad_values_are_told_at_once():
             {"critic": "projected", "penalty_weight": 0, "critic_features": "efficientnet_lite0"},
             "needs another feature_extractor: .* set critic_features=efficientnet_lite1, or feature_extractor=",
         ),
+        ({"generator": "laplacian"}, "generator=laplacian and critic=laplacian need each other"),
+        ({"critic": "laplacian", "penalty_weight": 0}, "generator=laplacian and critic=laplacian need each other"),
+        (SYSTEMS["lapgan"] | {"penalty_weight": 1}, "critic=laplacian needs penalty_weight=0"),
+        (SYSTEMS["lapgan"] | {"critic_augmentation": 1}, "penalty_weight=0, critic_augmentation=0 and augmentation_ta"),
+        (SYSTEMS["lapgan"] | {"augmentation_target": 0.6}, "critic_augmentation=0 and augmentation_target=0"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, needed):

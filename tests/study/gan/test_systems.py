@@ -59,6 +59,7 @@ def test_without_epochs_the_images_are_the_gaussians(system, phantoms, tmp_path)
         ("projected", {}, 1),
         ("diffusion", {}, 1),
         ("diffusion", {}, 2),
+        ("lapgan", {}, 1),
         # its augmentation adapts in the first epoch and in the second or third
         ("stylegan2", {"gan_batch_size": 16, "critic_augmentation": 0.5, "gan_eval_interval": 1}, 1),
     ],
