@@ -1,8 +1,8 @@
 """LAPGAN (Denton et al. 2015), class-conditional: a small GAN for each level of a Laplacian pyramid.
 
 The coarsest level makes images of 8x8 pixels from noise. Each finer level makes the residual between its image and the
-coarser image enlarged to its size, from noise and the coarser image. For sampling the levels are chained (eq. 5). They
-are trained each by itself (section 3.2): a level's generator and its critic are given real images' coarser ones.
+coarser image enlarged to its size, from noise and the coarser image. For sampling the levels are chained. They are
+trained each by itself: a level's generator and its critic are given real images' coarser ones.
 
 The pyramid here halves by the mean of 2x2 pixels and doubles by repeating them. Halving undoes doubling, so residuals
 have mean 0 in each 2x2, and those of an image's levels sum to an image that gives each of them back. The residuals that
