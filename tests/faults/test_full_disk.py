@@ -232,7 +232,7 @@ def test_a_row_that_cannot_be_written_stops_the_driver(tmp_path, told_to_stop, m
     config = make_config({})
     task = Task(tmp_path, tmp_path, "search-004", config, 1, 1, {})
     bridge = new_bridge(Broken(tmp_path, AssertionError("told although it has no row")))
-    bridge.running["one"] = {"search-004": (Proposal("search-004", "search", 4, config), task)}
+    bridge.running["one"] = Proposal("search-004", "search", 4, config), task
     monkeypatch.setattr(Task, "write_row", lambda *_: Broken(tmp_path, OSError(28, "No space left on device")).ask())
     bridge.end_without_worker("one", "pruned", "stopped", {})
     assert told_to_stop and bridge.fault and not any(bridge.counts.values())
