@@ -18,7 +18,6 @@ from study.commands.repeated import training_counter
 from study.config import CLASSIFIERS, make_config, preset
 from study.progress.display import Display
 from study.search.benchmark import Arms, Budget, benchmark_plan
-from study.search.confirmation import chains
 from study.settings import StudySettings, write_settings
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
@@ -107,9 +106,7 @@ def benchmarked(prepared_phantoms, tiny_settings, tmp_path, monkeypatch):
     count = training_counter(load_dataset(prepared, 32))
     plan = benchmark_plan(base, ("wgan_gp",), 2, Budget(images=70), count, "grouped", arms)
     tasks = [("baseline-000", base.model_copy(update={"synthetic_ratio": 0.0}), {"phase": "baseline"})]
-    for head in chains(plan):
-        for one in (head, *head.followers):
-            tasks.append((one.trial_id, one.config, {"phase": one.phase, **one.columns}))
+    tasks += [(one.trial_id, one.config, {"phase": one.phase, **one.columns}) for one in plan]
     for trial_id, config, columns in tasks:
         task = Task(folder, prepared, trial_id, config, 1, 1, shared | columns)
         assert execute(task, lambda entry: None, torch.device("cpu"))["status"] == "completed"
@@ -124,7 +121,7 @@ def test_few_data_and_two_classifiers_from_plan_to_report(benchmarked):
     gans = trials.dropna(subset="gan_key")
     trained = select(gans, gan_reused=False)
     assert len(trained) == gans["gan_key"].nunique() == 2 * 3  # each once: of all data, of the part, pretrained
-    assert set(trained["classifier"]) == {"small"}  # the first of each chain
+    assert set(trained["classifier"]) == {"small"}  # it comes first to each GAN
     pretrained = select(trained, pretraining="unlabelled")
     assert set(pretrained["confirms"]) == {"wgan_gp-70images-unlabelled"} and len(pretrained) == 2
     assert (pretrained["gan_pretraining_epochs"] == pretrained["gan_epoch"] // 2).all()

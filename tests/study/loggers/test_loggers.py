@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import time
 from pathlib import Path
 from threading import Event
 
@@ -175,7 +176,10 @@ def test_wandbs_run_stays_on_this_machine(study, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "planted-host")
     assert export(study, "wandb") == []
     (folder,) = (study / "wandb").glob("offline-run-*")
-    stored = (folder / f"run-{study.name}-search-000.wandb").read_bytes()
+    file, deadline = folder / f"run-{study.name}-search-000.wandb", time.monotonic() + 60
+    while b"test_auroc" not in file.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)  # wandb's own process writes it, on a busy machine a little later
+    stored = file.read_bytes()
     assert b"test_auroc" in stored and b"gan/frechet_distance" in stored and list(folder.rglob("samples*.png"))
     assert not list(folder.rglob("wandb-metadata.json")), "which would hold paths and the machine's name"
     assert str(study.parent).encode() not in stored and socket.gethostname().encode() not in stored
