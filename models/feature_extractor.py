@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from models.inception import ExtractorUnavailable, inception_network
 from models.inference import fold_batch_norm
 
+BATCH_SIZE = {"cpu": 4, "cuda": 32}  # 4 stay in a processor's cache: Lite0 takes two thirds of the time that 32 take
 LITE_SIZES = {0: 224, 1: 240}  # pixels that EfficientNet-Lite0 and -Lite1 take
 
 
@@ -31,10 +32,10 @@ class FeatureExtractor:
     device: torch.device
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor, batch_size: int = 32) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Features (B, D) and logits (B, K) or None, float32 on the CPU, of uint8 images (B, 3, H, W), B >= 1."""
         assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, images.shape
-        batches = [self.network(batch.to(self.device)) for batch in images.split(batch_size)]
+        batches = [self.network(batch.to(self.device)) for batch in images.split(BATCH_SIZE[self.device.type])]
         features, logits = zip(*batches, strict=True)
         return torch.cat(features).float().cpu(), torch.cat(logits).float().cpu() if self.has_logits else None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from results.stats.repeated import worth_of_trials
 from results.tables.published import auroc_statement, comparable, paper_row
 from results.tables.schema import REPEATED, TRIALS
 from results.tables.store import TableError, check_study, read_trials
@@ -28,9 +29,9 @@ COLUMNS = [
     ("LSTM",    "lstm_depth",       ".0f",  4),
     ("ratio",   "synthetic_ratio",  ".2g",  5),
     ("Frechet", "frechet_distance", ".1f",  7),
-    ("IS",      "inception_score",  ".2f",  5),
     ("SSIM",    "ssim_nearest",     ".2f",  5),
-    ("val",     "validation_auroc", ".3f",  5),
+    ("val",     "estimate",         ".3f",  5),
+    ("se",      "standard_error",   ".3f",  5),
     ("test",    "test_auroc",       ".3f",  5),
 ]  # fmt: skip
 REFERENCE = "principal"  # the system that every trained GAN must beat
@@ -38,18 +39,23 @@ REAL_ONLY = {"backbone": "none: real only", "lstm_depth": None, "synthetic_ratio
 
 
 def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame:
-    """The columns of TRIALS behind rank, pareto and comparable: the paper, ranked trials, then all others.
+    """The columns of TRIALS behind rank, pareto, comparable, estimate and standard_error: the paper, ranked trials, all
+    others.
 
-    `rank` is 0 for the paper and null for what cannot be ranked (pruned, failed, objective not measured). pareto and
-    auroc rank by validation AUROC; frechet ranks by distance and starts again at 1 for each feature extractor and
-    pair of image counts, the largest group first. `pareto` marks a group's non-dominated front (distance down,
-    validation AUROC up). `comparable` is "yes" or the reasons why a row cannot be held against the paper's.
-    Rows of a confirmation are left out: what they repeat is in the ranking. Raises TableError for an unknown objective.
+    `rank` is 0 for the paper and null for what cannot be ranked (pruned, failed, objective not measured). `estimate` is
+    what a trial's validation AUROC would be without the luck of a training, from its own score, its repeats as a
+    finalist and the other trials of its GAN (`results.stats.repeated`). pareto and auroc rank by it; frechet ranks by
+    distance and starts again at 1 for each feature extractor and pair of image counts, the largest group first.
+    `pareto` marks a group's non-dominated front (distance down, estimate up). `comparable` is "yes" or the reasons why
+    a row cannot be held against the paper's. Finalists and rows of a confirmation are left out: what they repeat is in
+    the ranking. Raises TableError for an unknown objective.
     """
     if objective not in OBJECTIVES:
         raise TableError(f"objective: {objective!r} is none of {', '.join(OBJECTIVES)}")
+    estimates = worth_of_trials(trials)
     trials = trials[~trials["phase"].isin(REPEATED)]
     completed = trials[trials["status"] == "completed"].sort_values("trial_id", ignore_index=True)
+    completed[list(estimates)] = estimates.reindex(completed["trial_id"]).to_numpy(float)
     completed = _ranked(completed, objective)
     ended = trials[trials["status"] != "completed"].sort_values(["status", "trial_id"], ascending=[False, True])
     ours = [*completed.to_dict("records"), *ended.assign(rank=None, pareto=False).to_dict("records")]
@@ -57,14 +63,15 @@ def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame
         {"rank": 0, "pareto": False, "comparable": "yes", **paper_row()},
         *({**row, "comparable": comparable(row)} for row in ours),
     ]
-    return pd.DataFrame(rows, columns=["rank", "pareto", "comparable", *TRIALS.names]).astype({"rank": "Int64"})
+    columns = ["rank", "pareto", "comparable", "estimate", "standard_error", *TRIALS.names]
+    return pd.DataFrame(rows, columns=columns).astype({"rank": "Int64"})
 
 
 def _ranked(completed: pd.DataFrame, objective: str) -> pd.DataFrame:
     """The rows in their order, null ranks last, with the columns rank and pareto."""
     completed = completed.assign(pareto=_on_front(completed))
     if objective != "frechet":
-        ranks = completed["validation_auroc"].rank(method="first", ascending=False)
+        ranks = completed["estimate"].rank(method="first", ascending=False)
         return completed.assign(rank=ranks).sort_values("rank", kind="stable")
     groups = completed.groupby(DISTANCE_GROUP, dropna=False)
     ranks, size = groups["frechet_distance"].rank(method="first"), groups["frechet_distance"].transform("count")
@@ -74,7 +81,7 @@ def _ranked(completed: pd.DataFrame, objective: str) -> pd.DataFrame:
 
 def _on_front(completed: pd.DataFrame) -> np.ndarray:
     """[trials]: no trial of the same distance group is at least as good in both objectives and better in one."""
-    distance, auroc = (completed[name].to_numpy(float) for name in ("frechet_distance", "validation_auroc"))
+    distance, auroc = (completed[name].to_numpy(float) for name in ("frechet_distance", "estimate"))
     group = completed.groupby(DISTANCE_GROUP, dropna=False).ngroup().to_numpy()
     no_worse = (distance[:, None] <= distance) & (auroc[:, None] >= auroc)  # [rivals, trials]
     better = (distance[:, None] < distance) | (auroc[:, None] > auroc)
@@ -143,8 +150,9 @@ def _notes(ours: pd.DataFrame) -> str:
     reasons = completed["comparable"].str.split("; ").explode().value_counts(sort=False).drop("yes", errors="ignore")
     groups = completed.dropna(subset="frechet_distance").drop_duplicates([*DISTANCE_GROUP, "frechet_floor"])
     lines = [
-        "Row 0 is the paper's WGAN-GP with LSTM. val and test are AUROC; trials are ranked by val, test is read once. "
-        "* = Pareto front of Frechet distance and val.",
+        "Row 0 is the paper's WGAN-GP with LSTM. val and test are AUROC. Trials are ranked by val: their validation "
+        "AUROC with standard error (se), drawn to that of their GAN and of all trials as far as one training is luck; "
+        "the best were trained again. test is read once. * = Pareto front of Frechet distance and val.",
         f"{auroc_statement()}; it does not say how many images its FID uses, nor which it pairs for SSIM.",
     ]
     lines += [f"Not comparable with the paper: {reason} ({count} of {len(completed)} trials)."

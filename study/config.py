@@ -215,6 +215,7 @@ class TrialConfig(GanConfig):
     classifier_lstm_depth: int = Field(2, ge=1, le=4)
     classifier_epochs: Positive = 60
     classifier_batch_size: Positive = 64              # over all workers of the trial
+    classifier_seed: int = Field(0, ge=0)             # another one trains another classifier on the same images
     classifier_lr: Rate = 3e-4
     weight_decay: float = Field(1e-4, ge=0, le=1)
     dropout: Fraction = 0.2
@@ -290,10 +291,10 @@ class TrialConfig(GanConfig):
         return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
-# The fields that make one arm of a comparison different from another.
+# The fields that make one arm of a comparison different from another, or a repeat of it.
 ARM_FIELDS = {
     "synthetic_ratio", "synthetic_kept", "training_images", "oversampling", "balance", "rotation", "zoom", "contrast",
-    "classifier_flip",
+    "classifier_flip", "classifier_seed",
 }  # fmt: skip
 
 
@@ -314,12 +315,12 @@ PRESETS = {
     "lstm_width":            (    64,    192,    368),
     "decoder_width":         (    64,    256,    256),
     "backbone_width":        (  0.25,    0.5,    1.0),
-    "backbone_depth":        (  0.25,    0.5,    1.0),
+    "backbone_depth":        (   0.1,    0.5,    1.0),
     "critic_width":          (    48,     64,     64),
     "critic_steps":          (     3,      3,      5),
     "gan_batch_size":        (    32,     32,     64),
-    "gan_epochs":            (    60,    150,    500),
-    "gan_eval_interval":     (     5,     10,     20),
+    "gan_epochs":            (    40,    150,    500),
+    "gan_eval_interval":     (    10,     10,     20),
     "generator_lr":          (  1e-3,   2e-4,   1e-4),
     "critic_lr":             (  1e-3,   2e-4,   1e-4),
     "ema_decay":             (  0.99,  0.998,  0.999),

@@ -52,24 +52,24 @@ def load_search(folder: Path) -> optuna.Study | None:
 
 
 def pareto(evidence: Evidence) -> Drawing | Note:
-    """Frechet distance against validation AUROC, the front marked."""
-    rows = leaderboard(evidence.searched).iloc[1:].dropna(subset=list(OBJECTIVES)).to_dict("records")
+    """Frechet distance against validation AUROC as the leaderboard estimates it, the front marked."""
+    rows = leaderboard(evidence.trials).iloc[1:].dropna(subset=["frechet_distance", "estimate"]).to_dict("records")
     trials = pd.DataFrame(map(gan_cells, rows))
     if trials.empty:
         return Note("No trial of the search has both a Frechet distance and a validation AUROC.")
     figure, (axes,) = new_figure()
     for number, (backbone, rows) in enumerate(trials.groupby("backbone")):
         style = look(number) | {"linestyle": "", "label": backbone}
-        axes.plot(rows["frechet_distance"], rows["validation_auroc"], **style)
+        axes.plot(rows["frechet_distance"], rows["estimate"], **style)
     front = trials[trials["pareto"].astype(bool)].sort_values("frechet_distance")
     line = {"color": OTHERS, "linewidth": 0.8, "zorder": 1, "label": "Pareto front"}
-    axes.plot(front["frechet_distance"], front["validation_auroc"], **line)
+    axes.plot(front["frechet_distance"], front["estimate"], **line)
     noisy = trials["frechet_noisy_real"].median()
     if pd.notna(noisy):
         axes.axvline(noisy, color=OTHERS, linewidth=1, linestyle=":", label="real images with noise")
     axes.set(xlabel="Frechet distance (lower is better)", ylabel="validation AUROC")
     legend_below(figure, axes)
-    listed = [f"{row.trial_id} {row.frechet_distance:.1f}, {row.validation_auroc:.3f}" for row in front.itertuples()]
+    listed = [f"{row.trial_id} {row.frechet_distance:.1f}, {row.estimate:.3f}" for row in front.itertuples()]
     alt = f"{len(trials)} trials. On the Pareto front (Frechet distance, validation AUROC): {'; '.join(listed)}."
     alt += f" Real images with noise: {noisy:.1f}." if pd.notna(noisy) else ""
     return Drawing("pareto", "Frechet distance and validation AUROC of each trial", alt, figure)

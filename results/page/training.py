@@ -5,7 +5,7 @@ import pandas as pd
 from results.page.figure import OTHERS, Drawing, legend_below, look, new_figure
 from results.page.parts import RESUME, Note
 from results.stats.evidence import Evidence, arm_name, select
-from results.tables.schema import BENCHMARK
+from results.tables.schema import BENCHMARK, FINALIST
 
 SHOWN = 6  # lines with a colour of their own; the rest are grey
 # Figure, its title, the models, the column of HISTORY, its axis, whether low is best
@@ -31,7 +31,7 @@ def training_figures(evidence: Evidence) -> list[Drawing | Note]:
 
 def gan_history(evidence: Evidence) -> pd.DataFrame:
     """Reports of each GAN once, with the columns model (the trial of the search it belongs to) and run (the GAN)."""
-    trials = evidence.trials[evidence.trials["phase"] != BENCHMARK]
+    trials = evidence.trials[~evidence.trials["phase"].isin([BENCHMARK, FINALIST])]
     trials = select(trials, training_fraction=1.0, split_protocol=evidence.protocol)
     reports = select(evidence.history, stage="gan").drop(columns="gan_key")
     reports = reports.merge(trials[["trial_id", "gan_key", "confirms"]], on="trial_id")

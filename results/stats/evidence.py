@@ -8,8 +8,9 @@ import pandas as pd
 
 from results.stats.comparisons import compare
 from results.stats.estimates import estimate
+from results.stats.repeated import worth_of_trials
 from results.stats.scores import collect_scores
-from results.tables.schema import COMPARISONS, ESTIMATES, REPEATED
+from results.tables.schema import COMPARISONS, ESTIMATES, EVIDENCE, FINALIST, REPEATED
 from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
 CHOICE = ["confirms", "arm", "classifier_key"]
@@ -58,7 +59,8 @@ class Evidence:
 
     @cached_property
     def completed(self) -> pd.DataFrame:
-        return self.trials[self.trials["status"] == "completed"]
+        """Completed trials, without what finalists repeated."""
+        return self.trials[(self.trials["status"] == "completed") & (self.trials["phase"] != FINALIST)]
 
     @cached_property
     def protocol(self) -> str:
@@ -96,10 +98,10 @@ class Evidence:
 
     @cached_property
     def best_of_search(self) -> pd.Series | None:
-        """The searched trial with synthetic images and the highest validation AUROC (one seed)."""
-        trials = select(self.searched, status="completed")
-        trials = trials[trials["synthetic_ratio"] > 0].dropna(subset="validation_auroc").sort_values("trial_id")
-        return trials.loc[trials["validation_auroc"].idxmax()] if len(trials) else None
+        """The searched trial with synthetic images that is best on validation, as the leaderboard ranks (one seed)."""
+        trials = select(self.searched, status="completed").join(worth_of_trials(self.trials), on="trial_id")
+        trials = trials[trials["synthetic_ratio"] > 0].dropna(subset="estimate").sort_values("trial_id")
+        return trials.loc[trials["estimate"].idxmax()] if len(trials) else None
 
     @cached_property
     def baseline(self) -> pd.Series | None:
@@ -163,7 +165,7 @@ def write_evidence(study: Path) -> None:
         raise TableError(f"{study}: no predictions yet; `python study/confirm.py {study}` makes them")
     arms = collect_scores(predictions, trials)
     write_rows(study / "estimates" / "estimates.parquet", estimate(arms, read_table(study, "attributes")), ESTIMATES)
-    comparisons = compare([scores for scores in arms if scores.arm["phase"] in REPEATED])
+    comparisons = compare([scores for scores in arms if scores.arm["phase"] in EVIDENCE])
     write_rows(study / "comparisons" / "comparisons.parquet", comparisons, COMPARISONS)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.stats.bootstrap import GroupBootstrap
 from results.stats.weighted import weighted_auroc, weighted_metrics
-from results.tables.schema import CONFIRMED, REPEATED
+from results.tables.schema import CONFIRMED, EVIDENCE, REPEATED
 from results.tables.store import TableError
 
 # What the seeds of one arm have in common; `oversampling` tells apart what the names of the arms do not.
@@ -122,10 +122,10 @@ def _evidence(trials: pd.DataFrame) -> pd.DataFrame:
     """Of each completed trial that counts: its id, seed, threshold and the columns `ARM`."""
     columns = ["trial_id", "seed", "threshold", "confirms", *(name for name in ARM if name != "gan")]
     completed = trials.loc[trials["status"] == "completed", columns]
-    repeated = completed["phase"].isin(REPEATED)
-    evidence = completed[repeated].assign(gan=completed["confirms"])
+    evidence = completed[completed["phase"].isin(EVIDENCE)].assign(gan=completed["confirms"])
     if not is_confirmed(trials):
-        single = completed[~repeated].assign(gan=completed["trial_id"].where(completed["phase"] != "baseline", None))
+        single = completed[~completed["phase"].isin(REPEATED)]
+        single = single.assign(gan=single["trial_id"].where(single["phase"] != "baseline", None))
         evidence = pd.concat([single, evidence])
     return evidence.drop(columns="confirms")
 

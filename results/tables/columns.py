@@ -36,7 +36,7 @@ TRIALS = (
     """
 study                       text  name of the study
 trial_id                    text  name of the trial
-phase                       text  baseline, system, paper, search, confirm, judge or benchmark
+phase                       text  baseline, system, paper, search, finalist, confirm, judge or benchmark
 status                      text  completed, pruned or failed
 reason                      text  why the trial was pruned or failed
 started_at                  text  start of the trial, UTC, ISO 8601
@@ -44,7 +44,7 @@ preset                      text  preset that the settings come from
 objective                   text  what the search optimised
 gan_key                     text  name of the GAN: equal for equal settings, data and code
 arm                         text  what the classifier was trained on
-confirms                    text  searched trial whose GAN and ratio a confirm or judge trial repeats
+confirms                    text  searched trial whose classifier a finalist repeats, others its GAN and ratio
 num_judging_seeds           int   seeds that were to judge the chosen arm, fixed before the first; of judge trials
 classifier                  text  name of the classifier: small, efficientnet_lite0 or a timm model
 classifier_key              text  classifier settings but the arm's; only arms of equal key are compared
@@ -99,6 +99,7 @@ classifier_lstm_width       int   units of each LSTM layer of the classifier
 classifier_lstm_depth       int   LSTM layers of the classifier
 classifier_epochs           int   epochs of classifier training
 classifier_batch_size       int   images per classifier step, over all workers of the trial
+classifier_seed             int   0: `seed` is the classifier's, too; a finalist's repeats have others
 synthetic_ratio             real  synthetic images per real training image, 0 for real images only
 synthetic_kept              real  share of the synthetic images that is kept, those most like real training images
 oversampling                real  repeated real images per real training image

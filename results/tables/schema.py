@@ -33,7 +33,9 @@ PUBLISHED = _schema("PUBLISHED")
 # Values of `phase` in a confirmation: all arms, of which validation chooses one, and the chosen one with other seeds.
 CONFIRMED = ["confirm", "judge"]
 BENCHMARK = "benchmark"  # every system over seeds, at an equal cost
-REPEATED = [*CONFIRMED, BENCHMARK]  # what is no part of the search
+EVIDENCE = [*CONFIRMED, BENCHMARK]
+FINALIST = "finalist"  # repeats the classifier of one of the search's best trials, `confirms`
+REPEATED = [*EVIDENCE, FINALIST]  # what is no trial of the search
 # The column `verdict` of GENERATOR_METRICS: what the audit found, or that it found nothing.
 COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying, collapse or wrong labels found"
 SWAPPED, ONE_CLASS, IGNORED = "swaps the labels", "draws both labels from one class", "labels do not show"

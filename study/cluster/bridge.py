@@ -15,6 +15,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from results.tables.schema import FINALIST
 from results.tables.store import read_history
 from study.cluster.private import free_orphans
 from study.config import TrialConfig
@@ -71,10 +72,11 @@ class Bridge(tune.Callback):
         self.fault: str | None = None  # of the disk, on which the study stops
         self.looked_at = 0.0
 
-    def propose(self, tune_id: str) -> dict | None:
-        """The next trial as Tune's configuration; None where nothing can be run now."""
+    def propose(self, tune_id: str) -> dict | str | None:
+        """The next trial as Tune's configuration; None where nothing can be run now, FINISHED where nothing is left."""
         with self.stopping_at_faults():
-            proposal = self.proposer.ask()
+            if not (proposal := self.proposer.ask()):
+                return None if self.running else Searcher.FINISHED
             task = replace(self.make_task(proposal), proposed_at=time.time())
             self.running[tune_id] = proposal, task
             return {"task": task, "stoppable": proposal.stoppable, "judged": proposal.of_the_search}
@@ -171,7 +173,7 @@ class Proposals(Searcher):
         super().__init__()
         self.bridge = bridge
 
-    def suggest(self, trial_id: str) -> dict | None:
+    def suggest(self, trial_id: str) -> dict | str | None:
         return self.bridge.propose(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
@@ -210,6 +212,8 @@ def gan_words(result: dict, config: TrialConfig) -> str:
 
 def describe(proposal: Proposal) -> str:
     config = proposal.config
+    if proposal.phase == FINALIST:
+        return f"{proposal.columns['confirms']} again, another classifier"
     if not config.uses_gan:
         return f"{config.arm.replace('_', ' ')}{' only' if config.arm == 'real' else ''}{config.part_in_words}"
     amount = "fills the rarer class" if config.balance == "synthetic" else f"ratio {config.synthetic_ratio:g}"

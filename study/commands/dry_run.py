@@ -15,16 +15,18 @@ from study.gan.footprint import gan_bytes, largest_batch
 from study.gan.networks import new_critic, new_generator
 from study.gan.step import training_class
 from study.progress.display import words
+from study.search.finalists import REPEATS, num_finalists
 from study.search.proposer import NEW_GAN_EVERY
 from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configurations, system_configs
 from study.settings import StudySettings
 
-# Share of the measured matrix-product speed that small convolutions reach with everything around them: on two CPU
-# cores the smoke study was estimated at 10 minutes and took 8. It was not compared on a GPU.
-EFFICIENCY = 0.25
+# What small convolutions reach, with everything around them, of the measured speed of float32 matrix products. On two
+# cores with AMX the smoke study's GANs took 0.9 to 1.2 times the estimate; it was not compared on a GPU.
+EFFICIENCY = {"float32": 0.25, "bfloat16": 0.75}
+FLOPS_OF_FEATURES = {"efficientnet_lite0": 0.8e9, "inception": 11.4e9}  # of an image; others as Inception
 GIB = 2**30
 USUAL_GPU = 24 * GIB  # if there is none here
-OVERHEAD_S = 20  # Ray's start of a trial and the loading of data
+START_S = 20  # of Ray, and of the first trial
 
 
 def describe_plan(settings: StudySettings, counts: dict, trials: int, options: Namespace) -> str:
@@ -64,19 +66,21 @@ def _cost(settings: StudySettings, counts: dict, trials: int, options: Namespace
              f" ({speed / 1e9:.0f} GFLOP/s measured),",
              f"  {options.workers_per_trial} worker(s) a trial",
              "", "estimate (within a factor of two; nothing was run)"]
-    seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY) for config in configs]
+    seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY[config.precision]) for config in configs]
     for config, cost in zip(configs, seconds, strict=True):
         size, memory = parameter_count(new_generator(config)) / 1e6, gan_bytes(config) / 1e9
         name = f"{config.system:<22}"
         lines.append(f"  GAN {name}  {size:6.2f} M parameters  {memory:5.2f} GB  {words(cost)}")
     largest = min(largest_batch(config, gpu_bytes()) for config in configs)
     lines.append(f"  gan_batch_size up to about {largest} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
-    classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY)
-    total = sum(seconds[: len(systems)]) + new_gans * sum(seconds[len(systems) :]) / len(searched)
-    total += (trials + 1 + len(systems)) * (classifier + OVERHEAD_S)
-    return [*lines, f"  classifier {words(classifier)}",
-            f"  {trials} trials with {new_gans} GANs, the baseline and {len(systems)} systems: {words(total)} of the "
-            "whole machine"]
+    classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY["float32"])
+    measuring = measuring_flops(base) / speed
+    repeats = 0 if settings.objective == "frechet" else num_finalists(trials) * REPEATS
+    total = START_S + sum(seconds[: len(systems)]) + new_gans * sum(seconds[len(systems) :]) / len(searched)
+    total += (len(systems) + new_gans) * measuring + (trials + 1 + len(systems) + repeats) * classifier
+    return [*lines, f"  measuring a GAN {words(measuring)}, a classifier {words(classifier)}",
+            f"  {trials} trials with {new_gans} GANs, the baseline, {len(systems)} systems, {repeats} repeats of the "
+            f"best: {words(total)}"]
 
 
 def gpu_bytes() -> int:
@@ -88,6 +92,14 @@ def gan_flops(config: TrialConfig, num_train: int) -> float:
     """Floating-point operations of a GAN's training, computed from those of one image's forward passes."""
     passes = zip(training_class(config).forward_passes(config), forward_flops(config), strict=True)
     return config.gan_epochs * num_train * sum(count * flops for count, flops in passes)
+
+
+def measuring_flops(config: TrialConfig) -> float:
+    """Of a GAN's Frechet distances, and of its FID at the end."""
+    times = {config.feature_extractor: config.gan_epochs / config.gan_eval_interval}
+    times["inception"] = times.get("inception", 0) + config.measure_fid
+    most = FLOPS_OF_FEATURES["inception"]
+    return config.eval_images * sum(count * FLOPS_OF_FEATURES.get(name, most) for name, count in times.items())
 
 
 def classifier_flops(config: TrialConfig, num_train: int) -> float:

@@ -14,7 +14,6 @@ from study.cluster.resources import Machine, share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
 from study.config import GanConfig
 from study.errors import ConfigError
-from study.gan.quality import warm_features
 from study.progress.display import Display
 from study.search.attempts import runs_again
 from study.search.proposer import FixedTrials, Proposal
@@ -83,8 +82,6 @@ def run_on_ray(
     num_trials = len(trials.waiting)
     resources = share_out(machines, num_trials, options.workers_per_trial, options.gpus_per_trial)
     display(f"{what_ray_has(machines)}: {resources}")
-    with display.counting("features") as progress:
-        warm_features(trials.base, dataset, progress)
     make_task = TaskMaker(trials.folder, dataset.path, columns, resources, more_tests=True, external=external)
     return run_trials(trials, make_task, resources, num_trials, None, display)
 

@@ -13,7 +13,7 @@ from data_utils.dataset import load_dataset, training_subset
 from data_utils.prepared import Prepared
 from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
 from results.tables.mending import set_aside_damaged
-from results.tables.schema import REPEATED
+from results.tables.schema import EVIDENCE, FINALIST
 from results.tables.store import read_trials
 from study.cluster.checks import refuse_unfit_nodes
 from study.cluster.packing import share_of_a_gpu
@@ -24,11 +24,11 @@ from study.commands.photographs import prepare_data, recognise_photographs, writ
 from study.config import DEFAULT_TRIALS, PRESET_NAMES
 from study.errors import ConfigError, refuse_no_study
 from study.flags.cli import EXIT_INTERRUPTED, make_folder
-from study.gan.quality import warm_features
 from study.loggers.exporting import exporting
 from study.loggers.targets import refuse_missing
 from study.progress.display import Display
 from study.search.attempts import runs_again
+from study.search.finalists import REPEATS, Finalists, num_finalists
 from study.search.proposer import Search
 from study.search.space import paper_configurations, system_configs
 from study.settings import StudySettings, lock_study, peek_settings, write_settings
@@ -69,7 +69,7 @@ def run(options: Namespace) -> int:
         display = Display()
         with exporting(folder, options.log, display):
             interrupted = run_search(options, settings, prepared, folder, total, display)
-        return report(folder, settings.objective, total, interrupted, options.time_budget)
+        return report(folder, settings, total, interrupted, options.time_budget)
 
 
 def study_to_resume(options: Namespace) -> Path:
@@ -93,25 +93,36 @@ def run_search(
     """Run the trials that the study lacks; returns whether they were interrupted."""
     for line in set_aside_damaged(folder):
         display(line)
-    trials = searched(folder)
-    remaining = total - len(done(trials))
-    resources = start_ray(options, settings, prepared, folder, total, display) if remaining > 0 else None
+    rows = rows_by_id(of_search(folder))
+    remaining = total - len(done(searched(folder)))
+    finalists = finalists_of(settings, total, rows)
+    repeats = (finalists.num * REPEATS if remaining else finalists.left())
+    resources = None
+    if remaining + repeats:
+        resources = start_ray(options, settings, prepared, folder, total, display)
     # The study's file is written only now, so that a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, settings.record(prepared))
-    search = Search(folder, settings.base, settings.fixed, settings.objective, rows_by_id(trials), settings.systems)
+    search = Search(
+        folder, settings.base, settings.fixed, settings.objective, rows, settings.systems, remaining, finalists
+    )
     for line in search.mended:
         display(line)
     if not resources:
         return False
     from study.cluster.driver import run_trials  # Ray takes seconds to import: not where nothing is left to run
 
-    display("measuring the real images' features")
-    with display.counting("features") as progress:
-        warm_features(settings.base, load_dataset(prepared.path, settings.base.image_size), progress)
-    display(f"study {folder}: {remaining} trials to run, {total - remaining} done")
+    display(f"study {folder}: {remaining} trials to run, {total - remaining} done; then {repeats} repeats of the best")
     columns = study_columns(settings.preset, settings.objective) | data_columns(prepared)
     make_task = TaskMaker(folder, prepared.path, columns, resources)
-    return run_trials(search, make_task, resources, remaining, options.time_budget, display)
+    if options.time_budget:
+        search.finish_by(time.monotonic() + options.time_budget, resources.concurrent)
+    return run_trials(search, make_task, resources, remaining + repeats, options.time_budget, display)
+
+
+def finalists_of(settings: StudySettings, total: int, rows: dict[str, dict]) -> Finalists:
+    """The finalists of a search for a good classifier; a GAN's distance does not depend on one."""
+    trials = total - 1 - len(settings.systems)
+    return Finalists.of_search(0 if settings.objective == "frechet" else num_finalists(trials), rows)
 
 
 def start_ray(
@@ -134,17 +145,21 @@ def start_ray(
     return resources
 
 
-def report(folder: Path, objective: str, total: int, interrupted: bool, time_budget: float | None) -> int:
+def report(folder: Path, settings: StudySettings, total: int, interrupted: bool, time_budget: float | None) -> int:
     """Print the leaderboard, where the tables are, and what is left; returns the exit code."""
     trials = searched(folder)
-    board = leaderboard(trials, objective)
+    board = leaderboard(of_search(folder), settings.objective)
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
     counts = Counter(done(trials)["status"])
     left = total - counts.total()
+    finalists = finalists_of(settings, total, rows_by_id(of_search(folder)))
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"\n{format_leaderboard(board, shown)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
     print(f"{'ended':<16} {ended}, {max(left, 0)} not finished")
+    if finalists.num:
+        repeats = sum(map(len, finalists.begun.values()))
+        print(f"{'repeated':<16} {repeats} times one of the best, {finalists.left()} not finished")
     by_reuse, by_stopping = saved_minutes(trials)
     print(f"{'saved':<16} by reuse {by_reuse:.1f} min, by stopping {by_stopping:.1f} min of GAN training")
     if damaged := [str(path.relative_to(folder)) for path in folder.rglob("*.damaged")]:
@@ -152,17 +167,23 @@ def report(folder: Path, objective: str, total: int, interrupted: bool, time_bud
     for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans", "classifiers"):
         if (folder / name).exists():
             print(f"{name:<16} {shown / name}")
-    if left > 0 and time_budget and not interrupted:
+    if (left > 0 or finalists.left()) and time_budget and not interrupted:
         print(f"{'why':<16} the time budget of {time_budget / 60:.0f} min is used up")
-    if left > 0:
+    if left > 0 or finalists.left():
         print(f"{'to continue':<16} {resume_command()}")
     return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)
 
 
-def searched(folder: Path) -> pd.DataFrame:
-    """The rows of the search, without those of a confirmation."""
+def of_search(folder: Path) -> pd.DataFrame:
+    """The rows of the search and its finalists, without those of a confirmation."""
     trials = read_trials(folder)
-    return trials[~trials["phase"].isin(REPEATED)]
+    return trials[~trials["phase"].isin(EVIDENCE)]
+
+
+def searched(folder: Path) -> pd.DataFrame:
+    """The same without the finalists."""
+    trials = of_search(folder)
+    return trials[trials["phase"] != FINALIST]
 
 
 def resume_command() -> str:

@@ -110,7 +110,7 @@ def train_classifier(
 
 def start_or_continue(config: TrialConfig, device: torch.device, folder: Path) -> tuple:
     """(model, optimiser, history, best epoch so far) as the newest checkpoint left them, or new."""
-    torch.manual_seed(derive_seed(config.seed, "classifier", "initial weights"))
+    torch.manual_seed(derive_seed(seed_of(config), "classifier", "initial weights"))
     model = synchronise_batch_norm(new_classifier(config)).to(device, memory_format=torch.channels_last)
     model.features.requires_grad_(not config.classifier_frozen)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -120,6 +120,11 @@ def start_or_continue(config: TrialConfig, device: torch.device, folder: Path) -
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return model, optimiser, list(state["history"]), state["best"]
+
+
+def seed_of(config: TrialConfig) -> int:
+    """The seed of a classifier's training: the trial's, or another that comes of it and of `classifier_seed`."""
+    return derive_seed(config.seed, "repeat", config.classifier_seed) if config.classifier_seed else config.seed
 
 
 def check_finite(name: str, loss: float, epoch: int) -> None:
@@ -153,8 +158,8 @@ def run_epoch(
     """One pass over the training images, or over their `frozen` feature maps; returns the mean loss."""
     device = train.images.device
     batch_size = min(config.classifier_batch_size, len(train.labels) // num_workers() * num_workers())
-    draws = make_generator(device, config.seed, "classifier", epoch)
-    torch.manual_seed(derive_seed(config.seed, "dropout", epoch))
+    draws = make_generator(device, seed_of(config), "classifier", epoch)
+    torch.manual_seed(derive_seed(seed_of(config), "dropout", epoch))
     model.train()
     steps = len(train.labels) // batch_size
     counts = train.labels.bincount(minlength=2)

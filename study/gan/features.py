@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor
@@ -60,18 +61,19 @@ def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file:
     """`image_features`, read from `cache_file` if that holds the features of these images by this extractor.
 
     The file names its content (pixels and `extractor.key`) and carries a checksum. Features are computed and stored
-    again where the content differs or the file is damaged.
+    again where the content differs or the file is damaged. Whoever needs the same features at that time waits for them.
     """
     content = hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest() + extractor.key
-    try:
-        stored, stored_content = read_tensors(cache_file)
-        if stored_content == content:
-            return ImageFeatures(images.cpu(), stored["features"], stored.get("logits"))
-    except FileNotFoundError:
-        pass
-    except Damaged:
-        warn_and_set_aside(cache_file, "the features are computed again")
-    computed = image_features(images, extractor)
-    tensors = {"features": computed.features, "logits": computed.logits}
-    write_tensors(cache_file, {name: tensor for name, tensor in tensors.items() if tensor is not None}, content)
-    return computed
+    with FileLock(f"{cache_file}.lock"):
+        try:
+            stored, stored_content = read_tensors(cache_file)
+            if stored_content == content:
+                return ImageFeatures(images.cpu(), stored["features"], stored.get("logits"))
+        except FileNotFoundError:
+            pass
+        except Damaged:
+            warn_and_set_aside(cache_file, "the features are computed again")
+        computed = image_features(images, extractor)
+        tensors = {"features": computed.features, "logits": computed.logits}
+        write_tensors(cache_file, {name: tensor for name, tensor in tensors.items() if tensor is not None}, content)
+        return computed

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from study.gan.features import ImageFeatures, image_features, side_features
 from study.gan.metrics import distance_ratio, frechet_distance, inception_score, kernel_distance, precision_recall
 
 INCEPTION_FILE = "inception-weights.pth"
-WARMED = (("validation", ""), ("train", ""), ("train", "noisy"))  # side and variant, in the GAN's own extractor
 # An exact copy has no error and an infinite PSNR; an error of 1/12, the variance of rounding to 8 bits, bounds it.
 MAX_PSNR = 10 * math.log10(255**2 * 12)  # 58.9 dB
 
@@ -44,7 +42,7 @@ class GanQuality:
 
     def __init__(self, config: GanConfig, dataset: Dataset):
         self.config, self.dataset = config, dataset
-        self.seconds = 0.0
+        self.seconds, self.latest = 0.0, None
 
     @property
     def num_real(self) -> int:
@@ -69,8 +67,10 @@ class GanQuality:
         return side_features(self.dataset, "train", self.extractor, self.config.training_part, "noisy")
 
     def features(self, images: Tensor) -> ImageFeatures:
-        """Features of synthetic images uint8 (N, 3, S, S)."""
-        return image_features(images, self.extractor)
+        """Features of synthetic images uint8 (N, 3, S, S); the last images' are kept, which are measured twice."""
+        if self.latest is None or not torch.equal(self.latest.images, images.cpu()):
+            self.latest = image_features(images, self.extractor)
+        return self.latest
 
     def frechet_distance(self, fake: Tensor) -> float:
         """The Frechet distance of synthetic images uint8 (N, 3, S, S) to the validation images."""
@@ -129,28 +129,6 @@ class GanQuality:
                 "fid_kid": kernel_distance(features, validation.features, 0)["kid_mean"],
                 "fid_seconds": time.perf_counter() - started,
             }
-
-
-def warm_features(config: GanConfig, dataset: Dataset, progress: Callable[[int, int], None]) -> None:
-    """Compute the real images' features once, before several trials would do so at the same time.
-
-    `progress` gets, after each batch, how many images are done, and of how many; an image counts for each network.
-    """
-    quality = GanQuality(config, dataset)
-    measured = [(quality.extractor, side, variant) for side, variant in WARMED]
-    if quality.inception and quality.inception is not quality.extractor:
-        measured += [(quality.inception, side, "") for side in ("validation", "train")]
-    counts = [int((dataset.split == side).sum()) for _, side, _ in measured]
-    for number, (extractor, side, variant) in enumerate(measured):
-        done = [sum(counts[:number])]
-
-        def after_a_batch(module, images, features, done=done) -> None:
-            done.append(len(images[0]))
-            progress(sum(done), sum(counts))
-
-        hook = extractor.network.register_forward_hook(after_a_batch)
-        side_features(dataset, side, extractor, config.training_part, variant)
-        hook.remove()
 
 
 def quality_metrics(

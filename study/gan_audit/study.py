@@ -11,7 +11,7 @@ import torch
 from data_utils.dataset import Dataset, load_dataset
 from models.feature_extractor import FeatureExtractor, build_feature_extractor, has_efficientnet_lite
 from models.inception import has_inception
-from results.tables.schema import ATTRIBUTES, GENERATOR_METRICS, NEIGHBOURS, REPEATED
+from results.tables.schema import ATTRIBUTES, EVIDENCE, GENERATOR_METRICS, NEIGHBOURS, REPEATED
 from results.tables.store import read_table, read_trials, write_rows
 from study.config import GanConfig
 from study.errors import ConfigError, refuse_no_study
@@ -50,7 +50,7 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
     chosen = trials[(trials["status"] == "completed") & trials["gan_key"].notna()]
     if not everything:
         own_split = trials.loc[~trials["phase"].isin(REPEATED), "split_protocol"].iloc[0]
-        confirmed = chosen["phase"].isin(REPEATED) & (chosen["split_protocol"] == own_split)
+        confirmed = chosen["phase"].isin(EVIDENCE) & (chosen["split_protocol"] == own_split)
         chosen = chosen[confirmed & (chosen["training_fraction"] == 1) & (chosen["positive_fraction"] == 1)]
     chosen = chosen.sort_values("trial_id").drop_duplicates("gan_key")
     rows = [row for row in chosen.to_dict("records") if read_result(GanFolder(study / "gans" / row["gan_key"]))]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from results.leaderboard import leaderboard
+from results.tables.schema import FINALIST
 from study.config import GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.search.proposer import Proposal
@@ -32,8 +33,8 @@ def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[st
 
     Raises ConfigError for a name that is no completed trial with a GAN, and for a search without such a trial.
     """
-    searched = trials[(trials["status"] == "completed") & trials["phase"].isin(["paper", "search", "system"])]
-    ranked = leaderboard(searched, objective)
+    searched = trials["phase"].isin(["paper", "search", "system", FINALIST])
+    ranked = leaderboard(trials[(trials["status"] == "completed") & searched], objective)
     order = [name for name, rank in zip(ranked["trial_id"], ranked["rank"], strict=True) if pd.notna(rank) and rank > 0]
     if unknown := sorted(set(names or []) - set(order)):
         known = " ".join(order) or "none"

@@ -1,7 +1,9 @@
 """The search: which trial to run next, by Optuna and a balanced design. No Ray here."""
 
+import math
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +13,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from results.tables.schema import FINALIST
 from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, TrialConfig, make_config
 from study.search.attempts import runs_again
+from study.search.finalists import Finalists, repeat_id
 from study.search.pictures import Pictures
 from study.search.records import (
     end_of,
@@ -59,8 +63,8 @@ class Proposer(Protocol):
     base: TrialConfig
     part: str  # of the study: search, confirmation or benchmark
 
-    def ask(self) -> Proposal:
-        """The next trial to run."""
+    def ask(self) -> Proposal | None:
+        """The next trial to run; None where there is none, or none before a trial at work has ended."""
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns."""
@@ -109,7 +113,8 @@ class Search:
 
     Order: the real-only baseline; the systems that are trained once; trials that an interruption left unfinished; the
     paper's configurations; then each finished GAN, the systems' too, with every other synthetic ratio before a new GAN,
-    whose scientific parameters are the least used values so far. Nuisance parameters come from TPE.
+    whose scientific parameters are the least used values so far. Nuisance parameters come from TPE. The repeats of the
+    finalists come last: once `remaining` trials are proposed, or the time of `finish_by` leaves no more than they need.
     """
 
     part = "search"
@@ -122,10 +127,12 @@ class Search:
         objective: str,
         rows: dict[str, dict],
         systems: Sequence[str] = (),
+        remaining: float = math.inf,
+        finalists: Finalists | None = None,
     ):
         """`base`: the preset with `fixed` applied; `fixed`: `--set`; `rows`: the study's rows so far by trial id, each
-        without its empty columns; `systems`: names in `SYSTEMS`, of methods to train once. `mended` then holds a line
-        for each damaged proposal.
+        without its empty columns; `systems`: names in `SYSTEMS`, of methods to train once; `remaining`: trials to run
+        besides the repeats of the `finalists`. `mended` then holds a line for each damaged proposal.
         """
         self.folder, self.base, self.fixed = folder, base, fixed
         self.objectives, self.space = OBJECTIVES[objective], distributions(base, fixed)
@@ -151,15 +158,40 @@ class Search:
         self.trained = [name for trial, name in self.system_trials.items() if has_completed(rows.get(trial))]
         self.waiting = [proposal for proposal in once if is_to_run(rows.get(proposal.trial_id))]
         self.waiting += [self._proposal(records[trial.number]) for trial in self.unfinished()]
+        self.left = remaining - len(self.waiting)
+        known = once + [self._proposal(record) for record in records if record]
+        self.configs = {proposal.trial_id: proposal.config for proposal in known}
+        self.finalists, self.seconds_left, self.at_once = finalists or Finalists(0), lambda: math.inf, 1
 
     def unfinished(self) -> list[FrozenTrial]:
         """Trials that were proposed and have not ended."""
         return self.study.get_trials(states=(TrialState.RUNNING,))
 
-    def ask(self) -> Proposal:
-        """The next trial to run."""
+    def finish_by(self, deadline: float, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with the finalists in time for them to end by `deadline` on `clock`, so many trials at once."""
+        self.seconds_left, self.at_once = lambda: deadline - clock(), at_once
+
+    def ask(self) -> Proposal | None:
+        """The next trial to run; None where there is none, or none before a trial at work has ended."""
         if self.waiting:
             return self.waiting.pop(0)
+        if self.left <= 0 or self.seconds_left() < self.finalists.seconds_needed(self.at_once):
+            if chosen := self.finalists.next():
+                return self._repeat(*chosen)
+            if self.left <= 0:
+                return None
+        self.left -= 1
+        proposal = self._next_of_search()
+        self.configs[proposal.trial_id] = proposal.config
+        return proposal
+
+    def _repeat(self, trial: str, number: int) -> Proposal:
+        """The classifier of a trial once more, with another seed."""
+        config = self.configs[trial].model_copy(update={"classifier_seed": number})
+        columns = {"confirms": trial}
+        return Proposal(repeat_id(trial, number), FINALIST, None, config, columns=columns, of_the_search=False)
+
+    def _next_of_search(self) -> Proposal:
         number = len(self.study.get_trials(deepcopy=False))
         if number < len(self.paper):
             values, attributes = self.paper[number], {"phase": "paper", "stoppable": False}
@@ -178,6 +210,8 @@ class Search:
 
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns. A second telling changes nothing."""
+        if name := result.get("trial_id"):
+            self.finalists.hear(name, status, result)
         if number is None:
             name = self.system_trials.get(result.get("trial_id"))
             if name and status == "completed" and name not in self.trained:

@@ -46,7 +46,7 @@ def random_images(count, size, seed=0):
 
 def test_lite0_gives_pooled_features_and_logits_in_order(lite0):
     images = random_images(5, 32)
-    features, logits = lite0(images, batch_size=2)
+    features, logits = lite0(images)  # two batches
     assert (features.shape, logits.shape) == ((5, 1280), (5, 1000))
     assert features.dtype == logits.dtype == torch.float32 and not features.requires_grad
     alone, _ = lite0(images[3:4])

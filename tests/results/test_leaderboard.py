@@ -103,6 +103,18 @@ def test_what_did_not_finish_stands_last_and_unranked():
         assert not frame["pareto"].iloc[2:].any()
 
 
+def test_the_leaderboard_counts_the_repeats_and_does_not_list_them():
+    known = [{"gan_key": f"g{i}", "validation_auroc": 0.8 + 0.01 * i} for i in range(6)]
+    study = trials(*known, {"gan_key": "h", "validation_auroc": 0.95})  # t6
+    assert leaderboard(study)["trial_id"].iloc[1] == "t6"
+    repeats = [{"trial_id": f"finalist-{trial}-{n}", "phase": "finalist", "confirms": trial, "classifier_seed": n,
+                "gan_key": gan, "validation_auroc": score + 0.005 * n}
+               for trial, gan, score in (("t6", "h", 0.80), ("t5", "g5", 0.85)) for n in (1, 2, 3)]  # fmt: skip
+    frame = leaderboard(trials(*known, {"gan_key": "h", "validation_auroc": 0.95, "trial_id": "t6"}, *repeats))
+    assert frame["trial_id"].iloc[1] == "t5" and len(frame) == 8
+    assert frame.set_index("trial_id").loc["t6", "validation_auroc"] == 0.95, "its own score stays in its row"
+
+
 def test_distances_of_other_extractors_or_counts_are_ranked_apart():
     study = trials(
         {"frechet_distance": 90.0},
@@ -187,8 +199,8 @@ def test_text_fits_80_columns_and_shows_missing_as_a_dash():
     assert max(map(len, lines)) <= 80
     header, paper, best, unmeasured, pruned = (lines[i].split() for i in (2, 4, 6, 7, 8))
     assert header == [name for name, *_ in COLUMNS]
-    assert paper == ["0", "paper", "plain", "2", "-", "28.0", "7.10", "0.85", "-", "0.945"]
-    assert best == ["1*", "a-very-long~", "efficientnetv2_m", "2", "1", "12345.7", "-", "-", "0.900", "0.875"]
+    assert paper == ["0", "paper", "plain", "2", "-", "28.0", "0.85", "-", "-", "0.945"]
+    assert best == ["1*", "a-very-long~", "efficientnetv2_m", "2", "1", "12345.7", "-", "0.900", "-", "0.875"]
     assert unmeasured == ["-", "t1", "plain", "2", "1", "-", "-", "-", "-", "-"]
     assert pruned[:2] == ["pruned", "t2"]
     assert "nan" not in text.lower()

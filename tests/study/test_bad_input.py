@@ -407,5 +407,5 @@ def test_no_fid_is_a_fixed_field():
 
 def test_a_dry_run_names_the_systems(command):
     code, printed, _ = command("--dry-run", "--systems", "principal,r3gan")
-    assert code == 0 and "GAN principal " in printed and "GAN r3gan" in printed and "and 2 systems" in printed
+    assert code == 0 and "GAN principal " in printed and "GAN r3gan" in printed and ", 2 systems" in printed
     assert "'none'" not in command.refused("--systems", "gan3") and not command.studies()

@@ -10,6 +10,7 @@ from PIL import Image
 from study import run_sweep
 from study.cluster import connect as ray_cluster
 from study.cluster.resources import Machine
+from study.search.space import generator_side
 
 PER_CLASS = 24
 
@@ -71,10 +72,11 @@ def pretend_to_run(search, make_task, resources, num_trials, time_budget, announ
     for _ in range(num_trials):
         proposal = search.ask()
         result = {"validation_auroc": 0.75, "test_auroc": 0.7, "started_at": "2025-01-01T00:00:00+00:00"}
-        result |= {"frechet_distance": 90.0} if proposal.config.uses_gan else {}
+        if proposal.config.uses_gan:
+            result |= {"frechet_distance": 90.0, "gan_key": str(generator_side(proposal.config.model_dump()))}
         task = make_task(proposal)
         task.write_row("completed", None, result)
-        search.tell(proposal.number, "completed", result)
+        search.tell(proposal.number, "completed", result | {"trial_id": proposal.trial_id})
 
 
 @pytest.fixture
@@ -83,4 +85,3 @@ def small_machine(command, monkeypatch):
     monkeypatch.setattr("study.cluster.connect.connect", lambda address: [Machine(2, 0.0)])
     monkeypatch.setattr("study.cluster.nodes.ask_nodes", lambda ask, *arguments: {"this machine": ask(*arguments)})
     monkeypatch.setattr("study.cluster.driver.run_trials", pretend_to_run)
-    monkeypatch.setattr("study.commands.sweep.warm_features", lambda config, prepared, progress: None)

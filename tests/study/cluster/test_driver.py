@@ -181,8 +181,8 @@ def test_a_measurement_is_said_once(tmp_path):
         for result in (said, MEASURED, MEASURED | {"epoch": 4, "seconds": 10.0}):
             bridge.on_trial_result(1, [], ATrial(name), result)
     assert bridge.display.lines == [
-        "      paper-000 GAN epoch 2 of 60  Frechet 250.0, ~2 min left",
-        "      paper-000 GAN epoch 4 of 60  Frechet 250.0, ~2 min left",
+        "      paper-000 GAN epoch 2 of 40  Frechet 250.0, ~2 min left",
+        "      paper-000 GAN epoch 4 of 40  Frechet 250.0, ~2 min left",
     ]
     assert bridge.measured["b"]["epoch"] == 4, "of the row of a trial that is stopped"
 

@@ -1,6 +1,7 @@
 """Image quality on cases with known answers (planted copies, planted collapse), and the cache of real features."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,9 @@ from PIL import Image
 from models.feature_extractor import FeatureExtractor
 from study.config import make_config
 from study.gan.features import ImageFeatures, real_features, with_noise
-from study.gan.quality import GanQuality, warm_features
+from study.gan.quality import GanQuality
 from study.gan.quality import quality_metrics as measure
 from study.gan.sampling import sample_grid
-from tests.support.features import coarse_pixels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DIMENSIONS = 24
@@ -90,19 +90,38 @@ def test_noise_has_the_deviation_that_is_told():
     assert noisy.double().std().item() * 2 / 255 == pytest.approx(0.1, rel=0.03)
 
 
-def test_real_images_with_noise_are_measured_beforehand(phantoms, tiny_settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.gan.quality.build_feature_extractor", lambda *_: coarse_pixels())
+def counted_images(monkeypatch) -> list[int]:
+    """Grows by the images of each batch that the extractor, now one of a few pixels, sees."""
+    seen = []
+
+    def network(images):
+        seen.append(len(images))
+        return images.flatten(1)[:, ::97].float(), None
+
+    extractor = FeatureExtractor("pixels", "pixels", False, network, torch.device("cpu"))
+    monkeypatch.setattr("study.gan.quality.build_feature_extractor", lambda *_: extractor)
+    return seen
+
+
+def test_real_images_are_measured_once_by_whoever_comes_first(phantoms, tiny_settings, tmp_path, monkeypatch):
+    seen = counted_images(monkeypatch)
     (tmp_path / "prepared").mkdir()
     dataset, config = replace(phantoms, path=tmp_path / "prepared" / "x.parquet"), make_config(tiny_settings)
-    done = []
-    warm_features(config, dataset, lambda *counts: done.append(counts))
-    train, validation = ((dataset.split == side).sum() for side in ("train", "validation"))
-    assert done[-1] == (validation + 2 * train,) * 2 and [n for n, _ in done] == sorted({n for n, _ in done})
-    done.clear()
-    warm_features(config, dataset, lambda *counts: done.append(counts))
-    assert done == [], "they are kept"
+    with ThreadPoolExecutor(2) as pool:  # the sides of two trials that begin together
+        sides = list(pool.map(lambda _: GanQuality(config, dataset).noisy_train, range(2)))
+    assert sum(seen) == len(dataset.side("train").labels)
+    assert torch.equal(sides[0].features, sides[1].features)
     metrics = GanQuality(config, dataset).final_metrics(dataset.side("train").images[:16])
     assert metrics["frechet_noisy_real"] > 0 and metrics["frechet_noisy_real"] != metrics["frechet_floor"]
+
+
+def test_images_that_were_measured_last_are_not_measured_again(phantoms, tiny_settings, tmp_path, monkeypatch):
+    seen = counted_images(monkeypatch)
+    quality = GanQuality(make_config(tiny_settings), phantoms)
+    images = phantoms.side("train").images[:8]
+    first = quality.features(images).features
+    assert torch.equal(quality.features(images.clone()).features, first) and sum(seen) == 8
+    assert not torch.equal(quality.features(images.flip(0)).features, first) and sum(seen) == 16
 
 
 def test_manifold_precision_falls_for_bad_images_and_recall_for_missing_ones():
@@ -165,16 +184,16 @@ def means(key="k", has_logits=True):
 
 @pytest.mark.parametrize("has_logits", [True, False])
 def test_real_features_are_computed_once(tmp_path, has_logits):
-    images, extractor, file = sample(6, 0).images, means(has_logits=has_logits), tmp_path / "cache" / "real.safetensors"
+    images, extractor, file = sample(4, 0).images, means(has_logits=has_logits), tmp_path / "real.safetensors"
     first, second = (real_features(images, extractor, file) for _ in range(2))
     assert extractor.network.calls == 1
     assert torch.equal(first.images, second.images) and torch.equal(first.features, second.features)
     assert torch.equal(first.logits, second.logits) if has_logits else first.logits is second.logits is None
-    assert [path.name for path in file.parent.iterdir()] == ["real.safetensors"]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["real.safetensors", "real.safetensors.lock"]
 
 
 def test_a_cache_of_other_content_is_not_used(tmp_path):
-    images, file = sample(6, 0).images, tmp_path / "real.safetensors"
+    images, file = sample(4, 0).images, tmp_path / "real.safetensors"
     real_features(images, means(), file)
     other = images.clone()
     other[0, 0, 0, 0] += 1

@@ -19,7 +19,7 @@ from study.storage.sealed import write_json
 from study.trial.record import Task
 
 ROOT = Path(__file__).resolve().parents[3]
-SMOKE = make_config(preset("smoke"))  # 60 epochs of the GAN, 12 of the classifier
+SMOKE = make_config(preset("smoke") | {"gan_epochs": 60, "classifier_epochs": 12})
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
