@@ -29,6 +29,7 @@ from study.cluster.connect import connect
 from study.cluster.resources import Resources
 from study.cluster.slots.worker import MEASUREMENT
 from study.config import TrialConfig, make_config, preset
+from study.progress.display import Display
 from study.search.proposer import Search
 from study.trial.record import Task
 
@@ -71,10 +72,12 @@ def no_training(task: Task) -> Iterator[dict]:
     yield {"epoch": epochs[-1], "ended": ended, DONE: True}
 
 
-class Clock:
+class Clock(Display):
     """Takes the driver's lines, and notes time and resident memory at each line that ends a trial."""
 
     def __init__(self):
+        super().__init__()
+        self.in_terminal = False
         self.seconds, self.memory = [time.perf_counter()], [resident_bytes()]
 
     def __call__(self, line: str) -> None:
@@ -93,13 +96,13 @@ def resident_bytes() -> int:
 
 def run_study(folder: Path, base: TrialConfig, num_trials: int, clock: Clock) -> None:
     """`num_trials` trials of a new study through the real driver."""
-    search = Search(folder, base, {}, "pareto", rows={})
+    search = Search(folder, base, {}, "pareto", rows={}, remaining=num_trials)
 
     def make_task(proposal) -> Task:
         return Task(folder, folder, proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})
 
     tune_driver.Slot = NoTraining
-    tune_driver.run_trials(search, make_task, Resources(1, 1, 0.0, CONCURRENT), num_trials, None, clock)
+    tune_driver.run_trials(search, make_task, Resources(1, 1, 0.0, CONCURRENT), None, clock)
 
 
 def seconds_of(function: Callable, *arguments) -> float:

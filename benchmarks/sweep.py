@@ -33,10 +33,23 @@ from study.cluster.resources import Resources
 from study.commands.reproduce import METRICS
 from study.config import TrialConfig, make_config, preset
 from study.gan.quality import GanQuality
+from study.progress.display import Display
 from study.search.proposer import Proposal
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
 from study.trial.record import Task
+
+
+class Silent(Display):
+    """Prints nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.in_terminal = False
+
+    def line(self, text: str) -> None:
+        """Nothing."""
+
 
 QUICK = {
     "gan_eval_interval": 1, "eval_images": 16, "critic_steps": 1, "decoder_width": 16, "critic_width": 8,
@@ -52,8 +65,14 @@ class Listed:
     base: TrialConfig
     num_trials: int
     asked: int = field(default=0)
+    part: str = "search"
 
-    def ask(self) -> Proposal:
+    def num_left(self) -> int:
+        return self.num_trials - self.asked
+
+    def ask(self) -> Proposal | None:
+        if not self.num_left():
+            return None
         self.asked += 1
         config = self.base.model_copy(update={"seed": self.asked})
         return Proposal(f"trial-{self.asked:03d}", "search", None, config)
@@ -95,7 +114,7 @@ class Study:
         def make_task(proposal: Proposal) -> Task:
             return self.task(listed.folder, proposal, threads=1)
 
-        run_trials(listed, make_task, Resources(1, 1, 0.0, concurrent), self.num_trials, None, lambda line: None)
+        run_trials(listed, make_task, Resources(1, 1, 0.0, concurrent), None, Silent())
 
 
 def sides_of(study: Study) -> dict[str, Callable[[], None]]:

@@ -319,7 +319,7 @@ PRESETS = {
     "critic_width":          (    48,     64,     64),
     "critic_steps":          (     3,      3,      5),
     "gan_batch_size":        (    32,     32,     64),
-    "gan_epochs":            (    40,    150,    500),
+    "gan_epochs":            (    30,    150,    500),
     "gan_eval_interval":     (    10,     10,     20),
     "generator_lr":          (  1e-3,   2e-4,   1e-4),
     "critic_lr":             (  1e-3,   2e-4,   1e-4),

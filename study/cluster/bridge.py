@@ -59,11 +59,10 @@ class Bridge(tune.Callback):
         proposer: Proposer,
         make_task: Callable[[Proposal], Task],
         stopping: StopBadGans,
-        num_trials: int,
         display: Display,
     ):
         self.proposer, self.make_task, self.stopping, self.display = proposer, make_task, stopping, display
-        self.num_trials, self.since = num_trials, datetime.now(UTC).replace(microsecond=0)
+        self.since = datetime.now(UTC).replace(microsecond=0)
         measured = read_history(proposer.folder)[["gan_key", "epoch"]].dropna()
         self.said = set(measured.itertuples(index=False, name=None))  # a reused GAN's reports come again
         self.running: dict[str, tuple[Proposal, Task]] = {}  # by Tune's trial id
@@ -146,7 +145,8 @@ class Bridge(tune.Callback):
         with self.stopping_at_faults():
             self.proposer.tell(proposal.number, ended["status"], ended)
             self.counts[ended["status"]] += 1
-            number = f"[{sum(self.counts.values())}/{self.num_trials}]"
+            done = sum(self.counts.values())
+            number = f"[{done}/{done + len(self.running) + self.proposer.num_left():.0f}]"
             parts = standing(self.proposer.folder, self.since)
             seconds = next((part.seconds_left for part in parts if part.name == self.proposer.part and part.left), None)
             self.display(f"{number} {end_line(proposal, ended)}{left(seconds)}")

@@ -35,25 +35,25 @@ def run_trials(
     proposer: Proposer,
     make_task: Callable[[Proposal], Task],
     resources: Resources,
-    num_trials: int,
     time_budget: float | None,
     display: Display,
 ) -> bool:
-    """Run `num_trials` more trials; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget` (seconds) may.
+    """Run all that the proposer asks for; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget`, in
+    seconds, may.
 
     Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row. Raises
     `study.errors.StorageFault`.
     """
     base = proposer.base
     stopping = StopBadGans(Halving(base.gan_epochs, base.gan_eval_interval, measured_curves(proposer.folder)))
-    write_planned(proposer.folder, proposer.part, num_trials, resources.concurrent)
-    bridge = Bridge(proposer, make_task, stopping, num_trials, display)
+    write_planned(proposer.folder, proposer.part, proposer.num_left(), resources.concurrent)
+    bridge = Bridge(proposer, make_task, stopping, display)
     tuner = tune.Tuner(
         tune.with_resources(Slot, HEAD_SHARE),
         tune_config=tune.TuneConfig(
             search_alg=Proposals(bridge),
             scheduler=stopping,
-            num_samples=num_trials,
+            num_samples=-1,  # until the proposer has no more
             max_concurrent_trials=resources.concurrent,
             time_budget_s=time_budget,
             reuse_actors=True,

@@ -57,7 +57,8 @@ def _cost(settings: StudySettings, counts: dict, trials: int, options: Namespace
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base, paper = settings.base, paper_configurations(settings.base, settings.fixed)
     systems = list(system_configs(base, settings.systems).values())
-    new_gans = min(trials, len(paper)) + math.ceil(max(0, trials - len(paper)) / NEW_GAN_EVERY)
+    every = 1 if settings.objective == "frechet" else NEW_GAN_EVERY
+    new_gans = min(trials, len(paper)) + math.ceil(max(0, trials - len(paper)) / every)
     speed = matmul_flops(device)
     num_train = sum(counts["train"])
     searched = [base.model_copy(update=values) for values in paper]

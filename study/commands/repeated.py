@@ -83,7 +83,7 @@ def run_on_ray(
     resources = share_out(machines, num_trials, options.workers_per_trial, options.gpus_per_trial)
     display(f"{what_ray_has(machines)}: {resources}")
     make_task = TaskMaker(trials.folder, dataset.path, columns, resources, more_tests=True, external=external)
-    return run_trials(trials, make_task, resources, num_trials, None, display)
+    return run_trials(trials, make_task, resources, None, display)
 
 
 @cache

@@ -116,7 +116,7 @@ def run_search(
     make_task = TaskMaker(folder, prepared.path, columns, resources)
     if options.time_budget:
         search.finish_by(time.monotonic() + options.time_budget, resources.concurrent)
-    return run_trials(search, make_task, resources, remaining + repeats, options.time_budget, display)
+    return run_trials(search, make_task, resources, options.time_budget, display)
 
 
 def finalists_of(settings: StudySettings, total: int, rows: dict[str, dict]) -> Finalists:

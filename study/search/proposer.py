@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from results.tables.schema import FINALIST
 from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, TrialConfig, make_config
 from study.search.attempts import runs_again
-from study.search.finalists import Finalists, repeat_id
+from study.search.finalists import REPEATS, Finalists, repeat_id
 from study.search.pictures import Pictures
 from study.search.records import (
     end_of,
@@ -69,6 +69,9 @@ class Proposer(Protocol):
     def tell(self, number: int | None, status: str, result: dict) -> None:
         """The end of a trial: its status and result columns."""
 
+    def num_left(self) -> int:
+        """How many trials there are still to ask for, as far as that is known."""
+
 
 @dataclass
 class FixedTrials:
@@ -84,14 +87,19 @@ class FixedTrials:
     at_work: dict[str, Proposal] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
 
-    def ask(self) -> Proposal:
+    def num_left(self) -> int:
+        return len(self.waiting)
+
+    def ask(self) -> Proposal | None:
         training = {shared_gan(proposal) for proposal in self.at_work.values()} - self.trained
 
         def turn(proposal: Proposal) -> int:
             gan = shared_gan(proposal)
             return 1 if gan is None or gan in self.trained else 2 * (gan in training)
 
-        proposal = min(self.waiting, key=turn)
+        proposal = min(self.waiting, key=turn, default=None)
+        if proposal is None:
+            return None
         self.waiting.remove(proposal)
         self.at_work[proposal.trial_id] = proposal
         return proposal
@@ -185,6 +193,11 @@ class Search:
         self.configs[proposal.trial_id] = proposal.config
         return proposal
 
+    def num_left(self) -> int:
+        """Of the search and, as long as nobody knows which, of the finalists."""
+        repeats = self.finalists.num * REPEATS if self.left > 0 else self.finalists.left()
+        return len(self.waiting) + max(self.left, 0) + repeats
+
     def _repeat(self, trial: str, number: int) -> Proposal:
         """The classifier of a trial once more, with another seed."""
         config = self.configs[trial].model_copy(update={"classifier_seed": number})
@@ -224,8 +237,11 @@ class Search:
         self.study.tell(number, values, state)
 
     def _reuse_values(self) -> dict | None:
-        """The least used finished GAN, with its least used synthetic ratio; None where no GAN has a use left."""
-        if "synthetic_ratio" in self.fixed:
+        """The least used finished GAN, with its least used synthetic ratio; None where no GAN has a use left.
+
+        None, too, in a search for the lowest distance, which is the same at any ratio.
+        """
+        if "synthetic_ratio" in self.fixed or self.objectives == OBJECTIVES["frechet"]:
             return None
         trials = self.study.get_trials(deepcopy=False)
         uses = Counter(_gan_of(trial.params) for trial in trials)

@@ -210,7 +210,7 @@ class Broken:
 
 
 def new_bridge(search, display=None) -> Bridge:
-    return Bridge(search, list, StopBadGans(Halving(8, 1)), 3, display or KeptLines())
+    return Bridge(search, list, StopBadGans(Halving(8, 1)), display or KeptLines())
 
 
 @pytest.fixture

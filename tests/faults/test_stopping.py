@@ -104,7 +104,7 @@ def test_stopped_trials_leave_nothing_behind(prepared_phantoms, tiny_settings, t
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    interrupted = tune_driver.run_trials(proposals, make_task, resources, len(proposals.waiting), None, Display())
+    interrupted = tune_driver.run_trials(proposals, make_task, resources, None, Display())
     watcher.join()
     assert took and interrupted
     trials = read_trials(tmp_path)

@@ -104,12 +104,12 @@ MEASURED = {"epoch": 2, "frechet_distance": 250.0, "num_real": 72, "num_fake": 9
 def new_bridge(folder, rows=None):
     """A bridge of a search that has its baseline; what it says is in `display.lines`."""
     known = {"baseline-000": {"phase": "baseline", "status": "completed"}}
-    search = Search(folder, SMOKE, {}, "pareto", known | (rows or {}))
+    search = Search(folder, SMOKE, {}, "pareto", known | (rows or {}), remaining=3)
 
     def make_task(proposal):
         return Task(folder, folder / "none", proposal.trial_id, proposal.config, 1, 1, {"phase": proposal.phase})
 
-    return Bridge(search, make_task, new_scheduler(), 3, KeptLines())
+    return Bridge(search, make_task, new_scheduler(), KeptLines())
 
 
 @pytest.fixture
@@ -181,8 +181,8 @@ def test_a_measurement_is_said_once(tmp_path):
         for result in (said, MEASURED, MEASURED | {"epoch": 4, "seconds": 10.0}):
             bridge.on_trial_result(1, [], ATrial(name), result)
     assert bridge.display.lines == [
-        "      paper-000 GAN epoch 2 of 40  Frechet 250.0, ~2 min left",
-        "      paper-000 GAN epoch 4 of 40  Frechet 250.0, ~2 min left",
+        "      paper-000 GAN epoch 2 of 30  Frechet 250.0, ~70 s left",
+        "      paper-000 GAN epoch 4 of 30  Frechet 250.0, ~65 s left",
     ]
     assert bridge.measured["b"]["epoch"] == 4, "of the row of a trial that is stopped"
 

@@ -103,6 +103,15 @@ def test_pruned_gans_are_not_used_again(simulated):
     assert len(pruned) >= 3 and len(reused) > 10 and not pruned & reused
 
 
+def test_a_search_for_the_lowest_distance_trains_a_new_gan_each_time(tmp_path):
+    """The same GAN with another ratio has the same distance."""
+    search, lots = new_search(tmp_path, objective="frechet", ended=["baseline-000"]), random.Random(0)
+    for _ in range(12):
+        proposal = search.ask()
+        assert proposal.phase == "paper" or proposal.stoppable
+        search.tell(proposal.number, "completed", results(lots))
+
+
 def test_optuna_knows_how_each_trial_ended(simulated):
     search, proposals, statuses = simulated
     states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
