@@ -38,7 +38,7 @@ def columns_of_study(settings: dict, trials: pd.DataFrame) -> dict:
 
 def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
     """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
-    ended = trials[[not runs_again(reason) for reason in trials["reason"]]]
+    ended = trials[~trials["reason"].map(runs_again).astype(bool)]
     return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
 
 

@@ -222,4 +222,4 @@ def rows_by_id(trials: pd.DataFrame) -> dict[str, dict]:
 
 def done(trials: pd.DataFrame) -> pd.DataFrame:
     """The rows of trials that are not run again. A trial lost to a machine runs again while it has an attempt left."""
-    return trials[[not runs_again(reason) for reason in trials["reason"]]]
+    return trials[~trials["reason"].map(runs_again).astype(bool)]

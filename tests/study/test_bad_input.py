@@ -338,6 +338,13 @@ def test_interrupted_before_the_first_trial(command, photographs, monkeypatch):
     assert code == 130 and message.startswith("interrupted") and "Traceback" not in message
 
 
+def test_interrupted_before_a_trial_has_ended(command, photographs, small_machine, monkeypatch):
+    monkeypatch.setattr("study.cluster.driver.run_trials", lambda *arguments: True)
+    code, printed, message = command("--data", photographs)
+    assert code == 130 and not message
+    assert "0 completed, 0 pruned, 0 failed, 10 not finished" in printed and "--resume" in printed
+
+
 def interrupt(*arguments):
     raise KeyboardInterrupt
 
