@@ -32,7 +32,7 @@ from study.gan.sampling import sample_images
 from study.gan.step import build_training
 from study.training.memory import keep_freed_memory
 
-BATCH = 32  # of `FeatureExtractor`
+BATCH = 32  # of torch-fidelity
 STATISTICS = ((320, 1280), (500, 1280), (500, 2048))  # N, D; 320 is the `search` preset's, 1280 EfficientNet-Lite0's
 EPOCH_BATCHES = 6
 
@@ -79,7 +79,7 @@ def by_hand(fake: Tensor, real: Tensor, device: str) -> float:
 
 def cached(fake: Tensor, real_features: Tensor, extractor: FeatureExtractor) -> float:
     """The distance as a study has it."""
-    return frechet_distance(extractor(fake, BATCH)[0], real_features)
+    return frechet_distance(extractor(fake)[0], real_features)
 
 
 def statistics_by_hand(fake: Tensor, real: Tensor) -> float:
@@ -95,7 +95,7 @@ def measure_evaluation(options: argparse.Namespace) -> tuple[dict, float]:
     """How many times faster one evaluation is, and the relative difference of the two distances."""
     fake, real = (smooth_images(options.images, 64, seed) for seed in (1, 2))
     extractor = build_feature_extractor("efficientnet_lite0", None, options.device)
-    real_features = extractor(real, BATCH)[0]
+    real_features = extractor(real)[0]
     sides = {
         "by hand": partial(by_hand, fake, real, options.device),
         "cached": partial(cached, fake, real_features, extractor),
