@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from results.tables.schema import FINALIST
+from study.search.finalists import REPEATS, Finalists, num_finalists
 from tests.support.processes import command_of, descendants, wait_until
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, searched_trials, sweep
 
@@ -82,7 +84,7 @@ def wait_for_end_of(processes: set[int], seconds: float = 120.0) -> None:
 def check_optuna(study: Path) -> None:
     """Each trial of the search was told what its row says."""
     told = searched_trials(study)
-    rows = pd.read_parquet(study / "trials").query("phase != 'baseline'").sort_values("trial_id", key=number_of)
+    rows = pd.read_parquet(study / "trials").query("phase in ('paper', 'search')").sort_values("trial_id", key=number_of)
     assert number_of(rows["trial_id"]).to_list() == [trial.number for trial in told]
     assert [STATES[status] for status in rows["status"]] == [trial.state for trial in told]
     for values, trial in zip(rows[["frechet_distance", "validation_auroc"]].to_numpy().tolist(), told, strict=True):
@@ -119,7 +121,12 @@ def test_killed_command(tmp_path, own_ray, trials, kills):
         command = sweep(tmp_path, trials, *(["--address", address] if address else []))
         study = tmp_path / "sample-smoke"
         kill_and_resume(command, study, kills, seed=int(not own_ray), check_leftovers=own_ray)
-    assert pd.read_parquet(study / "trials")["trial_id"].nunique() == len(rows_on_disk(study)) == trials + 1
+    rows = pd.read_parquet(study / "trials").set_index("trial_id")
+    assert len(rows) == rows.index.nunique() == len(rows_on_disk(study))
+    repeats = rows.loc[rows["phase"] == FINALIST, "confirms"]
+    assert len(rows) - len(repeats) == trials + 1
+    finalists = Finalists.of_search(num_finalists(trials), rows.to_dict("index"))
+    assert len(repeats) >= finalists.num * REPEATS and finalists.left() == 0
     check_optuna(study)
 
 
