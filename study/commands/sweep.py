@@ -96,7 +96,7 @@ def run_search(
     rows = rows_by_id(of_search(folder))
     remaining = total - len(done(searched(folder)))
     finalists = finalists_of(settings, total, rows)
-    repeats = (finalists.num * REPEATS if remaining else finalists.left())
+    repeats = finalists.num * REPEATS if remaining else finalists.left()
     resources = None
     if remaining + repeats:
         resources = start_ray(options, settings, prepared, folder, total, display)

@@ -84,7 +84,8 @@ def wait_for_end_of(processes: set[int], seconds: float = 120.0) -> None:
 def check_optuna(study: Path) -> None:
     """Each trial of the search was told what its row says."""
     told = searched_trials(study)
-    rows = pd.read_parquet(study / "trials").query("phase in ('paper', 'search')").sort_values("trial_id", key=number_of)
+    rows = pd.read_parquet(study / "trials").query("phase in ('paper', 'search')")
+    rows = rows.sort_values("trial_id", key=number_of)
     assert number_of(rows["trial_id"]).to_list() == [trial.number for trial in told]
     assert [STATES[status] for status in rows["status"]] == [trial.state for trial in told]
     for values, trial in zip(rows[["frechet_distance", "validation_auroc"]].to_numpy().tolist(), told, strict=True):
