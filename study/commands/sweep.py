@@ -95,7 +95,7 @@ def run_search(
         display(line)
     rows = rows_by_id(of_search(folder))
     remaining = total - len(done(searched(folder)))
-    finalists = finalists_of(settings, total, rows)
+    finalists = finalists_of(settings, total, rows, goes_on=remaining > 0)
     repeats = finalists.num * REPEATS if remaining else finalists.left()
     resources = None
     if remaining + repeats:
@@ -119,10 +119,11 @@ def run_search(
     return run_trials(search, make_task, resources, options.time_budget, display)
 
 
-def finalists_of(settings: StudySettings, total: int, rows: dict[str, dict]) -> Finalists:
+def finalists_of(settings: StudySettings, total: int, rows: dict[str, dict], goes_on: bool) -> Finalists:
     """The finalists of a search for a good classifier; a GAN's distance does not depend on one."""
     trials = total - 1 - len(settings.systems)
-    return Finalists.of_search(0 if settings.objective == "frechet" else num_finalists(trials), rows)
+    num = 0 if settings.objective == "frechet" else num_finalists(trials)
+    return Finalists.of_search(num, rows, goes_on)
 
 
 def start_ray(
@@ -152,14 +153,13 @@ def report(folder: Path, settings: StudySettings, total: int, interrupted: bool,
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
     counts = Counter(done(trials)["status"])
     left = total - counts.total()
-    finalists = finalists_of(settings, total, rows_by_id(of_search(folder)))
+    finalists = finalists_of(settings, total, rows_by_id(of_search(folder)), goes_on=left > 0)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"\n{format_leaderboard(board, shown)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
     print(f"{'ended':<16} {ended}, {max(left, 0)} not finished")
     if finalists.num:
-        repeats = sum(map(len, finalists.begun.values()))
-        print(f"{'repeated':<16} {repeats} times one of the best, {finalists.left()} not finished")
+        print(f"{'repeated':<16} {finalists.num_begun()} times one of the best, {finalists.left()} not finished")
     by_reuse, by_stopping = saved_minutes(trials)
     print(f"{'saved':<16} by reuse {by_reuse:.1f} min, by stopping {by_stopping:.1f} min of GAN training")
     if damaged := [str(path.relative_to(folder)) for path in folder.rglob("*.damaged")]:

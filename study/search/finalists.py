@@ -36,17 +36,24 @@ class Finalists:
     """Chooses whose classifier is trained again; is told of every trial of the search, and of every repeat."""
 
     num: int
+    most: int  # repeats of all; the best may change with each, and similar trials would do so for long
     completed: dict[str, dict] = field(default_factory=dict)  # their rows' COLUMNS
     begun: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # the repeats of each trial
 
     @classmethod
-    def of_search(cls, num: int, rows: dict[str, dict]) -> "Finalists":
-        """`num` finalists of a search with these rows so far, by trial id."""
-        finalists = cls(num)
+    def of_search(cls, num: int, rows: dict[str, dict], goes_on: bool = True) -> "Finalists":
+        """`num` finalists of a search with these rows so far, by trial id; `goes_on`: more trials are to come, so that
+        earlier repeats do not count."""
+        finalists = cls(num, num * REPEATS)
         for trial_id, row in rows.items():
             if not runs_again(row.get("reason")):
                 finalists.hear(trial_id, row["status"], row)
+        finalists.most += finalists.num_begun() if goes_on else 0
         return finalists
+
+    def num_begun(self) -> int:
+        """Repeats so far."""
+        return sum(map(len, self.begun.values()))
 
     def hear(self, trial_id: str, status: str, row: dict) -> None:
         """A trial has ended, with these columns of its row."""
@@ -64,14 +71,15 @@ class Finalists:
         return worth(completed).reindex(with_gan).sort_values("estimate", ascending=False, kind="stable")
 
     def left(self) -> int:
-        """Repeats that the best by now still lack."""
-        return sum(REPEATS - len(self.begun[trial]) for trial in self.ranked().index[: self.num])
+        """Repeats that the best by now still lack and may have."""
+        lacking = sum(REPEATS - len(self.begun[trial]) for trial in self.ranked().index[: self.num])
+        return max(0, min(lacking, self.most - self.num_begun()))
 
     def next(self) -> tuple[str, int] | None:
         """Of the best by now the trial with the fewest repeats, and the number of its next; None after the last."""
         best = self.ranked().index[: self.num]
         trial = min(best, key=lambda name: len(self.begun[name]), default=None)
-        if trial is None or len(self.begun[trial]) >= REPEATS:
+        if trial is None or len(self.begun[trial]) >= REPEATS or self.num_begun() >= self.most:
             return None
         number = next(number for number in range(1, REPEATS + 1) if number not in self.begun[trial])
         self.begun[trial].add(number)

@@ -169,7 +169,7 @@ class Search:
         self.left = remaining - len(self.waiting)
         known = once + [self._proposal(record) for record in records if record]
         self.configs = {proposal.trial_id: proposal.config for proposal in known}
-        self.finalists, self.seconds_left, self.at_once = finalists or Finalists(0), lambda: math.inf, 1
+        self.finalists, self.seconds_left, self.at_once = finalists or Finalists(0, 0), lambda: math.inf, 1
 
     def unfinished(self) -> list[FrozenTrial]:
         """Trials that were proposed and have not ended."""

@@ -60,9 +60,9 @@ def test_a_lucky_score_is_drawn_to_its_gan_and_repeats_are_believed():
 
 
 def test_estimates_are_nearer_to_the_truth_than_scores_and_know_their_error():
-    """400 simulated searches: mean squared error, and how often an estimate lies within two of its errors."""
+    """150 simulated searches: mean squared error, and how often an estimate lies within two of its errors."""
     draws, errors, raw, within = np.random.default_rng(1), [], [], []
-    for _ in range(400):
+    for _ in range(150):
         shares = draws.dirichlet([1, 1, 1])
         gans, own = np.sqrt(shares[0]) * draws.normal(size=6), np.sqrt(shares[1]) * draws.normal(size=24)
         true = np.repeat(gans, 4) + own
