@@ -29,7 +29,7 @@ from benchmarks.harness.interleaved import report
 from benchmarks.harness.landscape import RECORDED, WORTH, Landscape, gan_of
 from study.cluster.bridge import StopBadGans
 from study.config import TrialConfig, make_config, preset
-from study.search.finalists import MOST_FINALISTS, REPEATS, Finalists
+from study.search.finalists import MOST_FINALISTS, Finalists
 from study.search.proposer import Proposal, Search
 from study.search.space import SPACE, Choice, Range
 from study.search.stopping import Halving
@@ -159,8 +159,7 @@ class OurSide:
 
 def our_pick(land: Landscape, objective: str, work: float, way: Way, trials: float = np.inf) -> float:
     """What our pick is worth after so much work, or so many trials and their finalists."""
-    num = way.finalists if objective == "auroc" else 0
-    finalists = Finalists(num, num * REPEATS)
+    finalists = Finalists(way.finalists if objective == "auroc" else 0)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         rows = {"baseline-000": {"phase": "baseline", "status": "completed"}}
         search = Search(Path(folder), land.base, {}, objective, rows, (), trials, finalists)

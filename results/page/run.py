@@ -7,15 +7,17 @@ import pandas as pd
 from results.leaderboard import saved_minutes
 from results.page.parts import Note, Table, cell
 from results.stats.evidence import Evidence, select
+from results.tables.schema import FINALIST
 
 
 def budget_table(evidence: Evidence) -> Table:
     """Time spent on GANs and classifiers, and GAN training saved by reuse and by stopping early."""
     trials = evidence.trials
-    stopped, reused = select(trials, status="pruned"), select(trials, gan_reused=True)
+    gans = trials[trials["phase"] != FINALIST]  # a repeat would not have trained one
+    stopped, reused = select(trials, status="pruned"), select(gans, gan_reused=True)
     trained = select(trials, gan_reused=False).dropna(subset="gan_seconds")
     trained, diagnosed = trained[trained["status"] != "pruned"], trials["classifier_seconds"].dropna()
-    by_reuse, by_stopping = saved_minutes(trials)
+    by_reuse, by_stopping = saved_minutes(gans)
     rows = [
         ("training GANs that finished", len(trained), trained["gan_seconds"].sum()),
         ("training GANs that were stopped early", len(stopped), stopped["gan_seconds"].sum()),

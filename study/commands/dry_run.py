@@ -21,7 +21,7 @@ from study.search.space import NUISANCE, SCIENTIFIC, Choice, paper_configuration
 from study.settings import StudySettings
 
 # What small convolutions reach, with everything around them, of the measured speed of float32 matrix products. On two
-# cores with AMX the smoke study's GANs took 0.9 to 1.2 times the estimate; it was not compared on a GPU.
+# cores with AMX the smoke study's GANs took 0.9 to 1.4 times the estimate, each alone; it was not compared on a GPU.
 EFFICIENCY = {"float32": 0.25, "bfloat16": 0.75}
 FLOPS_OF_FEATURES = {"efficientnet_lite0": 0.8e9, "inception": 11.4e9}  # of an image; others as Inception
 GIB = 2**30

@@ -28,7 +28,7 @@ from study.loggers.exporting import exporting
 from study.loggers.targets import refuse_missing
 from study.progress.display import Display
 from study.search.attempts import runs_again
-from study.search.finalists import REPEATS, Finalists, num_finalists
+from study.search.finalists import Finalists, num_finalists
 from study.search.proposer import Search
 from study.search.space import paper_configurations, system_configs
 from study.settings import StudySettings, lock_study, peek_settings, write_settings
@@ -96,7 +96,7 @@ def run_search(
     rows = rows_by_id(of_search(folder))
     remaining = total - len(done(searched(folder)))
     finalists = finalists_of(settings, total, rows, goes_on=remaining > 0)
-    repeats = finalists.num * REPEATS if remaining else finalists.left()
+    repeats = finalists.left(goes_on=remaining > 0)
     resources = None
     if remaining + repeats:
         resources = start_ray(options, settings, prepared, folder, total, display)
@@ -154,12 +154,13 @@ def report(folder: Path, settings: StudySettings, total: int, interrupted: bool,
     counts = Counter(done(trials)["status"])
     left = total - counts.total()
     finalists = finalists_of(settings, total, rows_by_id(of_search(folder)), goes_on=left > 0)
+    repeats = finalists.left(goes_on=left > 0)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"\n{format_leaderboard(board, shown)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
     print(f"{'ended':<16} {ended}, {max(left, 0)} not finished")
     if finalists.num:
-        print(f"{'repeated':<16} {finalists.num_begun()} times one of the best, {finalists.left()} not finished")
+        print(f"{'repeated':<16} {finalists.num_begun()} times one of the best, {repeats} not finished")
     by_reuse, by_stopping = saved_minutes(trials)
     print(f"{'saved':<16} by reuse {by_reuse:.1f} min, by stopping {by_stopping:.1f} min of GAN training")
     if damaged := [str(path.relative_to(folder)) for path in folder.rglob("*.damaged")]:
@@ -167,9 +168,9 @@ def report(folder: Path, settings: StudySettings, total: int, interrupted: bool,
     for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans", "classifiers"):
         if (folder / name).exists():
             print(f"{name:<16} {shown / name}")
-    if (left > 0 or finalists.left()) and time_budget and not interrupted:
+    if (left > 0 or repeats) and time_budget and not interrupted:
         print(f"{'why':<16} the time budget of {time_budget / 60:.0f} min is used up")
-    if left > 0 or finalists.left():
+    if left > 0 or repeats:
         print(f"{'to continue':<16} {resume_command()}")
     return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)
 

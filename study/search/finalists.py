@@ -36,15 +36,17 @@ class Finalists:
     """Chooses whose classifier is trained again; is told of every trial of the search, and of every repeat."""
 
     num: int
-    most: int  # repeats of all; the best may change with each, and similar trials would do so for long
     completed: dict[str, dict] = field(default_factory=dict)  # their rows' COLUMNS
     begun: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # the repeats of each trial
 
+    def __post_init__(self):
+        self.most = self.num * REPEATS  # of all: the best may change with each, among similar trials for long
+
     @classmethod
-    def of_search(cls, num: int, rows: dict[str, dict], goes_on: bool = True) -> "Finalists":
+    def of_search(cls, num: int, rows: dict[str, dict], goes_on: bool) -> "Finalists":
         """`num` finalists of a search with these rows so far, by trial id; `goes_on`: more trials are to come, so that
         earlier repeats do not count."""
-        finalists = cls(num, num * REPEATS)
+        finalists = cls(num)
         for trial_id, row in rows.items():
             if not runs_again(row.get("reason")):
                 finalists.hear(trial_id, row["status"], row)
@@ -70,10 +72,12 @@ class Finalists:
         with_gan = completed.dropna(subset=["gan_key", "validation_auroc"])["trial_id"].unique()
         return worth(completed).reindex(with_gan).sort_values("estimate", ascending=False, kind="stable")
 
-    def left(self) -> int:
-        """Repeats that the best by now still lack and may have."""
-        lacking = sum(REPEATS - len(self.begun[trial]) for trial in self.ranked().index[: self.num])
-        return max(0, min(lacking, self.most - self.num_begun()))
+    def left(self, goes_on: bool) -> int:
+        """Repeats still to come: all that are planned while the search goes on, then those that the best lack."""
+        left = max(0, self.most - self.num_begun())
+        if goes_on:
+            return left
+        return min(left, sum(REPEATS - len(self.begun[trial]) for trial in self.ranked().index[: self.num]))
 
     def next(self) -> tuple[str, int] | None:
         """Of the best by now the trial with the fewest repeats, and the number of its next; None after the last."""

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from results.tables.schema import FINALIST
 from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, TrialConfig, make_config
 from study.search.attempts import runs_again
-from study.search.finalists import REPEATS, Finalists, repeat_id
+from study.search.finalists import Finalists, repeat_id
 from study.search.pictures import Pictures
 from study.search.records import (
     end_of,
@@ -169,7 +169,7 @@ class Search:
         self.left = remaining - len(self.waiting)
         known = once + [self._proposal(record) for record in records if record]
         self.configs = {proposal.trial_id: proposal.config for proposal in known}
-        self.finalists, self.seconds_left, self.at_once = finalists or Finalists(0, 0), lambda: math.inf, 1
+        self.finalists, self.seconds_left, self.at_once = finalists or Finalists(0), lambda: math.inf, 1
 
     def unfinished(self) -> list[FrozenTrial]:
         """Trials that were proposed and have not ended."""
@@ -194,9 +194,8 @@ class Search:
         return proposal
 
     def num_left(self) -> int:
-        """Of the search and, as long as nobody knows which, of the finalists."""
-        repeats = self.finalists.num * REPEATS if self.left > 0 else self.finalists.left()
-        return len(self.waiting) + max(self.left, 0) + repeats
+        """Of the search and of the finalists."""
+        return len(self.waiting) + max(self.left, 0) + self.finalists.left(goes_on=self.left > 0)
 
     def _repeat(self, trial: str, number: int) -> Proposal:
         """The classifier of a trial once more, with another seed."""

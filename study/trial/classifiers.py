@@ -9,7 +9,7 @@ from results.tables.store import read_part
 from study.errors import ConfigError, Damaged
 from study.storage.tensors import read_tensors
 
-KEPT = 5  # besides the baseline's; the paper's classifier takes 2 MB, one on EfficientNet-Lite0 20 MB
+KEPT = 10  # besides the baseline's; the paper's classifier takes 2 MB, one on EfficientNet-Lite0 20 MB
 
 
 def classifier_file(study: Path, trial_id: str) -> Path:

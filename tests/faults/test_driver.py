@@ -127,7 +127,7 @@ def test_killed_command(tmp_path, own_ray, trials, kills):
     repeats = rows.loc[rows["phase"] == FINALIST, "confirms"]
     assert len(rows) - len(repeats) == trials + 1
     finalists = Finalists.of_search(num_finalists(trials), rows.to_dict("index"), goes_on=False)
-    assert len(repeats) >= finalists.num * REPEATS and finalists.left() == 0
+    assert len(repeats) >= finalists.num * REPEATS and finalists.left(goes_on=False) == 0
     check_optuna(study)
 
 

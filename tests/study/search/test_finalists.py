@@ -67,7 +67,7 @@ def test_repeats_go_to_those_that_are_best_by_then(tmp_path):
 
     repeated = [one.columns["confirms"] for one in run(search, score) if one.phase == FINALIST]
     assert repeated[0] == lucky and repeated.count(lucky) == 1 and len(repeated) == REPEATS
-    assert search.finalists.left() == 0, "no more than was planned, even if another would be the best now"
+    assert search.finalists.left(goes_on=False) == 0, "no more than was planned, even if another would be the best now"
 
 
 def test_an_interrupted_search_goes_on_with_the_repeats_that_are_missing(tmp_path):
@@ -90,7 +90,7 @@ def test_an_interrupted_search_goes_on_with_the_repeats_that_are_missing(tmp_pat
     assert {*rows, *(proposal.trial_id for proposal in rest)} >= known
     assert not rows.keys() & {proposal.trial_id for proposal in rest}
     ended = rows | {one.trial_id: result_of(one, scores[one.trial_id]) for one in rest}
-    assert Finalists.of_search(3, ended, goes_on=False).left() == 0
+    assert Finalists.of_search(3, ended, goes_on=False).left(goes_on=False) == 0
     assert new_search(tmp_path / "part", ended, remaining=0).ask() is None
 
 

@@ -33,11 +33,12 @@ def kept(study):
 
 def test_the_best_by_validation_and_the_baseline_stay(tmp_path):
     ended(tmp_path, "baseline-000", 0.1, "baseline")
-    for number, auroc in enumerate([0.5, 0.9, 0.6, 0.8, 0.7, 0.95, 0.55]):
+    scores = [0.5, 0.9, 0.6, 0.8, 0.7, 0.95, 0.55, *(0.96 + 0.001 * number for number in range(KEPT - 5))]
+    for number, auroc in enumerate(scores):
         ended(tmp_path, f"search-{number:03d}", auroc)
         forget_weaker_classifiers(tmp_path)
         assert len(kept(tmp_path)) <= KEPT + 1
-    assert kept(tmp_path) == {"baseline-000", *(f"search-{number:03d}" for number in (1, 2, 3, 4, 5))}
+    assert kept(tmp_path) == {"baseline-000", *(f"search-{number:03d}" for number in (1, 2, 3, 4, 5, *range(7, len(scores))))}
     assert read_classifier(tmp_path, "search-005")["weight"][0] == pytest.approx(0.95)
 
 
