@@ -16,12 +16,9 @@ import torch
 from torch import Tensor
 
 from data_utils.dataset import Side
-from models.objectives import critic_loss
 from study.config import GanConfig
-from study.gan.step import GanTraining
 from study.gan.training import Batch, Training, draw_batch
 from study.training.memory import free_memory
-from study.training.precision import autocast
 from study.training.seeds import make_generator
 from study.training.workers import num_workers
 
@@ -32,18 +29,20 @@ WARM_UP = 3  # calls before a capture, during which libraries choose their kerne
 logger = logging.getLogger(__name__)
 
 
-def use_compiled(training: GanTraining) -> None:
-    """The critic's objective becomes one compiled graph; backward and the optimiser stay outside."""
-    training.critic_objective = torch.compile(training.critic_objective, dynamic=False)
+def use_compiled(training: Training) -> None:
+    """The objective becomes one compiled graph; backward and the optimiser stay outside."""
+    name = f"{training.trained[-1]}_objective"
+    setattr(training, name, torch.compile(getattr(training, name), dynamic=False))
 
 
-def use_cuda_graph(training: GanTraining) -> None:
-    """Both steps become CUDA graphs."""
-    training.critic_step = Graphed(training.critic_step, lambda: changing_tensors(training))
-    training.generator_step = Graphed(training.generator_step, lambda: changing_tensors(training))
+def use_cuda_graph(training: Training) -> None:
+    """Each network's step becomes a CUDA graph."""
+    for network in training.trained:
+        name = f"{network}_step"
+        setattr(training, name, Graphed(getattr(training, name), lambda: changing_tensors(training)))
 
 
-BACKENDS: dict[str, Callable[[GanTraining], None]] = {
+BACKENDS: dict[str, Callable[[Training], None]] = {
     "eager": lambda training: None,
     "cuda_graph": use_cuda_graph,
     "compiled": use_compiled,  # the last: whether it is worth its time depends on the others
@@ -59,11 +58,11 @@ def use_backend(training: Training, name: str) -> None:
 def choose_backend(training: Training, train: Side, stored: str | None = None) -> str:
     """Name of the fastest backend with the right gradient; `training` stays as it is.
 
-    A continued training keeps its `stored` backend if that is still right on this machine. On a CPU, with several
-    workers, which exchange gradients within a step, and for a training that knows no other, the backend is `eager`.
+    A continued training keeps its `stored` backend if that is still right on this machine. On a CPU, and with several
+    workers, which exchange gradients within a step, the backend is `eager`.
     """
     device = train.images.device
-    if device.type == "cpu" or num_workers() > 1 or not training.other_backends:
+    if device.type == "cpu" or num_workers() > 1:
         return "eager"
     draws = make_generator(device, training.config.seed, "gan", "backend")
     order = torch.arange(len(train.labels), device=device)
@@ -74,7 +73,7 @@ def choose_backend(training: Training, train: Side, stored: str | None = None) -
 
 
 def fastest(
-    training: GanTraining,
+    training: Training,
     batch: Batch,
     candidates: tuple[str, ...],
     preferred: str | None = None,
@@ -105,7 +104,7 @@ def training_seconds(config: GanConfig, steps: float, seconds: dict[str, float])
     return config.gan_time_limit or steps * min(seconds.values(), default=math.inf)
 
 
-def checked_seconds(training: GanTraining, batch: Batch, name: str, expected: Tensor) -> float:
+def checked_seconds(training: Training, batch: Batch, name: str, expected: Tensor) -> float:
     """Seconds a step takes on a copy with this backend. Raises ArithmeticError for another gradient than expected."""
     trial = copy.deepcopy(training)
     use_backend(trial, name)
@@ -118,37 +117,28 @@ def checked_seconds(training: GanTraining, batch: Batch, name: str, expected: Te
         return time_steps(trial, batch)
 
 
-def reference_gradient(training: GanTraining, batch: Batch) -> Tensor:
-    """The gradient of the critic's loss by plain autograd, as one vector."""
-    config, (fake,) = training.config, copy.deepcopy(training).synthesise([batch])
-    weight = config.penalty_weight * config.penalty_interval
-    with autocast(config, batch.real.device):
-        loss, *_ = critic_loss(
-            training.critic, batch.real, fake, batch.labels, weight, batch.epsilon,
-            objective=config.gan_objective, penalty=config.penalty,
-        )  # fmt: skip
-    return flat(torch.autograd.grad(loss, list(training.critic.parameters()), materialize_grads=True))
+def reference_gradient(training: Training, batch: Batch) -> Tensor:
+    """The gradient of the loss by plain autograd, as one vector."""
+    weights = list(training.networks[training.trained[-1]].parameters())
+    return flat(torch.autograd.grad(training.reference_loss(batch), weights, materialize_grads=True))
 
 
-def check_gradient(trial: GanTraining, batch: Batch, expected: Tensor) -> float:
+def check_gradient(trial: Training, batch: Batch, expected: Tensor) -> float:
     """Relative error of the gradient of one step, which is carried out."""
-    (fake,) = trial.synthesise([batch])
-    trial.critic_step(batch.real, fake, batch.labels, batch.epsilon)
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trial.critic.parameters()]
+    network = trial.trained[-1]
+    getattr(trial, f"{network}_step")(*trial.inputs(batch))
+    weights = trial.networks[network].parameters()
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in weights]
     return ((flat(gradients) - expected).norm() / expected.norm()).item()
 
 
-def time_steps(trial: GanTraining, batch: Batch) -> float:
-    """Seconds of a critic step, with its share of a generator step."""
-    (fake,) = trial.synthesise([batch])
-    trial.generator_step(batch.labels, batch.z, batch.real)
+def time_steps(trial: Training, batch: Batch) -> float:
+    """Seconds of a step, with its share of the steps of the other network."""
     wait = torch.cuda.synchronize if batch.real.is_cuda else lambda: None
+    trial.iterate(batch, 1)  # which captures
     wait()
     started = time.perf_counter()
-    for step in range(TIMED_STEPS):
-        trial.critic_step(batch.real, fake, batch.labels, batch.epsilon)
-        if (step + 1) % trial.config.critic_steps == 0:
-            trial.generator_step(batch.labels, batch.z, batch.real)
+    trial.iterate(batch, TIMED_STEPS)
     wait()
     return (time.perf_counter() - started) / TIMED_STEPS
 
@@ -157,7 +147,7 @@ def flat(tensors) -> Tensor:
     return torch.cat([tensor.flatten().float() for tensor in tensors])
 
 
-def changing_tensors(training: GanTraining) -> list[Tensor]:
+def changing_tensors(training: Training) -> list[Tensor]:
     """Every tensor that a step changes: weights, running statistics, optimiser states."""
     networks = training.networks.values()
     found = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]

@@ -27,31 +27,44 @@ class FlowTraining(Training):
         order = torch.randperm(len(train.labels), generator=draws, device=device)
         losses = []
         for step in range(steps):
-            losses.append(self.generator_step(draw_batch(config, train, order, step, draws)))
+            losses.append(self.generator_step(*self.inputs(draw_batch(config, train, order, step, draws))))
             self.update_ema((epoch - 1) * steps + step + 1)
         return {"generator_loss": mean_over_workers(torch.stack(losses).mean()).item()}
 
-    def generator_step(self, batch: Batch) -> Tensor:
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Real images, labels, the noise z, and epsilon, which gives the times."""
+        return batch.real, batch.labels, batch.z, batch.epsilon
+
+    def generator_step(self, *inputs: Tensor) -> Tensor:
         """One update of the generator; returns the loss."""
         self.generator_optimiser.zero_grad(set_to_none=True)
-        tensors, total = (batch.real, batch.labels, batch.z, batch.epsilon), 0.0
-        for piece in zip(*(tensor.chunk(self.micro_batches) for tensor in tensors), strict=True):
-            loss = self.objective(Batch(*piece)) * (len(piece[0]) / len(batch.real))
+        total = 0.0
+        for piece in zip(*(tensor.chunk(self.micro_batches) for tensor in inputs), strict=True):
+            loss = self.generator_objective(*piece) * (len(piece[0]) / len(inputs[0]))
             loss.backward()
             total = total + loss.detach()
         average_gradients(self.generator.parameters())
         self.generator_optimiser.step()
         return total
 
-    def objective(self, batch: Batch) -> Tensor:
-        """The loss of a batch, float32: z is its noise, and epsilon gives its times."""
-        noise, t = batch.z.view(batch.real.shape), logit_normal(batch.epsilon)
-        with autocast(self.config, batch.real.device):
-            return flow_matching_loss(self.generator.velocity, batch.real, noise, t, batch.labels).float()
+    def generator_objective(self, real: Tensor, labels: Tensor, z: Tensor, epsilon: Tensor) -> Tensor:
+        """The loss of a batch, float32."""
+        with autocast(self.config, real.device):
+            noise, t = z.view(real.shape), logit_normal(epsilon)
+            return flow_matching_loss(self.generator.velocity, real, noise, t, labels).float()
+
+    def reference_loss(self, batch: Batch) -> Tensor:
+        """Its objective has no gradient but autograd's."""
+        return self.generator_objective(*self.inputs(batch))
+
+    def iterate(self, batch: Batch, count: int) -> None:
+        """`count` updates of the generator."""
+        for _ in range(count):
+            self.generator_step(*self.inputs(batch))
 
     def step_bytes(self, batch: Batch) -> int:
         """Of the velocity's forward pass."""
-        return kept_bytes(lambda: self.objective(batch))
+        return kept_bytes(lambda: self.generator_objective(*self.inputs(batch)))
 
     @staticmethod
     def forward_passes(config: GanConfig) -> tuple[float, float]:

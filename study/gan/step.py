@@ -31,7 +31,6 @@ class GanTraining(Training):
     """A generator against a critic, with the critic's optimiser."""
 
     trained: ClassVar[tuple[str, ...]] = ("generator", "critic")
-    other_backends: ClassVar[bool] = True
 
     critic: nn.Module
     critic_optimiser: torch.optim.Optimizer
@@ -159,6 +158,30 @@ class GanTraining(Training):
         average_gradients(self.generator.parameters())
         self.generator_optimiser.step()
         return total
+
+    def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
+        """Real and synthetic images, labels, and epsilon for a penalty."""
+        return batch.real, *self.synthesise([batch]), batch.labels, batch.epsilon
+
+    def reference_loss(self, batch: Batch) -> Tensor:
+        """Critic loss and penalty without the critic's own input gradient."""
+        config, (fake,) = self.config, copy.deepcopy(self).synthesise([batch])  # which changes running statistics
+        weight = config.penalty_weight * config.penalty_interval
+        with autocast(config, batch.real.device):
+            loss, *_ = critic_loss(
+                self.critic, batch.real, fake, batch.labels, weight, batch.epsilon,
+                objective=config.gan_objective, penalty=config.penalty,
+            )  # fmt: skip
+        return loss
+
+    def iterate(self, batch: Batch, count: int) -> None:
+        """`count` critic steps, with the generator steps that follow them."""
+        inputs = self.inputs(batch)
+        self.generator_step(batch.labels, batch.z, batch.real)
+        for step in range(1, count + 1):
+            self.critic_step(*inputs)
+            if step % self.config.critic_steps == 0:
+                self.generator_step(batch.labels, batch.z, batch.real)
 
     def step_bytes(self, batch: Batch) -> int:
         """Of a round's synthetic images, and of what the larger of both steps keeps for its backward pass."""

@@ -31,11 +31,12 @@ class Batch:
 class Training:
     """A generator, its moving average and its optimiser. A kind of training adds `run_epoch` and its costs.
 
-    Each network of `trained` is a field, and its optimiser another: `generator` and `generator_optimiser`.
+    Each network of `trained` is a field, and its optimiser another: `generator` and `generator_optimiser`. Its update
+    is a method that takes tensors alone, `generator_step`, which `study.gan.backend` may run as a CUDA graph. The last
+    one's loss comes from another, `critic_objective` of a GAN, which takes what its step takes and may be compiled.
     """
 
     trained: ClassVar[tuple[str, ...]] = ("generator",)
-    other_backends: ClassVar[bool] = False  # whether study.gan.backend knows how to run its steps otherwise
 
     config: GanConfig
     generator: nn.Module
@@ -63,6 +64,18 @@ class Training:
 
     def run_epoch(self, train: Side, epoch: int) -> dict[str, float]:
         """One pass over the real images; returns the epoch's mean losses by name."""
+        raise NotImplementedError
+
+    def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
+        """What the step of the last network of `trained` takes for this batch."""
+        raise NotImplementedError
+
+    def reference_loss(self, batch: Batch) -> Tensor:
+        """That network's loss in an eager forward pass, for the gradient of plain autograd."""
+        raise NotImplementedError
+
+    def iterate(self, batch: Batch, count: int) -> None:
+        """Train on this batch `count` times, each network in its turn."""
         raise NotImplementedError
 
     def step_bytes(self, batch: Batch) -> int:
