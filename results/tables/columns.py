@@ -165,7 +165,7 @@ gan_images_per_second       real  real images per second of GAN training, those 
 seconds_per_synthetic_image real  sampling of the training images, seconds an image
 peak_memory_bytes           int   first worker's largest use of GPU memory, without a GPU of main memory, bytes
 micro_batches               int   parts that a batch was split into, 1 where it fitted into memory
-step_backend                text  how a GAN step runs: eager, compiled or cuda_graph
+step_backend                text  how a GAN step runs: eager or cuda_graph
 data_fingerprint            text  checksum of the prepared images
 data_layout                 text  layout that the photographs' folder was recognised as
 split_protocol              text  grouped or random

@@ -27,13 +27,13 @@ class FlowTraining(Training):
         order = torch.randperm(len(train.labels), generator=draws, device=device)
         losses = []
         for step in range(steps):
-            losses.append(self.generator_step(*self.inputs(draw_batch(config, train, order, step, draws))))
+            losses.append(self.step("generator", draw_batch(config, train, order, step, draws)))
             self.update_ema((epoch - 1) * steps + step + 1)
         return {"generator_loss": mean_over_workers(torch.stack(losses).mean()).item()}
 
-    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Real images, labels, the noise z, and epsilon, which gives the times."""
-        return batch.real, batch.labels, batch.z, batch.epsilon
+    def step(self, network: str, batch: Batch) -> Tensor:
+        """Of the generator, the only one: z is the batch's noise, and epsilon gives its times."""
+        return self.generator_step(batch.real, batch.labels, batch.z, batch.epsilon)
 
     def generator_step(self, *inputs: Tensor) -> Tensor:
         """One update of the generator; returns the loss."""
@@ -55,16 +55,11 @@ class FlowTraining(Training):
 
     def reference_loss(self, batch: Batch) -> Tensor:
         """Its objective has no gradient but autograd's."""
-        return self.generator_objective(*self.inputs(batch))
-
-    def iterate(self, batch: Batch, count: int) -> None:
-        """`count` updates of the generator."""
-        for _ in range(count):
-            self.generator_step(*self.inputs(batch))
+        return self.generator_objective(batch.real, batch.labels, batch.z, batch.epsilon)
 
     def step_bytes(self, batch: Batch) -> int:
         """Of the velocity's forward pass."""
-        return kept_bytes(lambda: self.generator_objective(*self.inputs(batch)))
+        return kept_bytes(lambda: self.reference_loss(batch))
 
     @staticmethod
     def forward_passes(config: GanConfig) -> tuple[float, float]:

@@ -159,9 +159,12 @@ class GanTraining(Training):
         self.generator_optimiser.step()
         return total
 
-    def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
-        """Real and synthetic images, labels, and epsilon for a penalty."""
-        return batch.real, *self.synthesise([batch]), batch.labels, batch.epsilon
+    def step(self, network: str, batch: Batch) -> Tensor:
+        """Of the generator, or of the critic with a penalty."""
+        if network == "generator":
+            augmentation = self.draw_augmentation(torch.Generator(batch.real.device))
+            return self.generator_step(batch.labels, batch.z, batch.real, augmentation)
+        return self.critic_step(batch.real, *self.synthesise([batch]), batch.labels, batch.epsilon)
 
     def reference_loss(self, batch: Batch) -> Tensor:
         """Critic loss and penalty without the critic's own input gradient."""
@@ -173,15 +176,6 @@ class GanTraining(Training):
                 objective=config.gan_objective, penalty=config.penalty,
             )  # fmt: skip
         return loss
-
-    def iterate(self, batch: Batch, count: int) -> None:
-        """`count` critic steps, with the generator steps that follow them."""
-        inputs = self.inputs(batch)
-        self.generator_step(batch.labels, batch.z, batch.real)
-        for step in range(1, count + 1):
-            self.critic_step(*inputs)
-            if step % self.config.critic_steps == 0:
-                self.generator_step(batch.labels, batch.z, batch.real)
 
     def step_bytes(self, batch: Batch) -> int:
         """Of a round's synthetic images, and of what the larger of both steps keeps for its backward pass."""

@@ -32,8 +32,7 @@ class Training:
     """A generator, its moving average and its optimiser. A kind of training adds `run_epoch` and its costs.
 
     Each network of `trained` is a field, and its optimiser another: `generator` and `generator_optimiser`. Its update
-    is a method that takes tensors alone, `generator_step`, which `study.gan.backend` may run as a CUDA graph. The last
-    one's loss comes from another, `critic_objective` of a GAN, which takes what its step takes and may be compiled.
+    is a method that takes tensors alone, `generator_step`, which `study.gan.backend` may run as a CUDA graph.
     """
 
     trained: ClassVar[tuple[str, ...]] = ("generator",)
@@ -66,16 +65,12 @@ class Training:
         """One pass over the real images; returns the epoch's mean losses by name."""
         raise NotImplementedError
 
-    def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
-        """What the step of the last network of `trained` takes for this batch."""
+    def step(self, network: str, batch: Batch) -> Tensor:
+        """One update of this network of `trained`; returns its losses."""
         raise NotImplementedError
 
     def reference_loss(self, batch: Batch) -> Tensor:
-        """That network's loss in an eager forward pass, for the gradient of plain autograd."""
-        raise NotImplementedError
-
-    def iterate(self, batch: Batch, count: int) -> None:
-        """Train on this batch `count` times, each network in its turn."""
+        """The loss of the last network of `trained`, for the gradient of plain autograd."""
         raise NotImplementedError
 
     def step_bytes(self, batch: Batch) -> int:

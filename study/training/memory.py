@@ -43,7 +43,7 @@ def within_memory(folder: Path, train: Callable[[int], dict]) -> dict:
 def free_memory() -> None:
     """Return the GPU memory of trainings that have ended.
 
-    A training that is compiled or in a CUDA graph refers to itself, so that only the garbage collector frees it.
+    A training in CUDA graphs refers to itself, so that only the garbage collector frees it.
     """
     gc.collect()
     if torch.cuda.is_available():

@@ -50,8 +50,7 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole(config, batch, pieces
     torch.nn.init.normal_(whole.generator.velocity.leave.weight, std=0.1)
     cut = copy.deepcopy(whole)
     cut.micro_batches = pieces
-    inputs = whole.inputs(batch)
-    torch.testing.assert_close(whole.generator_step(*inputs), cut.generator_step(*inputs), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(*(one.step("generator", batch) for one in (whole, cut)), rtol=1e-4, atol=1e-6)
     for ours, theirs in zip(whole.generator.parameters(), cut.generator.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6)
 
@@ -59,7 +58,7 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole(config, batch, pieces
 def test_the_first_loss_is_that_of_no_velocity(config, batch):
     training = build_training(config, CPU)
     expected = (batch.real - batch.z.view_as(batch.real)).square().mean()
-    torch.testing.assert_close(training.generator_step(*training.inputs(batch)), expected)
+    torch.testing.assert_close(training.step("generator", batch), expected)
 
 
 def test_a_checkpoint_holds_no_critic(config, phantoms, tmp_path):
