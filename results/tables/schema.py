@@ -2,8 +2,7 @@
 
 python results/tables/schema.py > docs/columns.md
 
-A change of columns raises `SCHEMA_VERSION`, which each file carries in its metadata; a file of another version is
-refused.
+Each file carries `SCHEMA_VERSION` in its metadata; one of another version, or with other columns, is refused.
 """
 
 import pyarrow as pa

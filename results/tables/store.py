@@ -93,7 +93,7 @@ def read_history(study: Path) -> pd.DataFrame:
 
 
 def read_part(path: Path, schema: pa.Schema) -> pa.Table:
-    """One file of a table. Raises DamagedTable, and TableError for a file of another schema version."""
+    """One file of a table. Raises DamagedTable, and TableError for a file of another version of this code."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_version(path, file.schema_arrow)
@@ -106,7 +106,10 @@ def read_part(path: Path, schema: pa.Schema) -> pa.Table:
             raise TableError(f"{path} cannot be read ({error.strerror}); try again when it can") from None
         way_out = "the study's command with --resume sets it aside and makes its content again; publish a copy again"
         raise DamagedTable(f"{path} is damaged ({error}); {way_out}") from None
-    _check_names(path, set(table.schema.names), schema)
+    try:
+        _check_names(path, set(table.schema.names), schema)
+    except TableError as error:
+        raise TableError(f"{error}; {_writer(table)}, or start a new study with another --name") from None
     if not table.schema.equals(schema):
         raise TableError(f"{path}: types or order of the columns differ from results/tables/schema.py")
     return table
@@ -128,6 +131,12 @@ def _check_names(path: Path, names: set[str], schema: pa.Schema) -> None:
     missing = sorted(set(schema.names) - names)
     if missing and schema.metadata[b"missing_keys"] == b"error":
         raise TableError(f"{path}: missing columns: {', '.join(missing)}")
+
+
+def _writer(table: pa.Table) -> str:
+    """What to read a file of another version with."""
+    commits = table["commit"].drop_null().to_pylist() if "commit" in table.schema.names else []
+    return "read it with the code " + (f"of commit {commits[0]}, which wrote it" if commits else "that wrote it")
 
 
 def _check_version(path: Path, schema: pa.Schema) -> None:
