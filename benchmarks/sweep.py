@@ -6,10 +6,10 @@ Both sides run the same trials of the sample data, each with a GAN of its own, a
 
 - the loop: `study.trial.execute.execute` for one trial after the other in one process, no Ray;
 - the driver: `study.cluster.driver.run_trials`, one trial at a time. Ray's own start is paid once a study and is
-  given apart. A share of 1.03 means 3 % longer than the loop.
+  given apart; that of the slot, once too, is in its time. A share of 1.03 means 3 % longer than the loop.
 
 Packed: two trials at once with a thread each, against the loop with two threads (another rounding: its metrics are not
-compared). Needs two CPUs. Trials should take two minutes or more: `--epochs` sets how long they train.
+compared). Needs two CPUs, and two trials at least. `--epochs` sets how long they train.
 """
 
 import tempfile
@@ -148,8 +148,11 @@ def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
     for first in range(0, len(study.folders), per_turn):
         loop, *driven = map(metrics_of, study.folders[first : first + 3])
         assert all(str(loop) == str(other) for other in driven), "driver and loop differ"
-    startup = read_trials(study.folders[1])["startup_seconds"].median()
-    return {"seconds": seconds, "ray_start": ray_start, "startup": startup, "trials": num_trials}
+    first, *later = read_trials(study.folders[1]).sort_values("trial_id")["startup_seconds"]
+    return {
+        "seconds": seconds, "ray_start": ray_start, "trials": num_trials,
+        "first_startup": first, "startup": max(later),
+    }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -171,10 +174,11 @@ def main(arguments: list[str] | None = None) -> None:
     once = (min(seconds["driver"]) + result["ray_start"]) / min(seconds["loop"])
     rows = [
         ("loop, one thread, a trial", f"{min(seconds['loop']) / options.trials:.1f} s", ""),
-        ("driver's share of the loop's time", show(overhead), "<= 1.05"),
+        ("driver's share of the loop's time", show(overhead), "<= 1.03"),
         ("the same with Ray's start", f"{once:.2f}", ""),
-        ("proposal to worker's start", f"{result['startup']:.1f} s", ""),
-        ("two packed against two threads", show(packing), ">= 1.3"),
+        ("proposal to start, the first trial", f"{result['first_startup']:.1f} s", ""),
+        ("proposal to start, later trials at most", f"{result['startup']:.2f} s", "<= 1 s"),
+        ("two packed against two threads", show(packing), ">= 1.1"),
     ]
     report(rows, {**result, "share": overhead, "share_with_start": once, "packing": packing})
 
