@@ -9,7 +9,7 @@ Both sides run the same trials of the sample data, each with a GAN of its own, a
   given apart; that of the slot, once too, is in its time. A share of 1.03 means 3 % longer than the loop.
 
 Packed: two trials at once with a thread each, against the loop with two threads (another rounding: its metrics are not
-compared). Needs two CPUs, and two trials at least. `--epochs` sets how long they train.
+compared). Needs two CPUs. `--epochs` sets how long they train.
 """
 
 import tempfile
@@ -151,7 +151,7 @@ def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
     first, *later = read_trials(study.folders[1]).sort_values("trial_id")["startup_seconds"]
     return {
         "seconds": seconds, "ray_start": ray_start, "trials": num_trials,
-        "first_startup": first, "startup": max(later),
+        "first_startup": first, "startup": max(later, default=float("nan")),
     }  # fmt: skip
 
 

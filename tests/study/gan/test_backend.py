@@ -18,6 +18,7 @@ from study.training.seeds import make_generator
 from tests.support.trainings import same
 
 CPU = torch.device("cpu")
+TRAINED = [name for name, fields in SYSTEMS.items() if fields.get("gan_epochs") != 0]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -48,7 +49,7 @@ def test_checking_a_backend_changes_nothing_in_the_training(training, batch, no_
     assert not training.critic_optimiser.state and training.backend == "eager"
 
 
-@pytest.mark.parametrize("name", [name for name, fields in SYSTEMS.items() if fields.get("gan_epochs") != 0])
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_step_of_each_system_has_autograds_gradient(tiny_settings, phantoms, name, no_graphs):
     check_steps(*new_training(tiny_settings, phantoms.side("train"), name, CPU))
 
@@ -107,9 +108,7 @@ def test_what_a_capture_changes_is_restored(training, batch):
 
 
 def one_step(training, batch) -> list[float]:
-    (fake,) = training.synthesise([batch])
-    losses = training.critic_step(batch.real, fake, batch.labels, batch.epsilon)
-    return [*losses.tolist(), training.generator_step(batch.labels, batch.z, batch.real).item()]
+    return [*training.step("critic", batch).tolist(), training.step("generator", batch).item()]
 
 
 def alike(training, other) -> bool:
@@ -129,7 +128,7 @@ def new_training(tiny_settings, data, name: str, device: torch.device):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", [name for name, fields in SYSTEMS.items() if fields.get("gan_epochs") != 0])
+@pytest.mark.parametrize("name", TRAINED)
 def test_cuda_graphs_train_as_eager_steps_do(tiny_settings, phantoms, name):
     eager, batch = new_training(tiny_settings, phantoms.side("train"), name, torch.device("cuda"))
     graphed = copy.deepcopy(eager)
