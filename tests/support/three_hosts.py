@@ -217,7 +217,7 @@ def write_cluster_file(folder: Path) -> None:
     config["provider"] |= {"head_ip": address(0), "worker_ips": [address(number) for number in range(1, len(HOSTS))]}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(folder / "client/.ssh/key")}
     installs = [command for command in config["setup_commands"] if "~/venv" in command]
-    assert len(installs) == 2, "the commands that make the environment and fill it"
+    assert len(installs) == 3, "the commands that make the environment and fill it"
     others = [command for command in config["setup_commands"] if command not in installs]
     path = "echo 'export PYTHONPATH=$HOME/dfu-gan-study' >> ~/.bashrc"
     config["setup_commands"] = [f"ln -sfn {sys.prefix} ~/venv", *others, path]
