@@ -148,12 +148,12 @@ def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
     for first in range(0, len(study.folders), per_turn):
         loop, *driven = map(metrics_of, study.folders[first : first + 3])
         assert all(str(loop) == str(other) for other in driven), "driver and loop differ"
-    driven = read_trials(study.folders[1]).sort_values("trial_id")
-    first, *later = driven["startup_seconds"]
+    rows = read_trials(study.folders[1]).sort_values("trial_id")  # the driver's
+    first, *later = rows["startup_seconds"]
     return {
         "seconds": seconds, "ray_start": ray_start, "trials": num_trials,
         "first_startup": first, "startup": max(later, default=float("nan")),
-        "memory": (driven["peak_memory_bytes"] / 2**20).round().astype(int).tolist(),
+        "memory": (rows["peak_memory_bytes"] / 2**20).tolist(),
     }  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
         ("the same with Ray's start", f"{once:.2f}", ""),
         ("proposal to start, the first trial", f"{result['first_startup']:.1f} s", ""),
         ("proposal to start, later trials at most", f"{result['startup']:.2f} s", "<= 1 s"),
-        ("peak memory of the worker, first and last trial", f"{memory[0]} and {memory[-1]} MiB", ""),
+        ("peak memory of the worker, first and last trial", f"{memory[0]:.0f} and {memory[-1]:.0f} MiB", ""),
         ("two packed against two threads", show(packing), ">= 1.1"),
     ]
     report(rows, {**result, "share": overhead, "share_with_start": once, "packing": packing})
