@@ -21,6 +21,7 @@ from study.gan.store import read_result
 from study.gan_audit.audit import audit_gan
 from study.gan_audit.reference import Reference, seen_by
 from study.gan_audit.subgroups import real_skin_tones, synthetic_skin_tones
+from study.training.memory import keep_freed_memory
 from study.trial.record import prepared_file, row_config
 
 
@@ -30,6 +31,7 @@ def audit_study(study: Path, announce: Callable[[str], None] = print, everything
     Fills the tables generator_metrics, neighbours and attributes, one file a GAN, and leaves out those that are there.
     Raises ConfigError where there is no such GAN or its prepared data is missing, DataError where that is damaged.
     """
+    keep_freed_memory()
     rows = gan_rows(study, everything)
     audited = set(read_table(study, "generator_metrics")["gan_key"])
     waiting = [row for row in rows if row["gan_key"] not in audited]

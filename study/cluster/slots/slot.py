@@ -19,6 +19,7 @@ from study.cluster.resources import Resources
 from study.cluster.slots.mailbox import Mailbox
 from study.cluster.slots.process_group import OwnAddressConfig
 from study.cluster.slots.worker import work
+from study.training.memory import ONE_ARENA
 
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
 # Of a trial: a long one may lose several spot machines, while its workers train and, counted apart, while they start.
@@ -108,6 +109,7 @@ def new_trainer(study: Path, resources: Resources, mailbox) -> TorchTrainer:
             # The slot counts trial by trial; Ray Train would count over the slot's life.
             failure_config=train.FailureConfig(max_failures=-1, controller_failure_limit=WORKER_FAILURES),
             callbacks=[Forward(mailbox)],
+            worker_runtime_env={"env_vars": ONE_ARENA},
         ),
     )
 

@@ -3,6 +3,7 @@
 The GPU's out-of-memory error is raised by hand.
 """
 
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from study.errors import Diverged
 from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
 from study.storage.sealed import read_json
-from study.training.memory import NOTE, within_memory
+from study.training.memory import NOTE, ONE_ARENA, within_memory
 from study.trial.execute import execute
 from study.trial.record import Task
 from study.trial.run import run_trial
@@ -109,18 +110,27 @@ def test_several_workers_are_started_again_by_their_launcher(tmp_path, monkeypat
 
 # ---- in processes of their own
 
-PAGE_FAULTS_OF_A_SECOND_TENSOR = """
-import resource, torch
+PAGE_FAULTS_OF_A_SECOND_PASS = """
+import resource, threading, torch
 from study.training.memory import keep_freed_memory
-if {keep}:
-    assert keep_freed_memory()
-faults = []
-for _ in range(8):  # the first few find no hole that is large enough
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensor = torch.ones(1 << 24)  # 64 MiB
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    del tensor
-print(min(faults))
+def run():
+    torch.set_num_threads(1)
+    if {keep}:
+        assert keep_freed_memory()
+    layers = [torch.nn.Conv2d(*channels, 3, padding=1) for channels in ((3, 8), (8, 16), (16, 8), (8, 24), (24, 3))]
+    for _ in range(3):
+        before, maps = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, torch.ones(128, 3, 64, 64)
+        with torch.no_grad():
+            for layer in layers:
+                maps = layer(maps).relu()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    print(faults)
+if {in_thread}:
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+else:
+    run()
 """
 PEAK_OF_A_SECOND_TRIAL = """
 import torch
@@ -138,18 +148,21 @@ print(peak_memory(device) - at_start)
 """
 
 
-def run_in_a_process(code: str, **values) -> int:
-    command = [sys.executable, "-c", code.format(**values)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def run_in_a_process(code: str, environment: dict[str, str], **values) -> int:
+    command, env = [sys.executable, "-c", code.format(**values)], os.environ | environment
+    return int(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
-def test_freed_pages_are_used_again():
-    page_faults = {keep: run_in_a_process(PAGE_FAULTS_OF_A_SECOND_TENSOR, keep=keep) for keep in (True, False)}
-    assert page_faults[True] < 50 < page_faults[False]
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_freed_pages_are_used_again(in_thread):
+    """Ray Train trains in a thread; there it takes the environment of a slot's workers as well."""
+    environment = ONE_ARENA if in_thread else {}
+    assert run_in_a_process(PAGE_FAULTS_OF_A_SECOND_PASS, environment, keep=True, in_thread=in_thread) < 50
+    assert run_in_a_process(PAGE_FAULTS_OF_A_SECOND_PASS, {}, keep=in_thread, in_thread=in_thread) > 1000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_peak_of_a_trial_leaves_out_earlier_trials(keep):
-    assert 25 * 2**20 < run_in_a_process(PEAK_OF_A_SECOND_TRIAL, keep=keep) < 60 * 2**20
+    assert 25 * 2**20 < run_in_a_process(PEAK_OF_A_SECOND_TRIAL, {}, keep=keep) < 60 * 2**20
