@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import ray
 
 from study.cluster.head import answers
@@ -20,6 +21,8 @@ from study.cluster.resources import Machine, autoscaled_machines, named_machines
 from study.errors import ConfigError
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
+QUIET = {"log_to_driver": False, "configure_logging": False}  # options of `ray.init`
+START_TRIES = 3
 LOOPBACK = "127.0.0.1"
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 LONGEST_SOCKET = 107  # characters of a socket's path on Linux
@@ -46,19 +49,7 @@ def connect(address: str | None) -> list[Machine]:
         if on_loopback_alone(address):
             use_loopback()
         use_token_if_there_is_one()
-    else:
-        pin_local_address()
-    options = {} if address else local_options()
-    try:
-        context = ray.init(address or "local", log_to_driver=False, configure_logging=False, **options)
-    except Exception as error:  # Ray raises a bare one where its dashboard takes too long to start
-        reason = str(error).strip()
-        if not address:
-            raise ConfigError(f"Ray could not be started here: {reason}") from None
-        raise ConfigError(
-            f"no Ray cluster could be joined at {address}: {reason}. If it demands a token, copy the token of its head "
-            "to ~/.ray/auth_token"
-        ) from None
+    context = join(address) if address else start_here()
     if not dashboard_answers(context):
         ray.shutdown()
         raise ConfigError(
@@ -79,6 +70,40 @@ def connect(address: str | None) -> list[Machine]:
     if machines:
         wait_for_machines(machines)
     return [machine_of(node) for node in living_nodes()]
+
+
+def join(address: str):
+    """What `ray.init` gives for the cluster at this address; ConfigError where it does not let us in."""
+    try:
+        return ray.init(address, **QUIET)
+    except Exception as error:
+        raise ConfigError(
+            f"no Ray cluster could be joined at {address}: {str(error).strip()}. If it demands a token, copy the token "
+            "of its head to ~/.ray/auth_token"
+        ) from None
+
+
+def start_here():
+    """What `ray.init` gives for a Ray that it starts on this machine; ConfigError where none comes up.
+
+    Ray gives up where its agent has not read its files within 15 s, as on a busy machine or a slow disk
+    (github.com/ray-project/ray/issues/65983). They are in memory when it is tried again.
+    """
+    for tries_left in reversed(range(START_TRIES)):
+        pin_local_address()
+        options, before = local_options(), set(psutil.Process().children(recursive=True))
+        try:
+            return ray.init("local", **QUIET, **options)
+        except Exception as error:  # Ray raises a bare one where one of its processes takes too long
+            for process in set(psutil.Process().children(recursive=True)) - before:
+                with suppress(psutil.Error):
+                    process.kill()
+            if not tries_left:
+                raise ConfigError(
+                    f"Ray could not be started here: {str(error).strip()} It was tried {START_TRIES} times; where the "
+                    "machine is busy, wait until it is not"
+                ) from None
+            print("Ray did not start in its time, and is started again", flush=True)
 
 
 def bypass_proxy(address: str | None) -> None:

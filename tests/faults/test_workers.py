@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from study.cluster.slots.slot import WORKER_FAILURES
+from study.training.memory import ONE_ARENA
 from tests.support.processes import command_of, descendants, wait_until
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
 from tests.support.trainings import weights
@@ -96,6 +98,9 @@ def test_killed_workers_cost_no_bit(tmp_path):
     )  # fmt: skip
     started = time.monotonic()
     try:
+        wait_until(lambda: len(workers(driver.pid)) == 2, driver)
+        for pid in workers(driver.pid):
+            assert psutil.Process(pid).environ().items() >= ONE_ARENA.items()  # or they would not keep freed memory
         kills = kill_workers(driver, tmp_path / "hit", KILLS, random.Random(0))
         code, printed = driver.wait(PATIENCE_S), driver.communicate()[0]
     finally:

@@ -1,6 +1,7 @@
 """Connecting to Ray, as far as it goes without starting it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from study.cluster.connect import (
     new_private_folder,
     on_loopback_alone,
     refuse_silent_address,
+    start_here,
 )
 from study.errors import ConfigError
 
@@ -29,19 +31,48 @@ def test_silent_address_is_refused(address):
         connect(address)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), Exception("\nThe last 20 lines of dashboard.log")])
-def test_ray_that_does_not_start_is_told(monkeypatch, tmp_path, error):
-    def fail(*arguments, **options):
-        raise error
-
+@pytest.fixture
+def on_this_machine(monkeypatch, tmp_path):
+    """What `connect` sets does not outlive the test."""
     for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "")  # what `connect` sets does not outlive the test
+        monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("study.cluster.connect.new_private_folder", lambda place: tmp_path)
     monkeypatch.setattr("study.cluster.private.ray_constants.ENABLE_RAY_CLUSTER", True)
+
+
+@pytest.mark.usefixtures("on_this_machine")
+@pytest.mark.parametrize("error", [RuntimeError("no"), Exception("\nThe last 20 lines of dashboard.log")])
+def test_ray_that_does_not_start_is_told(monkeypatch, error):
+    tries = []
+
+    def fail(*arguments, **options):
+        tries.append(os.environ["RAY_ADDRESS"])
+        raise error
+
     monkeypatch.setattr("study.cluster.connect.ray.init", fail)
-    with pytest.raises(ConfigError, match=f"Ray could not be started here: {str(error).strip()}"):
+    with pytest.raises(ConfigError, match=f"Ray could not be started here: {str(error).strip()} It was tried 3 times"):
         connect(None)
+    assert len(tries) == len(set(tries)) == 3  # at another address each
+
+
+@pytest.mark.usefixtures("on_this_machine")
+def test_ray_that_was_too_slow_is_started_again_and_leaves_no_process(monkeypatch, capsys):
+    processes = []
+
+    def init(*arguments, **options):
+        processes.append(subprocess.Popen(["sleep", "60"]))
+        if len(processes) == 1:
+            raise Exception("The current node timed out during startup.")
+        return "context"
+
+    monkeypatch.setattr("study.cluster.connect.ray.init", init)
+    try:
+        assert start_here() == "context" and "started again" in capsys.readouterr().out
+        assert processes[0].wait(10) == -signal.SIGKILL and processes[1].poll() is None
+    finally:
+        processes[-1].kill()
+        processes[-1].wait()
 
 
 def test_folders_of_rays_that_have_ended_are_removed(tmp_path):
