@@ -78,12 +78,11 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     if external:
         check_done_trials(study, external, trials, split)
     columns = columns_of_study(settings, trials)
-    judging = partial(judging_proposals, study, base, protocol.num_judging, split)
-    for proposed in (lambda: waiting, judging):  # judged once the choice is made
-        confirmation = FixedTrials(study, base, proposed())
-        if confirmation.waiting and run_on_ray(options, confirmation, dataset, columns, external, display):
-            print("interrupted; run the same command again to continue")
-            return EXIT_INTERRUPTED
+    judging = partial(judging_proposals, study, base, protocol.num_judging, split)  # once the choice can be made
+    confirmation = FixedTrials(study, base, waiting, then=judging, num_then=protocol.num_judging_trials)
+    if confirmation.num_left() and run_on_ray(options, confirmation, dataset, columns, external, display):
+        print("interrupted; run the same command again to continue")
+        return EXIT_INTERRUPTED
     return write_findings(study, subgroups, display)
 
 

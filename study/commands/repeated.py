@@ -10,7 +10,7 @@ import pandas as pd
 from data_utils.dataset import Dataset, training_subset
 from results.tables.schema import REPEATED
 from study.cluster.checks import refuse_unfit_nodes
-from study.cluster.resources import Machine, share_out, what_ray_has
+from study.cluster.resources import share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
 from study.config import GanConfig
 from study.errors import ConfigError
@@ -76,23 +76,14 @@ def run_on_ray(
     display: Display,
 ) -> bool:
     """Run the waiting trials on Ray; returns whether they were interrupted."""
-    from study.cluster.driver import run_trials  # Ray takes seconds to import: not for --help
-
-    machines = join_ray(options.address, trials.folder, dataset.path, display)
-    num_trials = len(trials.waiting)
-    resources = share_out(machines, num_trials, options.workers_per_trial, options.gpus_per_trial)
-    display(f"{what_ray_has(machines)}: {resources}")
-    make_task = TaskMaker(trials.folder, dataset.path, columns, resources, more_tests=True, external=external)
-    return run_trials(trials, make_task, resources, None, display)
-
-
-@cache
-def join_ray(address: str | None, study: Path, prepared: Path, display: Display) -> list[Machine]:
-    """The machines of Ray, which is joined once for the trials that choose and those that judge."""
-    from study.cluster.connect import connect
+    from study.cluster.connect import connect  # Ray takes seconds to import: not for --help
+    from study.cluster.driver import run_trials
     from study.cluster.nodes import ask_nodes
 
     display("starting Ray")
-    machines = connect(address)
-    refuse_unfit_nodes(ask_nodes, study, prepared)
-    return machines
+    machines = connect(options.address)
+    refuse_unfit_nodes(ask_nodes, trials.folder, dataset.path)
+    resources = share_out(machines, trials.num_left(), options.workers_per_trial, options.gpus_per_trial)
+    display(f"{what_ray_has(machines)}: {resources}")
+    make_task = TaskMaker(trials.folder, dataset.path, columns, resources, more_tests=True, external=external)
+    return run_trials(trials, make_task, resources, None, display)

@@ -27,6 +27,10 @@ class Protocol:
     other_split: bool = True
     num_judging: int = 5
 
+    @property
+    def num_judging_trials(self) -> int:
+        return 3 * self.num_judging  # see `judgement`
+
 
 def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[str] | None) -> list[str]:
     """Ids of the trials to confirm: the `top` by validation, then the paper's configurations; or exactly `names`.

@@ -77,29 +77,35 @@ class Proposer(Protocol):
 class FixedTrials:
     """Proposes a fixed list of trials, of a confirmation or a benchmark: first those that train a GAN.
 
-    While a trial trains a GAN, others that share it come after all others: they would wait for it.
+    While a trial trains a GAN, others that share it come after all others: they would wait for it. Once all have ended,
+    those of `then` follow, in the same slots.
     """
 
     folder: Path
     base: TrialConfig
     waiting: list[Proposal]
     part: str = "confirmation"  # of the study
+    then: Callable[[], list[Proposal]] | None = None
+    num_then: int = 0  # how many those will be
     at_work: dict[str, Proposal] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
 
+    def __post_init__(self):
+        self._go_on()
+
     def num_left(self) -> int:
-        return len(self.waiting)
+        return len(self.waiting) + self.num_then
 
     def ask(self) -> Proposal | None:
+        if not self.waiting:
+            return None
         training = {shared_gan(proposal) for proposal in self.at_work.values()} - self.trained
 
         def turn(proposal: Proposal) -> int:
             gan = shared_gan(proposal)
             return 1 if gan is None or gan in self.trained else 2 * (gan in training)
 
-        proposal = min(self.waiting, key=turn, default=None)
-        if proposal is None:
-            return None
+        proposal = min(self.waiting, key=turn)
         self.waiting.remove(proposal)
         self.at_work[proposal.trial_id] = proposal
         return proposal
@@ -108,6 +114,11 @@ class FixedTrials:
         proposal = self.at_work.pop(result["trial_id"])
         if status == "completed" and proposal.config.uses_gan:
             self.trained.add(shared_gan(proposal))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self.then and not self.waiting and not self.at_work:
+            self.waiting, self.then, self.num_then = self.then(), None, 0
 
 
 def shared_gan(proposal: Proposal) -> str | None:

@@ -171,6 +171,24 @@ def test_trials_that_share_a_gan_wait_until_it_is_trained(tmp_path):
     assert sorted(one.trial_id for one in asked) == sorted(one.trial_id for one in proposals)
 
 
+def test_what_follows_is_asked_for_once_the_last_trial_has_ended(tmp_path):
+    first, second, *judges = plan({"a": source()}, BASE, SMALL, "grouped")[:5]
+    told = []
+
+    def then():
+        told.append("asked for")
+        return list(judges)
+
+    trials = FixedTrials(tmp_path, BASE, [first, second], then=then, num_then=3)
+    assert [trials.ask(), trials.ask(), trials.ask()] == [first, second, None] and trials.num_left() == 3
+    trials.tell(None, "completed", {"trial_id": first.trial_id})
+    assert trials.ask() is None and not told
+    trials.tell(None, "failed", {"trial_id": second.trial_id})
+    assert [trials.ask() for _ in range(3)] == judges and trials.num_left() == 0 and told == ["asked for"]
+    assert FixedTrials(tmp_path, BASE, [], then=then, num_then=3).num_left() == 3, "at once where nothing is to run"
+    assert not FixedTrials(tmp_path, BASE, [], then=list, num_then=3).num_left(), "nothing left to judge"
+
+
 def test_after_a_failed_training_the_next_trial_of_its_gan_tries_again(tmp_path):
     one = plan({"a": source()}, BASE, SMALL, "grouped")[0]
     trained = replace(one, trial_id="later", config=source(seed=99))
@@ -188,6 +206,7 @@ def test_the_chosen_arm_is_judged_with_seeds_that_no_choice_has_used():
     assert names(proposals) == dict.fromkeys([(arm, 1.0, "grouped") for arm in arms], 4)
     assert {p.columns["confirms"] for p in proposals} == {"paper-003", None}
     assert {(p.phase, p.columns["num_judging_seeds"]) for p in proposals} == {("judge", 4)}
+    assert len(proposals) == Protocol(num_judging=4).num_judging_trials
     chosen_with = {p.config.seed for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=50), "grouped")}
     assert len({p.config.seed for p in proposals}) == 4
     assert not chosen_with & {p.config.seed for p in proposals}
