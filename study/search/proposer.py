@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from results.tables.schema import FINALIST
-from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, TrialConfig, make_config
+from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, GanConfig, TrialConfig, make_config
 from study.search.attempts import runs_again
 from study.search.finalists import Finalists, repeat_id
 from study.search.pictures import Pictures
@@ -34,13 +34,13 @@ from study.search.space import (
     system_configs,
     system_distributions,
 )
+from study.search.thompson import choose, random_values
 from study.training.seeds import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is the caller's to print
-# Trials that use a GAN which was trained to its end: one with each synthetic ratio. In simulated studies four uses
-# found a better trial for the same work than two (benchmarks/search_quality.py).
-USES_OF_A_GAN = len(SCIENTIFIC["synthetic_ratio"].values)
 NEW_GAN_EVERY = 3  # trials of the search; those in between use known GANs again
+FAIR_SHARE = 1     # GANs of each scientific value, and trials of each ratio, before the search prefers what looks good
+CANDIDATES = 300   # among which the next trial is chosen
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,10 @@ class Search:
     """Proposes trials and hears their results; `study.search.records` says what it keeps on disk.
 
     Order: the real-only baseline; the systems that are trained once; trials that an interruption left unfinished; the
-    paper's configurations; then each finished GAN, the systems' too, with every other synthetic ratio before a new GAN,
-    whose scientific parameters are the least used values so far. Nuisance parameters come from TPE. The repeats of the
-    finalists come last: once `remaining` trials are proposed, or the time of `finish_by` leaves no more than they need.
+    paper's configurations; then trials that use finished GANs again, the systems' too, and every third one with a new
+    GAN. Once each scientific value has had its fair share, Thompson sampling chooses all values (`thompson.py`), before
+    that all others. The repeats of the finalists come last: once `remaining` trials are proposed, or the time of
+    `finish_by` leaves no more than they need.
     """
 
     part = "search"
@@ -164,9 +165,7 @@ class Search:
             optuna_trial(record, row, self.objectives, self.pictures)
             for record, row in zip(records, ended, strict=True)
         ]
-        # A sampler seeded as at the first start would draw the same values again.
-        seed = derive_seed(base.seed, "tpe", *([len(records)] if records else []))
-        self.study, self.storage = write_optuna(folder, self.objectives, seed % 2**32, trials)
+        self.study, self.storage = write_optuna(folder, self.objectives, trials)
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
         once = [Proposal("baseline-000", "baseline", None, real)]
         self.system_trials = {f"{SYSTEM_TRIAL}{list(SYSTEMS).index(name):03d}": name for name in systems}
@@ -215,13 +214,16 @@ class Search:
         return Proposal(repeat_id(trial, number), FINALIST, None, config, columns=columns, of_the_search=False)
 
     def _next_of_search(self) -> Proposal:
-        number = len(self.study.get_trials(deepcopy=False))
+        trials = self.study.get_trials(deepcopy=False)
+        number = len(trials)
         if number < len(self.paper):
             values, attributes = self.paper[number], {"phase": "paper", "stoppable": False}
-        elif (number - len(self.paper)) % NEW_GAN_EVERY and (values := self._reuse_values()):
-            attributes = {"phase": "search", "stoppable": False}
         else:
-            values, attributes = self._new_gan_values(), {"phase": "search", "stoppable": True}
+            lots = np.random.default_rng(derive_seed(self.base.seed, "search", number))
+            gans = self._finished_gans(trials) if (number - len(self.paper)) % NEW_GAN_EVERY else []
+            with_gans = self._candidates(trials, gans, lots) if gans else []
+            values = self._chosen(trials, with_gans or self._candidates(trials, [], lots), bool(with_gans), lots)
+            attributes = {"phase": "search", "stoppable": not with_gans}
         self.study.enqueue_trial(values, user_attrs=attributes)
         space = self.space_of(values)
         parameters = self.study.ask(space).params
@@ -246,36 +248,51 @@ class Search:
         state, values = end_of(status, result, self.objectives)
         self.study.tell(number, values, state)
 
-    def _reuse_values(self) -> dict | None:
-        """The least used finished GAN, with its least used synthetic ratio; None where no GAN has a use left.
+    def _finished_gans(self, trials: list[FrozenTrial]) -> list[dict]:
+        """The parameters of each GAN that was trained to its end; none in a search for the lowest distance, where a
+        second use would tell nothing new."""
+        if self.objectives == OBJECTIVES["frechet"]:
+            return []
+        gans = [{"system": name} for name in self.trained]
+        gans += [generator_side(trial.params) for trial in trials if trial.state == TrialState.COMPLETE]
+        return list({_gan_of(gan): gan for gan in gans}.values())
 
-        None, too, in a search for the lowest distance, which is the same at any ratio.
-        """
-        if "synthetic_ratio" in self.fixed or self.objectives == OBJECTIVES["frechet"]:
-            return None
-        trials = self.study.get_trials(deepcopy=False)
-        uses = Counter(_gan_of(trial.params) for trial in trials)
-        once = [{"system": name, "synthetic_ratio": self.systems[name].synthetic_ratio} for name in self.trained]
-        uses.update(map(_gan_of, once))
-        finished = once + [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
-        if not (left := [params for params in finished if uses[_gan_of(params)] < USES_OF_A_GAN]):
-            return None
-        chosen = min(left, key=lambda params: uses[_gan_of(params)])
-        tried = [*finished, *(trial.params for trial in trials)]
-        used = {params.get("synthetic_ratio") for params in tried if _gan_of(params) == _gan_of(chosen)}
-        ratio = self._least_used("synthetic_ratio", trials, without=used)
-        return {**generator_side(chosen), "synthetic_ratio": ratio}
+    def _candidates(self, trials: list[FrozenTrial], gans: list[dict], lots: np.random.Generator) -> list[dict]:
+        """Parameters of trials with one of these GANs, or with a new one where there are none; none was tried before,
+        unless the search has tried all that there are with new GANs."""
+        due = self._due(trials, ("synthetic_ratio",) if gans else tuple(SCIENTIFIC), lots)
+        candidates = []
+        for _ in range(CANDIDATES):
+            gan = gans[lots.integers(len(gans))] if gans else {}
+            candidates.append(random_values(self.space_of(gan), lots) | due | gan)
+        tried = {_key(trial.params) for trial in trials}
+        return [one for one in candidates if _key(one) not in tried] or ([] if gans else candidates)
 
-    def _new_gan_values(self) -> dict:
-        trials = self.study.get_trials(deepcopy=False)
-        return {name: self._least_used(name, trials) for name in SCIENTIFIC if name not in self.fixed}
+    def _chosen(
+        self, trials: list[FrozenTrial], candidates: list[dict], reuses: bool, lots: np.random.Generator
+    ) -> dict:
+        """The candidate to try next: of two objectives the lot says which it is to serve, but a GAN that is used again
+        keeps its distance."""
+        objective = len(self.objectives) - 1 if reuses else lots.integers(len(self.objectives))
+        sign = -1 if self.objectives[objective][1] == "minimize" else 1
+        known = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        scores = [sign * trial.values[objective] for trial in known]
+        return choose([trial.params for trial in known], scores, candidates, self.space, lots)
 
-    def _least_used(self, name: str, trials: list[FrozenTrial], without: frozenset | set = frozenset()):
-        """The value of a scientific parameter that the fewest trials have; the lot decides between equals."""
-        counts = Counter(trial.params[name] for trial in trials if name in trial.params)
-        lots = np.random.default_rng(derive_seed(self.base.seed, "design", name, len(trials)))
-        values = [value for value in SCIENTIFIC[name].values if value not in without]
-        return min(lots.permutation(np.array(values, dtype=object)), key=lambda value: counts[value])
+    def _due(self, trials: list[FrozenTrial], names: Sequence[str], lots: np.random.Generator) -> dict:
+        """The least used value of each of these scientific parameters of which a value lacks its fair share."""
+        due = {}
+        for name in names:
+            if name not in self.space:
+                continue
+            of_gan = name in GanConfig.model_fields
+            users = {_gan_of(trial.params) if of_gan else trial.number: trial.params.get(name) for trial in trials}
+            counts = Counter(users.values())
+            values = lots.permutation(np.array(SCIENTIFIC[name].values, dtype=object))
+            rarest = min(values, key=lambda value: counts[value])
+            if counts[rarest] < FAIR_SHARE:
+                due[name] = rarest
+        return due
 
     def _proposal(self, record: dict) -> Proposal:
         phase, stoppable = record["attributes"]["phase"], record["attributes"]["stoppable"]
@@ -296,4 +313,8 @@ def is_to_run(row: dict | None) -> bool:
 
 
 def _gan_of(parameters: dict) -> tuple:
-    return tuple(sorted(generator_side(parameters).items()))
+    return _key(generator_side(parameters))
+
+
+def _key(parameters: dict) -> tuple:
+    return tuple(sorted(parameters.items()))

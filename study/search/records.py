@@ -80,7 +80,7 @@ def written_again(folder: Path, number: int, known: dict, space: dict[str, BaseD
 
 
 def write_optuna(
-    folder: Path, objectives: Objectives, seed: int, trials: list[FrozenTrial]
+    folder: Path, objectives: Objectives, trials: list[FrozenTrial]
 ) -> tuple[optuna.Study, RDBStorage]:
     """Replace `<folder>/optuna.db` by one that holds these trials; returns its study, to go on with, and its storage.
 
@@ -97,8 +97,8 @@ def write_optuna(
     for suffix in BESIDE_SQLITE[1:]:  # SQLite would apply what the old file left behind to the new one
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     os.replace(temporary, path)
-    sampler, storage = optuna.samplers.TPESampler(seed=seed), open_storage(path)
-    return optuna.load_study(study_name=folder.name, storage=storage, sampler=sampler), storage
+    storage = open_storage(path)
+    return optuna.load_study(study_name=folder.name, storage=storage), storage
 
 
 def open_storage(path: Path) -> RDBStorage:

@@ -1,8 +1,8 @@
 """The search space as data, and the paper's own configurations, which are tried first.
 
-Scientific parameters answer the study's question and get equal shares (see `proposer.py`); nuisance parameters are
-tuned only to make the comparison fair (the terms are those of Google's tuning playbook). All parameters of the
-generator are discrete, so that trials often agree in them and share one GAN.
+Scientific parameters answer the study's question, and each of their values gets its share (see `proposer.py`); nuisance
+parameters are tuned only to make the comparison fair (the terms are those of Google's tuning playbook). All parameters
+of the generator are discrete, so that trials often agree in them and share one GAN.
 """
 
 from collections.abc import Sequence

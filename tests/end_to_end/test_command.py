@@ -114,7 +114,7 @@ def confirmed(finished):
     _, study = finished
     command = [sys.executable, "study/confirm.py", str(study), "--trials", "paper-000", "--seeds", "1"]
     command += ["--ratios", "0.5", "--fractions", "0.5", "--judge-seeds", "2"]
-    return run(command), study, command
+    return run(command, cpus=1), study, command
 
 
 @pytest.mark.timeout(PATIENCE_S)
@@ -182,7 +182,7 @@ def test_report_of_the_confirmed_study(confirmed):
 def test_benchmark_trains_each_system_on_as_many_images(confirmed):
     _, study, _ = confirmed
     command = [sys.executable, "study/benchmark.py", str(study), "--systems", "wgan_gp,principal", "--seeds", "2"]
-    process = run([*command, "--images", "300"])
+    process = run([*command, "--images", "300"], cpus=1)
     assert process.returncode == 0 and "ended            12 completed, 0 failed" in process.stdout, process.stderr
     trials = pd.read_parquet(study / "trials").query("phase == 'benchmark'")
     assert sorted(trials["confirms"].dropna().unique()) == ["principal-300images", "wgan_gp-300images"]

@@ -1,5 +1,6 @@
 """Studies run by the real command, and what they leave on disk."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -36,8 +37,12 @@ def sweep(out: Path, trials: int, *more: str) -> list[str]:
     return [*command, *settings, "--out", str(out), *more]
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess:
-    how = {"cwd": ROOT, "env": clean_environment(), "text": True, "timeout": PATIENCE_S}
+def run(command: list[str], cpus: int | None = None) -> subprocess.CompletedProcess:
+    """Run it to its end; `cpus`: all that Ray finds here. With one, a study of short trials starts one slot."""
+    environment = clean_environment()
+    if cpus:
+        environment["RAY_OVERRIDE_RESOURCES"] = json.dumps({"CPU": cpus})
+    how = {"cwd": ROOT, "env": environment, "text": True, "timeout": PATIENCE_S}
     return subprocess.run(command, capture_output=True, **how)
 
 
