@@ -3,7 +3,8 @@
 import numpy as np
 
 from study.config import TrialConfig
-from study.search.space import NUISANCE, SPACE, Choice, generator_side
+from study.search import space
+from study.search.space import NUISANCE, SPACE, Choice
 from study.training.seeds import derive_seed
 
 # log distance = end - slope * log(epoch / last epoch) + noise, fitted by least squares to 19 GANs of 60 to 300 epochs
@@ -100,4 +101,4 @@ def effects(draws: np.random.Generator, domain: Choice) -> np.ndarray:
 
 
 def gan_of(config: TrialConfig) -> tuple:
-    return tuple(sorted(generator_side(config.model_dump()).items()))
+    return space.gan_of(config.model_dump())

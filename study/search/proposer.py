@@ -1,4 +1,4 @@
-"""The search: which trial to run next, by Optuna and a balanced design. No Ray here."""
+"""The search: which trial to run next, by Thompson sampling, kept by Optuna. No Ray here."""
 
 import math
 import time
@@ -29,7 +29,9 @@ from study.search.records import (
 from study.search.space import (
     SCIENTIFIC,
     distributions,
+    gan_of,
     generator_side,
+    key_of,
     paper_configurations,
     system_configs,
     system_distributions,
@@ -154,7 +156,7 @@ class Search:
         without its empty columns; `systems`: names in `SYSTEMS`, of methods to train once; `remaining`: trials to run
         besides the repeats of the `finalists`. `mended` then holds a line for each damaged proposal.
         """
-        self.folder, self.base, self.fixed = folder, base, fixed
+        self.folder, self.base = folder, base
         self.objectives, self.space = OBJECTIVES[objective], distributions(base, fixed)
         self.paper, self.systems = paper_configurations(base, fixed), system_configs(base, systems)
         self.space_of_systems = system_distributions(self.space, systems)
@@ -255,7 +257,7 @@ class Search:
             return []
         gans = [{"system": name} for name in self.trained]
         gans += [generator_side(trial.params) for trial in trials if trial.state == TrialState.COMPLETE]
-        return list({_gan_of(gan): gan for gan in gans}.values())
+        return list({gan_of(gan): gan for gan in gans}.values())
 
     def _candidates(self, trials: list[FrozenTrial], gans: list[dict], lots: np.random.Generator) -> list[dict]:
         """Parameters of trials with one of these GANs, or with a new one where there are none; none was tried before,
@@ -265,8 +267,8 @@ class Search:
         for _ in range(CANDIDATES):
             gan = gans[lots.integers(len(gans))] if gans else {}
             candidates.append(random_values(self.space_of(gan), lots) | due | gan)
-        tried = {_key(trial.params) for trial in trials}
-        return [one for one in candidates if _key(one) not in tried] or ([] if gans else candidates)
+        tried = {key_of(trial.params) for trial in trials}
+        return [one for one in candidates if key_of(one) not in tried] or ([] if gans else candidates)
 
     def _chosen(
         self, trials: list[FrozenTrial], candidates: list[dict], reuses: bool, lots: np.random.Generator
@@ -286,7 +288,7 @@ class Search:
             if name not in self.space:
                 continue
             of_gan = name in GanConfig.model_fields
-            users = {_gan_of(trial.params) if of_gan else trial.number: trial.params.get(name) for trial in trials}
+            users = {gan_of(trial.params) if of_gan else trial.number: trial.params.get(name) for trial in trials}
             counts = Counter(users.values())
             values = lots.permutation(np.array(SCIENTIFIC[name].values, dtype=object))
             rarest = min(values, key=lambda value: counts[value])
@@ -310,11 +312,3 @@ def has_completed(row: dict | None) -> bool:
 
 def is_to_run(row: dict | None) -> bool:
     return row is None or runs_again(row.get("reason"))
-
-
-def _gan_of(parameters: dict) -> tuple:
-    return _key(generator_side(parameters))
-
-
-def _key(parameters: dict) -> tuple:
-    return tuple(sorted(parameters.items()))

@@ -79,9 +79,7 @@ def written_again(folder: Path, number: int, known: dict, space: dict[str, BaseD
     return write_proposal(folder, number, attributes, parameters, space)
 
 
-def write_optuna(
-    folder: Path, objectives: Objectives, trials: list[FrozenTrial]
-) -> tuple[optuna.Study, RDBStorage]:
+def write_optuna(folder: Path, objectives: Objectives, trials: list[FrozenTrial]) -> tuple[optuna.Study, RDBStorage]:
     """Replace `<folder>/optuna.db` by one that holds these trials; returns its study, to go on with, and its storage.
 
     Readers see the old file or the new one, never a part.
@@ -97,7 +95,7 @@ def write_optuna(
     for suffix in BESIDE_SQLITE[1:]:  # SQLite would apply what the old file left behind to the new one
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     os.replace(temporary, path)
-    storage = open_storage(path)
+    storage = open_storage(path)  # the study's sampler is never asked: the search chooses every value
     return optuna.load_study(study_name=folder.name, storage=storage), storage
 
 

@@ -80,6 +80,16 @@ def generator_side(parameters: dict) -> dict:
     return {name: value for name, value in parameters.items() if name in GanConfig.model_fields or name == "system"}
 
 
+def key_of(parameters: dict) -> tuple:
+    """The same for equal parameters, whatever their order."""
+    return tuple(sorted(parameters.items()))
+
+
+def gan_of(parameters: dict) -> tuple:
+    """The same for the parameters of trials that share a GAN."""
+    return key_of(generator_side(parameters))
+
+
 def paper_configurations(base: TrialConfig, fixed: dict) -> list[dict]:
     """The paper's configurations as values for every free parameter, without repeats; nuisance values are `base`'s."""
     free = searched(fixed)

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.linalg import solve_triangular
 
-from study.search.space import generator_side
+from study.search.space import gan_of, generator_side
 
 LENGTH = 0.7     # over which a setting's effect changes, of its whole range from -1 to 1
 STEP = 0.2       # between two shares of the variance that are weighed
 REMEMBERED = 500 # of the trials, the latest from which the scores are drawn: their number costs its third power
 FAR = 100.0      # between two names, which have no order
 ALIKE = 1e-8     # of the variance, added to a covariance: without it rounding may leave no root
+# Of the variance: settings of the GAN, other settings, the GAN itself; the rest is noise.
+SHARES = [shares for shares in product(np.arange(0, 1, STEP), repeat=3) if sum(shares) < 1 - STEP / 2]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,6 @@ def random_values(space: dict[str, BaseDistribution], lots: np.random.Generator)
 def random_value(domain: BaseDistribution, lots: np.random.Generator):
     if isinstance(domain, CategoricalDistribution):
         return domain.choices[lots.integers(len(domain.choices))]
-    assert isinstance(domain, FloatDistribution)
     if domain.log:
         return float(np.exp(lots.uniform(np.log(domain.low), np.log(domain.high))))
     return float(lots.uniform(domain.low, domain.high))
@@ -68,9 +69,9 @@ def places(parameters: list[dict], space: dict[str, BaseDistribution]) -> Places
         values = [[place(one[name], space[name]) if name in one else np.nan for name in names] for one in parameters]
         return np.array(values, dtype=float).reshape(len(parameters), len(names))
 
-    of_gan = [name for name in generator_side(space) if name != "system"]
-    others = [name for name in space if name not in generator_side(space)]
-    gans = [tuple(sorted(generator_side(one).items())) for one in parameters]
+    of_gan = list(generator_side(space))
+    others = [name for name in space if name not in of_gan]
+    gans = list(map(gan_of, parameters))
     numbers = {gan: number for number, gan in enumerate(dict.fromkeys(gans))}
     return Places(columns(of_gan), columns(others), np.array([numbers[gan] for gan in gans]))
 
@@ -82,7 +83,6 @@ def place(value, domain: BaseDistribution) -> float:
         if isinstance(value, str):
             return FAR * index
         return 2 * index / (len(domain.choices) - 1) - 1
-    assert isinstance(domain, FloatDistribution)
     scale = np.log if domain.log else float
     low, high = scale(domain.low), scale(domain.high)
     return float(2 * (scale(value) - low) / (high - low) - 1)
@@ -98,9 +98,6 @@ def alike(columns: np.ndarray) -> np.ndarray:
     difference = columns[:, None] - columns
     near = np.nan_to_num(np.exp(-((difference / LENGTH) ** 2) / 2))
     return near.sum(axis=2) / max(1, columns.shape[1])
-
-
-SHARES = [shares for shares in product(np.arange(0, 1, STEP), repeat=3) if sum(shares) < 1 - STEP / 2]
 
 
 def drawn_scores(at: Places, scores: np.ndarray, lots: np.random.Generator) -> np.ndarray:

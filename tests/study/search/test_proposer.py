@@ -256,8 +256,8 @@ def test_papers_configurations_without_repeats():
     assert len(paper_configurations(SMOKE, dict.fromkeys(SPACE))) == 1
 
 
-def test_all_trials_that_there_are_with_a_gan_are_followed_by_a_new_one(tmp_path):
-    """Only backbone and ratio are left: 12 trials, of which none is run twice before all have run."""
+def test_no_trial_is_run_twice_before_all_have_run(tmp_path):
+    """Only backbone and ratio are left: 12 trials, after which the search goes on."""
     free = ("backbone", "synthetic_ratio")
     fixed = {name: getattr(SMOKE, name) for name in SPACE if name not in free}
     search, tried = new_search(tmp_path, fixed, ended=["baseline-000"]), []
