@@ -23,12 +23,13 @@ CLOSEST = 8  # images in closest.png, nearest first
 def image_quality(evidence: Evidence) -> str:
     """The Frechet distance of synthetic to real images, beside that of real to real images."""
     rows, best = audited(evidence), evidence.best_of_search
-    if len(rows):  # of the chosen GAN, else that of the best trial, else the first audited
-        wanted = [evidence.choice and evidence.choice.gan, None if best is None else best["trial_id"]]
-        gan = next((gan for gan in wanted if gan in set(rows["model"])), rows["model"].iloc[0])
-        rows, side = rows[rows["model"] == gan], "held-out"
-    elif best is not None and pd.notna(best.frechet_distance):
+    wanted = [evidence.choice and evidence.choice.gan, None if best is None else best["trial_id"]]
+    gan = next((gan for gan in wanted if gan in set(rows["model"])), None)
+    if gan is None and best is not None and pd.notna(best.frechet_distance):
         gan, rows, side = best.trial_id, best.to_frame().T, "validation"
+    elif len(rows):  # of the chosen GAN, else that of the best trial, else the first audited
+        gan = gan or rows["model"].iloc[0]
+        rows, side = rows[rows["model"] == gan], "held-out"
     else:
         return "no GAN has been measured"
     first, distances, seeds = rows.iloc[0], rows["frechet_distance"], f"{len(rows)} seed{'s' * (len(rows) > 1)}"

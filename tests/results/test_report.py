@@ -25,7 +25,7 @@ from results.page.search import load_search
 from results.page.sections import image_parts, render
 from results.report import main, write_report
 from results.stats.evidence import Evidence, read_evidence
-from results.tables.schema import COMPARISONS
+from results.tables.schema import COMPARISONS, REPEATED
 from results.tables.store import TableError
 from tests.support.report_study import SEEDS, comparisons, make_study, write_search, write_table
 
@@ -305,6 +305,14 @@ def test_image_quality_gives_floor_and_counts_and_the_audit_what_was_flagged(evi
     assert f"{distances.mean():.1f} ± {distances.std():.1f} over 3 seeds" in quality
     assert "50.0 (efficientnet_lite0, 110 real and 110 synthetic)" in quality
     assert audit_finding(evidence) == "1 of 6 audited GANs flagged: search-004 seed 2 collapsed"
+
+    of_a_benchmark = replace(
+        evidence,
+        trials=evidence.trials[~evidence.trials["phase"].isin(REPEATED)],
+        generator_metrics=evidence.generator_metrics.assign(confirms="lapgan-5min"),
+    )
+    best = of_a_benchmark.best_of_search
+    assert f"GAN {best.trial_id}: Frechet distance {best.frechet_distance:.1f}" in image_quality(of_a_benchmark)
 
 
 @pytest.mark.parametrize(
