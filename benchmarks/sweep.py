@@ -35,6 +35,7 @@ from study.config import TrialConfig, make_config, preset
 from study.gan.quality import GanQuality
 from study.progress.display import Display
 from study.search.proposer import Proposal
+from study.search.stopping import Halving
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
 from study.trial.record import Task
@@ -66,6 +67,10 @@ class Listed:
     num_trials: int
     asked: int = field(default=0)
     part: str = "search"
+    rule: Halving = field(init=False)
+
+    def __post_init__(self):
+        self.rule = Halving(self.base.gan_epochs, self.base.gan_eval_interval)
 
     def num_left(self) -> int:
         return self.num_trials - self.asked

@@ -34,6 +34,14 @@ COLUMNS = [
     ("se",      "standard_error",   ".3f",  5),
     ("test",    "test_auroc",       ".3f",  5),
 ]  # fmt: skip
+BY_AUROC = (
+    "Trials are ranked by val: their validation AUROC with standard error (se), drawn to that of their GAN and of all "
+    "trials as far as one training is luck; the best were trained again."
+)
+BY_DISTANCE = (
+    "Trials are ranked by the mean Frechet distance over the last quarter of their GAN's epochs, for a single distance "
+    "wavers; the column has the last."
+)
 REFERENCE = "principal"  # the system that every trained GAN must beat
 REAL_ONLY = {"backbone": "none: real only", "lstm_depth": None, "synthetic_ratio": None}  # its config names a GAN
 
@@ -45,7 +53,8 @@ def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame
     `rank` is 0 for the paper and null for what cannot be ranked (pruned, failed, objective not measured). `estimate` is
     what a trial's validation AUROC would be without the luck of a training, from its own score, its repeats as a
     finalist and the other trials of its GAN (`results.stats.repeated`). pareto and auroc rank by it; frechet ranks by
-    distance and starts again at 1 for each feature extractor and pair of image counts, the largest group first.
+    `frechet_recent`, for a single distance wavers, by `frechet_distance` where a study has none, and starts again at 1
+    for each feature extractor and pair of image counts, the largest group first.
     `pareto` marks a group's non-dominated front (distance down, estimate up). `comparable` is "yes" or the reasons why
     a row cannot be held against the paper's. Finalists and rows of a confirmation are left out: what they repeat is in
     the ranking. Raises TableError for an unknown objective.
@@ -74,7 +83,9 @@ def _ranked(completed: pd.DataFrame, objective: str) -> pd.DataFrame:
         ranks = completed["estimate"].rank(method="first", ascending=False)
         return completed.assign(rank=ranks).sort_values("rank", kind="stable")
     groups = completed.groupby(DISTANCE_GROUP, dropna=False)
-    ranks, size = groups["frechet_distance"].rank(method="first"), groups["frechet_distance"].transform("count")
+    size = groups["frechet_distance"].transform("count")
+    recent = completed["frechet_recent"].fillna(completed["frechet_distance"])
+    ranks = recent.groupby([completed[name] for name in DISTANCE_GROUP], dropna=False).rank(method="first")
     order = np.lexsort([ranks, groups.ngroup(), -size, ranks.isna()])
     return completed.assign(rank=ranks).iloc[order]
 
@@ -96,8 +107,9 @@ def saved_minutes(trials: pd.DataFrame) -> tuple[float, float]:
     return by_reuse, by_stopping
 
 
-def format_leaderboard(frame: pd.DataFrame, study_path: Path) -> str:
-    """The leaderboard as plain text of 80 columns: table, what may be compared, the floor, how to run each again.
+def format_leaderboard(frame: pd.DataFrame, study_path: Path, objective: str = "pareto") -> str:
+    """The leaderboard of this objective as plain text of 80 columns: table, what may be compared, the floor, how to run
+    each again.
 
     Only a path or a command makes a line longer: those are never broken.
     """
@@ -105,7 +117,7 @@ def format_leaderboard(frame: pd.DataFrame, study_path: Path) -> str:
     title = f"Leaderboard of {study_path}"
     title += " - SAMPLE DATA" if ours["is_sample_data"].eq(True).any() else ""
     title += " - RANDOM SPLIT" if ours["split_protocol"].eq("random").any() else ""
-    parts = [wrap(title), _table(frame), _notes(ours), _reproduce_lines(ours, study_path)]
+    parts = [wrap(title), _table(frame), _notes(ours, objective), _reproduce_lines(ours, study_path)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -145,14 +157,14 @@ def _cell(row: dict, key: str, spec: str, widest: int) -> str:
     return text if len(text) <= widest else text[: widest - 1] + "~"
 
 
-def _notes(ours: pd.DataFrame) -> str:
+def _notes(ours: pd.DataFrame, objective: str) -> str:
     completed = ours[ours["status"] == "completed"]
     reasons = completed["comparable"].str.split("; ").explode().value_counts(sort=False).drop("yes", errors="ignore")
     groups = completed.dropna(subset="frechet_distance").drop_duplicates([*DISTANCE_GROUP, "frechet_floor"])
     lines = [
-        "Row 0 is the paper's WGAN-GP with LSTM. val and test are AUROC. Trials are ranked by val: their validation "
-        "AUROC with standard error (se), drawn to that of their GAN and of all trials as far as one training is luck; "
-        "the best were trained again. test is read once. * = Pareto front of Frechet distance and val.",
+        "Row 0 is the paper's WGAN-GP with LSTM. val and test are AUROC. "
+        + (BY_DISTANCE if objective == "frechet" else BY_AUROC)
+        + " test is read once. * = Pareto front of Frechet distance and val.",
         f"{auroc_statement()}; it does not say how many images its FID uses, nor which it pairs for SSIM.",
     ]
     lines += [f"Not comparable with the paper: {reason} ({count} of {len(completed)} trials)."
@@ -214,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     def show() -> None:
         check_study(options.study)
         frame = leaderboard(read_trials(options.study), options.objective)
-        print(format_leaderboard(frame, options.study), end="")
+        print(format_leaderboard(frame, options.study, options.objective), end="")
 
     return exit_code(show)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from results.stats.curve import recent_distance
 from study.config import TrialConfig
 from study.search import space
 from study.search.space import NUISANCE, SPACE, Choice
@@ -68,11 +69,13 @@ class Landscape:
 
     def measured(self, config: TrialConfig) -> dict:
         """A finished trial's result columns; the luck of its GAN's training is in both."""
-        distance = self.curve(config)[config.gan_epochs]
+        curve = self.curve(config)
+        distance = curve[config.gan_epochs]
         luck = (5 - np.log(distance)) / RECORDED["configuration"] - self.gan_merit(config)
         noise = self.noise.normal() * np.sqrt(self.worth["noise"])
         score = self.quality(config) + luck * np.sqrt(self.worth["gan"]) + noise
-        return {"frechet_distance": distance, "validation_auroc": float(score)}
+        distances = {"frechet_distance": distance, "frechet_recent": recent_distance(curve)}
+        return distances | {"validation_auroc": float(score)}
 
     def _level(self, config: TrialConfig, name: str):
         value = getattr(config, name)

@@ -152,17 +152,21 @@ def comparisons_table(evidence: Evidence) -> list[Table]:
 
 
 def generator_tables(evidence: Evidence) -> list[Table | Note]:
-    """Every audited GAN by its main measures beside their floors; then all measures, extractors and classes, folded."""
+    """Every audited GAN by its main measures beside their floors, in the study's own features if its critic did not see
+    them; then all measures, extractors and classes, folded."""
     rows, trial = evidence.generator_metrics, evidence.trials.iloc[0]
     if rows.empty:
         return [Note("No GAN was audited yet: quality by class, copying and collapse are not known.", AUDIT)]
     part = rows["label"].map({0: trial["negative_class"], 1: trial["positive_class"]}).fillna("both")
     frame = rows.assign(model=rows["confirms"].fillna(rows["trial_id"]), part=part)
     frame = frame.sort_values(["model", "seed", "feature_extractor", "label"], na_position="first")
+    whole = select(frame, label=None)
+    others = whole["feature_extractor"].ne(trial["feature_extractor"])
+    once = whole[others.groupby(whole["gan_key"]).rank(method="first") == 1]
     caption = "Generator audit. Floor: the value of as many real training images"
     return [
-        Table("generator_audit", caption, select(frame, label=None), AUDIT_COLUMNS),
-        Table("generator_metrics", "Generator audit by class, all measures", frame, AUDIT_DETAILS, folded=True),
+        Table("generator_audit", caption, once, AUDIT_COLUMNS),
+        Table("generator_metrics", "Generator audit by network and class", frame, AUDIT_DETAILS, folded=True),
     ]
 
 

@@ -117,6 +117,7 @@ frechet_distance            real  Frechet distance of synthetic to validation im
 frechet_floor               real  the same for as many training images in place of the synthetic ones
 frechet_noisy_real          real  the same for these training images with Gaussian noise, sd 0.1 of pixels in [-1, 1]
 frechet_first               real  Frechet distance at the GAN's first measurement
+frechet_recent              real  mean Frechet distance over the last quarter of the GAN's epochs
 fid                         real  FID to the validation images; null without Inception's weights
 fid_floor                   real  FID of `num_fake` training images to the validation images
 fid_train                   real  FID to the training images

@@ -23,7 +23,6 @@ from study.errors import StorageFault
 from study.progress.display import Display
 from study.progress.standing import write_planned
 from study.search.proposer import Proposal, Proposer
-from study.search.stopping import Halving, measured_curves
 from study.trial.record import Task
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial has its row and its line
@@ -44,8 +43,7 @@ def run_trials(
     Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row. Raises
     `study.errors.StorageFault`.
     """
-    base = proposer.base
-    stopping = StopBadGans(Halving(base.gan_epochs, base.gan_eval_interval, measured_curves(proposer.folder)))
+    stopping = StopBadGans(proposer.rule)
     write_planned(proposer.folder, proposer.part, proposer.num_left(), resources.concurrent)
     bridge = Bridge(proposer, make_task, stopping, display)
     tuner = tune.Tuner(

@@ -14,7 +14,8 @@ from study.trial.provenance import code_version, commit, hardware
 from study.trial.record import Task, prepared_file, row_config
 
 METRICS = (
-    *("frechet_first", "frechet_distance", "frechet_floor", "frechet_noisy_real", "fid", "kid_mean", "inception_score"),
+    *("frechet_first", "frechet_recent", "frechet_distance", "frechet_floor", "frechet_noisy_real"),
+    *("fid", "kid_mean", "inception_score"),
     *("manifold_precision", "manifold_recall", "real_or_fake_f1"),
     *("ssim_nearest", "psnr_nearest", "nearest_train_ratio"),
     *("threshold", "classifier_epoch", "validation_auroc", "validation_accuracy"),

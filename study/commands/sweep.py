@@ -156,7 +156,7 @@ def report(folder: Path, settings: StudySettings, total: int, interrupted: bool,
     finalists = finalists_of(settings, total, rows_by_id(of_search(folder)), goes_on=left > 0)
     repeats = finalists.left(goes_on=left > 0)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    print(f"\n{format_leaderboard(board, shown)}")
+    print(f"\n{format_leaderboard(board, shown, settings.objective)}")
     ended = ", ".join(f"{counts[status]} {status}" for status in ("completed", "pruned", "failed"))
     print(f"{'ended':<16} {ended}, {max(left, 0)} not finished")
     if finalists.num:

@@ -36,6 +36,7 @@ from study.search.space import (
     system_configs,
     system_distributions,
 )
+from study.search.stopping import Halving, measured_curves
 from study.search.thompson import choose, random_values
 from study.training.seeds import derive_seed
 
@@ -43,6 +44,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is the caller's
 NEW_GAN_EVERY = 3  # trials of the search; those in between use known GANs again
 FAIR_SHARE = 1     # GANs of each scientific value, and trials of each ratio, before the search prefers what looks good
 CANDIDATES = 300   # among which the next trial is chosen
+(DISTANCE,) = OBJECTIVES["frechet"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Proposer(Protocol):
     folder: Path
     base: TrialConfig
     part: str  # of the study: search, confirmation or benchmark
+    rule: Halving  # by which GANs of the search are stopped; hears of all
 
     def ask(self) -> Proposal | None:
         """The next trial to run; None where there is none, or none before a trial at work has ended."""
@@ -89,10 +92,12 @@ class FixedTrials:
     part: str = "confirmation"  # of the study
     then: Callable[[], list[Proposal]] | None = None
     num_then: int = 0  # how many those will be
+    rule: Halving = field(init=False)
     at_work: dict[str, Proposal] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
 
     def __post_init__(self):
+        self.rule = Halving(self.base.gan_epochs, self.base.gan_eval_interval)
         self._go_on()
 
     def num_left(self) -> int:
@@ -161,12 +166,18 @@ class Search:
         self.paper, self.systems = paper_configurations(base, fixed), system_configs(base, systems)
         self.space_of_systems = system_distributions(self.space, systems)
         records, self.mended = read_proposals(folder, rows, self.paper, self.space_of)
+        self.rule = Halving(base.gan_epochs, base.gan_eval_interval, measured_curves(folder))
         self.pictures = Pictures(folder)
         ended = [record and rows.get(trial_id(record)) for record in records]
         trials = [
             optuna_trial(record, row, self.objectives, self.pictures)
             for record, row in zip(records, ended, strict=True)
         ]
+        self.gan_keys = {  # by a GAN's parameters
+            gan_of(record["parameters"]): row["gan_key"]
+            for record, row in zip(records, ended, strict=True)
+            if row and "gan_key" in row
+        }
         self.study, self.storage = write_optuna(folder, self.objectives, trials)
         real = base.model_copy(update={"synthetic_ratio": 0.0, "training_images": "real_and_synthetic"})
         once = [Proposal("baseline-000", "baseline", None, real)]
@@ -246,6 +257,8 @@ class Search:
             return
         if (trial := self.study.get_trials(deepcopy=False)[number]).state.is_finished():
             return
+        if key := result.get("gan_key"):
+            self.gan_keys[gan_of(trial.params)] = key
         self.pictures.attach(result, trial, self.storage)
         state, values = end_of(status, result, self.objectives)
         self.study.tell(number, values, state)
@@ -276,10 +289,21 @@ class Search:
         """The candidate to try next: of two objectives the lot says which it is to serve, but a GAN that is used again
         keeps its distance."""
         objective = len(self.objectives) - 1 if reuses else lots.integers(len(self.objectives))
-        sign = -1 if self.objectives[objective][1] == "minimize" else 1
+        if self.objectives[objective] == DISTANCE:
+            return self._of_low_distance(trials, candidates, lots)
         known = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        scores = [sign * trial.values[objective] for trial in known]
+        scores = [trial.values[objective] for trial in known]
         return choose([trial.params for trial in known], scores, candidates, self.space, lots)
+
+    def _of_low_distance(self, trials: list[FrozenTrial], candidates: list[dict], lots: np.random.Generator) -> dict:
+        """The candidate whose GAN is to end low, by where all GANs would end, the stopped ones too."""
+        ends = self.rule.expected_ends()
+        known = {gan_of(trial.params): generator_side(trial.params) for trial in trials}
+        known = {gan: known[gan] for gan in known if self.gan_keys.get(gan) in ends}
+        scores = [-ends[self.gan_keys[gan]] for gan in known]
+        of_gan = {gan_of(candidate): candidate for candidate in candidates}
+        chosen = choose(list(known.values()), scores, list(map(generator_side, of_gan.values())), self.space, lots)
+        return of_gan[gan_of(chosen)]
 
     def _due(self, trials: list[FrozenTrial], names: Sequence[str], lots: np.random.Generator) -> dict:
         """The least used value of each of these scientific parameters of which a value lacks its fair share."""

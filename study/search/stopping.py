@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from results.stats.curve import recent
 from results.tables.store import read_history
 from study.config import SYSTEM_TRIAL
 
@@ -70,6 +71,21 @@ class Halving:
                 break
             grace -= self.interval
         return grace
+
+    def expected_ends(self) -> dict[str, float]:
+        """The distance at which each GAN would end if it lost from now on what the finished ones lost on average.
+
+        Empty while none has finished.
+        """
+        finished = [curve for curve in self.curves.values() if self.last_epoch in curve][-REMEMBERED:]
+        epochs = set.intersection(*map(set, finished)) if finished else set()
+        typical = {epoch: np.mean([curve[epoch] for curve in finished]) for epoch in epochs}
+        ends = {}
+        for gan, curve in self.curves.items():
+            ratios = [distance / typical[epoch] for epoch, distance in recent(curve).items() if epoch in typical]
+            if ratios:
+                ends[gan] = float(np.mean(ratios) * typical[self.last_epoch])
+        return ends
 
     def _measured(self, epoch: float) -> int:
         """The first measured epoch from this one on."""

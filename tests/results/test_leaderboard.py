@@ -10,6 +10,7 @@ import pytest
 
 from data_utils.layouts import recognise
 from results.leaderboard import COLUMNS, format_leaderboard, leaderboard
+from results.stats.curve import recent_distance
 from results.tables import published
 from results.tables.published import paper_row, read_published
 from results.tables.schema import PUBLISHED, TRIALS
@@ -127,6 +128,21 @@ def test_distances_of_other_extractors_or_counts_are_ranked_apart():
     frame = leaderboard(study, "frechet").set_index("trial_id")
     assert frame.index.tolist() == ["paper", "t5", "t2", "t0", "t3", "t1", "t4"]
     assert frame["rank"].tolist() == [0, 1, 2, 3, 1, 1, pd.NA]
+
+
+def test_a_search_for_distance_is_ranked_by_the_last_quarter_and_says_so():
+    study = trials(
+        {"frechet_distance": 50.0, "frechet_recent": 90.0},
+        {"frechet_distance": 70.0, "frechet_recent": 60.0},
+        {"frechet_distance": 80.0, "frechet_recent": None},
+    )
+    frame = leaderboard(study, "frechet")
+    assert order(frame) == ["paper", "t1", "t2", "t0"]
+    words = {name: " ".join(format_leaderboard(frame, Path("s"), name).split()) for name in ("frechet", "auroc")}
+    assert "ranked by the mean Frechet distance" in words["frechet"] and "ranked by val" not in words["frechet"]
+    assert "ranked by val" in words["auroc"]
+    assert recent_distance({10: 400.0, 60: 90.0, 70: 100.0, 80: 110.0}) == 100.0
+    assert recent_distance({0: 5.0}) == 5.0, "of what is not trained"
 
 
 def test_pareto_front_is_the_non_dominated_set():

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from study.config import PAPER_SYSTEMS, TrialConfig, make_config
-from study.search.proposer import FAIR_SHARE, NEW_GAN_EVERY, OBJECTIVES
+from study.search.proposer import FAIR_SHARE, NEW_GAN_EVERY, OBJECTIVES, Search
 from study.search.records import proposal_file
 from study.search.space import NUISANCE, SCIENTIFIC, SPACE, generator_side, paper_configurations
 from study.storage.sealed import read_json
@@ -81,6 +81,26 @@ def test_the_search_prefers_what_has_scored_well(tmp_path):
         score = 0.6 + 0.1 * good[-1] + 0.02 * lots.random()
         search.tell(proposal.number, "completed", {"frechet_distance": 100.0, "validation_auroc": score})
     assert sum(good[-25:]) / 25 > 1.5 > 2 * sum(good[:15]) / 15
+
+
+def test_the_search_learns_from_the_gans_that_it_stopped(tmp_path):
+    """After the paper's GANs all are stopped half-way; the backbone decides how far they have come."""
+    search, lots = new_search(tmp_path, objective="frechet", ended=["baseline-000"]), random.Random(0)
+    last = search.base.gan_epochs
+    rows, chosen = {}, []
+    for _ in range(40):
+        backbone = (proposal := search.ask()).config.backbone
+        status = "completed" if proposal.phase == "paper" else "pruned"
+        key, distance = str(gan_of(proposal)), 100 + 50 * (backbone != "efficientnetv2_s") + lots.uniform(0, 20)
+        for epoch in (last // 2, last)[: 1 + (status == "completed")]:
+            search.rule.is_worse(key, epoch, distance * (2 if epoch < last else 1))
+        columns = {"gan_key": key, "frechet_distance": distance, "validation_auroc": 0.9}
+        search.tell(proposal.number, status, columns)
+        rows[proposal.trial_id] = columns | {"status": status, "phase": proposal.phase}
+        chosen.append(backbone == "efficientnetv2_s")
+    assert sum(chosen[-20:]) > 12 > 2 * sum(chosen[:10])
+    resumed = Search(tmp_path, search.base, {}, "frechet", rows)
+    assert resumed.gan_keys == search.gan_keys
 
 
 def test_nuisance_values_stay_in_their_domains(simulated):

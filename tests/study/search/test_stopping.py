@@ -68,6 +68,19 @@ def test_a_gan_counts_once_and_a_finished_one_is_never_stopped():
     assert not rule.is_worse("good", 40, 90.0)
 
 
+def test_where_a_stopped_gan_would_end_follows_from_what_finished_ones_lost():
+    rule = new_rule()
+    assert rule.expected_ends() == {}
+    hear_whole(rule, half=lambda epoch: 8000 / epoch, whole=lambda epoch: 16000 / epoch)
+    for epoch in (10, 20, 30, 40):
+        rule.is_worse("stopped", epoch, 24000 / epoch if epoch > 20 else 1.0)
+    ends = rule.expected_ends()
+    assert np.isclose(ends["stopped"], 150.0), "its first measurements are of the past"
+    assert np.isclose(ends["whole"] / ends["half"], 2.0) and np.isclose(ends["half"] + ends["whole"], 150.0)
+    rule.is_worse("wavers", 160, 10.0)
+    assert rule.expected_ends()["wavers"] == 10.0, "one measurement is enough"
+
+
 def test_a_curve_with_gaps_says_nothing_of_the_grace():
     """Reports can be lost with a machine."""
     rule = new_rule()
