@@ -83,7 +83,7 @@ class FixedTrials:
     """Proposes a fixed list of trials, of a confirmation or a benchmark: first those that train a GAN.
 
     While a trial trains a GAN, others that share it come after all others: they would wait for it. Once all have ended,
-    those of `then` follow, in the same slots.
+    those of `then` follow, in the slots that Ray Tune has kept: the last, for it ends a slot that waits.
     """
 
     folder: Path
