@@ -9,6 +9,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from data_utils.dataset import Dataset
+from results.stats.curve import recent_distance
 from study.config import GanConfig
 from study.errors import Damaged
 from study.gan.code import gan_code_version
@@ -50,7 +51,7 @@ def obtain_gan(
             for entry in finished["history"]:
                 report(entry)
             # A trial whose worker died after training the GAN finds its own GAN.
-            return folder, finished["metrics"], finished["trial"] != trial
+            return folder, result_columns(finished), finished["trial"] != trial
         history: dict[int, dict] = {}  # by epoch: after an out-of-memory error, epochs are reported again
 
         def report_and_keep(entry: dict) -> None:
@@ -59,10 +60,17 @@ def obtain_gan(
 
         train = partial(train_gan, config, dataset, report_and_keep, folder, unlabelled=unlabelled)
         metrics = within_memory(folder.path, train)
+        result = {"metrics": metrics, "history": list(history.values()), "trial": trial}
         if is_first_worker():
-            write_json(folder.result, {"metrics": metrics, "history": list(history.values()), "trial": trial})
+            write_json(folder.result, result)
             delete_checkpoints(folder.path)
-        return folder, metrics, False
+        return folder, result_columns(result), False
+
+
+def result_columns(result: dict) -> dict:
+    """The columns of the training, and the distance of its latest measurements together."""
+    curve = {entry["epoch"]: entry["frechet_distance"] for entry in result["history"]}
+    return result["metrics"] | {"frechet_recent": recent_distance(curve)}
 
 
 def read_result(folder: GanFolder) -> dict | None:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from data_utils.dataset import Dataset, Side, evenly_drawn
 from models.generator import parameter_count
-from results.stats.curve import recent_distance
 from study.config import GanConfig
 from study.errors import Diverged
 from study.gan.backend import choose_backend, use_backend
@@ -89,7 +88,6 @@ def train_gan(
     return {
         **from_first_worker(lambda: quality.final_metrics(final_images)),
         "frechet_first": history[0]["frechet_distance"],
-        "frechet_recent": recent_distance({entry["epoch"]: entry["frechet_distance"] for entry in history}),
         "gan_epoch": epoch,
         "gan_pretraining_epochs": training.pretraining_epochs,
         "gan_seconds": seconds,

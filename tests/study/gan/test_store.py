@@ -131,6 +131,7 @@ def test_a_reused_gan_repeats_its_result_and_reports(phantoms, tiny_settings, tm
     second = obtain(changed, phantoms, tmp_path, "search-001")
     assert trained_epochs == [1, 2]
     assert (first[0], False, first[2]) == first and second == (first[0], True, first[2])
+    assert first[0]["frechet_recent"] == first[2][-1]["frechet_distance"], "the last quarter of two epochs"
     assert obtain(tiny_settings, phantoms, tmp_path) == first, "its worker died after the GAN was trained"
     (path,) = tmp_path.iterdir()
     folder = GanFolder(path)

@@ -122,8 +122,6 @@ def test_result_reports_and_files_of_a_training(config, phantoms, tmp_path):
     assert result.keys() <= set(TRIALS.names) and reports[0].keys() <= set(HISTORY.names)
     assert result["frechet_first"] == reports[0]["frechet_distance"] and result["gan_epoch"] == 5
     assert result["frechet_distance"] == reports[-1]["frechet_distance"]
-    latest = [entry["frechet_distance"] for entry in reports if entry["epoch"] >= 0.75 * 5]
-    assert result["frechet_recent"] == pytest.approx(sum(latest) / len(latest))
     with Image.open(GanFolder(tmp_path).samples) as grid:
         assert grid.width > 8 * 32 and grid.height > 2 * 32
     ema = build_training(config, torch.device("cpu")).ema
