@@ -82,10 +82,9 @@ def _ranked(completed: pd.DataFrame, objective: str) -> pd.DataFrame:
     if objective != "frechet":
         ranks = completed["estimate"].rank(method="first", ascending=False)
         return completed.assign(rank=ranks).sort_values("rank", kind="stable")
-    groups = completed.groupby(DISTANCE_GROUP, dropna=False)
-    size = groups["frechet_distance"].transform("count")
     recent = completed["frechet_recent"].fillna(completed["frechet_distance"])
-    ranks = recent.groupby([completed[name] for name in DISTANCE_GROUP], dropna=False).rank(method="first")
+    groups = completed.assign(recent=recent).groupby(DISTANCE_GROUP, dropna=False)
+    ranks, size = groups["recent"].rank(method="first"), groups["recent"].transform("count")
     order = np.lexsort([ranks, groups.ngroup(), -size, ranks.isna()])
     return completed.assign(rank=ranks).iloc[order]
 

@@ -23,6 +23,7 @@ from results.page.parts import Section
 from results.page.run import budget_table
 from results.page.search import load_search
 from results.page.sections import image_parts, render
+from results.page.tables import generator_tables
 from results.report import main, write_report
 from results.stats.evidence import Evidence, read_evidence
 from results.tables.schema import COMPARISONS, REPEATED
@@ -313,6 +314,17 @@ def test_image_quality_gives_floor_and_counts_and_the_audit_what_was_flagged(evi
     )
     best = of_a_benchmark.best_of_search
     assert f"GAN {best.trial_id}: Frechet distance {best.frechet_distance:.1f}" in image_quality(of_a_benchmark)
+
+
+def test_the_audit_shows_each_gan_once_in_the_studys_features_unless_its_critic_saw_them(evidence):
+    own = evidence.generator_metrics
+    other = own.assign(feature_extractor="inception")
+    seen = own["gan_key"] == own["gan_key"].iloc[0]
+    both = replace(evidence, generator_metrics=pd.concat([other, own[~seen]], ignore_index=True))
+    shown, details = (table.frame for table in generator_tables(both))
+    assert sorted(shown["gan_key"]) == sorted(own["gan_key"].unique())
+    assert (shown["feature_extractor"] == "inception").tolist() == shown["gan_key"].eq(own["gan_key"].iloc[0]).tolist()
+    assert len(details) == len(both.generator_metrics)
 
 
 @pytest.mark.parametrize(
