@@ -7,30 +7,25 @@ import textwrap
 WIDTH = 80  # characters
 
 
-def wrap(text: str) -> str:
+def wrap(text: str, indent: int | None = None) -> str:
     """`printable` text broken at 80 columns, but not within words, which paths and commands are.
 
-    What continues a line is indented by two more spaces than the text is.
+    What continues a line is indented by `indent` spaces, else by two more than the text is.
     """
     text = printable(text)
-    indent = " " * (len(text) - len(text.lstrip(" ")))
+    spaces = len(text) - len(text.lstrip(" ")) + 2 if indent is None else indent
     whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(text, WIDTH, subsequent_indent=f"{indent}  ", **whole)
+    return textwrap.fill(text, WIDTH, subsequent_indent=" " * spaces, **whole)
 
 
-def wrap_lines(text: str) -> str:
+def wrap_lines(text: str, indent: int | None = None) -> str:
     """`wrap` of each line: a list stays a list."""
-    return "\n".join(map(wrap, text.split("\n")))
+    return "\n".join(wrap(line, indent) for line in text.split("\n"))
 
 
 def error_text(error: object) -> str:
     """What a command says of an error, each line wrapped, whose first word may be a long path."""
     return wrap_lines(f"error: {error}").replace("error:\n  ", "error: ", 1)
-
-
-def printable_lines(text: str) -> str:
-    """`printable` text whose line breaks stay."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def printable(text: str) -> str:

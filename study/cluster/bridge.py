@@ -19,7 +19,7 @@ from results.tables.schema import FINALIST
 from results.tables.store import read_history
 from study.cluster.private import free_orphans
 from study.config import TrialConfig
-from study.progress.display import Display, left
+from study.progress.display import DETAILS, Display, left
 from study.progress.standing import standing
 from study.search.proposer import Proposal, Proposer
 from study.search.stopping import Halving
@@ -197,7 +197,7 @@ def gan_columns(measurement: dict | None) -> dict:
 def end_line(proposal: Proposal, ended: dict) -> str:
     if ended["status"] == "failed":
         return f"{proposal.trial_id} failed: {ended['reason']}"
-    return f"{proposal.trial_id} {ended['status']}  {scores(ended)}\n{' ' * 13}{describe(proposal)}"
+    return f"{proposal.trial_id} {ended['status']}  {scores(ended)}\n{' ' * DETAILS}{describe(proposal)}"
 
 
 def gan_words(result: dict, config: TrialConfig) -> str:

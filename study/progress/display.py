@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from results.text import leave_standard_output, printable, printable_lines
+from results.text import leave_standard_output, printable, wrap_lines
 from study.progress.standing import Part, Running
 
 EVERY_S = 5.0  # from one plain line of a count to the next
+DETAILS = 13  # spaces before what continues a line
 NAME = 24  # characters of a trial's name in front of a bar
 BAR = "{desc:<58} |{bar}|"
 
@@ -24,7 +25,7 @@ class Display:
 
     def __call__(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
-        self.line(f"{minutes:3d}:{seconds:02d} {printable_lines(text)}")
+        self.line(wrap_lines(f"{minutes:3d}:{seconds:02d} {text}", DETAILS))
 
     def line(self, text: str) -> None:
         """Print a line above the bars."""

@@ -116,3 +116,14 @@ def test_words_of_what_is_not_known():
 def test_a_gan_whose_time_decides_has_no_number_of_epochs_and_an_untrained_one_has_none():
     assert running_words(Running("r3gan", "gan", 15, None, 210.13)) == "r3gan        GAN epoch 15, Frechet 210.1"
     assert running_words(Running("system-000", "gan", 0, 0, 200.2)) == "system-000   GAN not trained, Frechet 200.2"
+
+
+def test_lines_are_broken_at_80_columns_and_names_stay_whole(capsys):
+    name = "benchmark-principal_gan-0.15min-real_and_synthetic_1-grouped-s1"
+    Display()(f"[6/90] {name} completed  Frechet 204.0\n{' ' * 13}principal_gan ratio 1")
+    assert capsys.readouterr().out.split("\n") == [
+        f"  0:00 [6/90] {name}",
+        f"{' ' * 13}completed  Frechet 204.0",
+        f"{' ' * 13}principal_gan ratio 1",
+        "",
+    ]
