@@ -38,6 +38,7 @@ class Drawing:
     title: str
     description: str
     figure: Figure
+    folded: bool = False
     kind: ClassVar[str] = "figure"
 
     @property

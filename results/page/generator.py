@@ -49,8 +49,13 @@ def audit_finding(evidence: Evidence) -> str:
     flagged = rows[rows["verdict"] != HONEST]
     if flagged.empty:
         return f"none of {len(rows)} audited GANs copies training images, has collapsed or draws the wrong labels"
-    named = ", ".join(f"{row.model} seed {row.seed:.0f} {row.verdict}" for row in flagged.itertuples())
-    return f"{len(flagged)} of {len(rows)} audited GANs flagged: {named}"
+    seeds = flagged.sort_values("seed").groupby(["verdict", "model"])["seed"]
+    seeds = seeds.agg(lambda own: ", ".join(f"{seed:.0f}" for seed in own))
+    by_verdict = [
+        f"{verdict}: {', '.join(f'{model} (seed {listed})' for (_, model), listed in own.items())}"
+        for verdict, own in seeds.groupby("verdict")
+    ]
+    return f"{len(flagged)} of {len(rows)} audited GANs flagged: {'; '.join(by_verdict)}"
 
 
 def audited(evidence: Evidence) -> pd.DataFrame:
@@ -149,4 +154,4 @@ def _distances(gan: pd.Series, neighbours: pd.DataFrame) -> Drawing:
     legend_below(figure, axes[0], columns=3)
     alt = f"Median distance to the nearest training image: {'; '.join(listed)}."
     title = f"How near {gan['name']} comes to its training images"
-    return Drawing(f"neighbours_{gan['gan_key']}", title, alt, figure)
+    return Drawing(f"neighbours_{gan['gan_key']}", title, alt, figure, folded=True)

@@ -128,9 +128,12 @@ def parallel(trials: pd.DataFrame, parameters: list[str]) -> Drawing:
     axes.spines[["left", "bottom"]].set_visible(False)
     legend_below(figure, axes)
     for place, name in enumerate(columns):
+        # Names lie within the figure, left of all axes but the first.
+        side = (3, "left") if place == 0 or pd.api.types.is_numeric_dtype(trials[name]) else (-3, "right")
         for value, height in dict(zip(trials[name], lines[place], strict=True)).items():
             if height in (0.0, 1.0) or trials[name].nunique() <= 5:
-                axes.annotate(_shown(value), (place, height), (3, 2), textcoords="offset points", fontsize=7)
+                text = _shown(value).replace("netv2", "net\nv2")
+                axes.annotate(text, (place, height), (side[0], 2), textcoords="offset points", fontsize=7, ha=side[1])
     best = trials.iloc[-1]
     listed = ", ".join(f"{_written(name)} {_shown(best[name])}" for name in parameters)
     alt = f"{len(trials)} trials; the highest validation AUROC, {best['validation_auroc']:.3f}, had {listed}."
@@ -149,10 +152,14 @@ def slices(trials: pd.DataFrame, parameters: list[str]) -> Drawing:
     rows = -(-len(parameters) // 4)
     figure, axes = new_figure((WIDE[0], 2.3 * rows), rows, 4, sharey=True)
     for axis, name in zip(axes, parameters, strict=False):
-        values = trials[name].replace(r"netv2", "net\nv2", regex=True)
-        axis.plot(values, trials["validation_auroc"], "o", color=look(0)["color"], alpha=0.7)
+        axis.plot(trials[name], trials["validation_auroc"], "o", color=look(0)["color"], alpha=0.7)
         axis.set_xlabel(_written(name))
         axis.margins(x=0.15)
+        if not pd.api.types.is_numeric_dtype(trials[name]):
+            for label in axis.get_xticklabels():
+                label.set(rotation=20, horizontalalignment="right", rotation_mode="anchor")
+        elif trials[name].nunique() <= 4:
+            axis.set_xticks(sorted(trials[name].unique()), map(_shown, sorted(trials[name].unique())))
     for axis in axes[len(parameters) :]:
         axis.set_axis_off()
     figure.supylabel("validation AUROC", fontsize=9)

@@ -44,15 +44,15 @@ def sections(evidence: Evidence, show_real: bool) -> list[Section]:
             [*search_table(evidence), *confirmed_tables(evidence)],
         ),
         Section(
+            "systems", "Systems at an equal cost",
+            "Each line is a system, its band spans the seeds; lower is better, the dotted line is the floor.",
+            system_parts(evidence),
+        ),
+        Section(
             "images", "Synthetic images",
             "The grids come from fixed noise; no image was picked. Synthetic images that lie nearer to training images "
             "than held-out images do point to copying.",
             [*generator_tables(evidence), *image_parts(evidence, show_real)],
-        ),
-        Section(
-            "systems", "Systems at an equal cost",
-            "Each line is a system, its band spans the seeds; lower is better, the dotted line is the floor.",
-            system_parts(evidence),
         ),
         Section(
             "training", "Training",

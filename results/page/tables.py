@@ -97,16 +97,16 @@ def confirmed_tables(evidence: Evidence) -> list[Table | Note]:
 
 
 def subgroup_tables(evidence: Evidence) -> list[Table | Note]:
-    """The contrasted arms by subgroup; then all arms, folded."""
+    """The contrasted arms by subgroup, once there are any; then all arms, folded."""
     rows = evidence.estimates.dropna(subset="subgroup")
     if rows.empty:
         return [Note("No subgroup was looked at yet (skin tone is estimated, or named in a CSV).", CONFIRM)]
-    contrasted = pd.concat([evidence.of_arm(rows, arm) for arm in evidence.contrasted_arms] or [rows])
-    title = "Test images by subgroup"
-    return [
-        _arms_table("subgroups", title, contrasted, ("auroc", "tpr", "fpr")),
-        _arms_table("subgroups_all_arms", f"{title}, all arms", rows, ("auroc", "tpr", "fpr"), folded=True),
-    ]
+    title, metrics = "Test images by subgroup", ("auroc", "tpr", "fpr")
+    tables = [_arms_table("subgroups_all_arms", f"{title}, all arms", rows, metrics, folded=True)]
+    if evidence.contrasted_arms:
+        contrasted = pd.concat([evidence.of_arm(rows, arm) for arm in evidence.contrasted_arms])
+        tables.insert(0, _arms_table("subgroups", title, contrasted, metrics))
+    return tables
 
 
 def _arms_table(

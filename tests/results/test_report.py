@@ -37,7 +37,7 @@ BROWSER_ARGUMENTS = [
     "--disable-sync", "--disable-quic",
 ]  # fmt: skip
 HOSTILE = "<script>alert(1)</script>$x_{"
-SECTIONS = ("answer", "effect", "leaderboard", "images", "systems", "training", "diagnosis", "search", "run")
+SECTIONS = ("answer", "effect", "leaderboard", "systems", "images", "training", "diagnosis", "search", "run")
 FIGURES = (
     "differences", "systems_frechet", "training_frechet", "training_wasserstein", "training_classifier", "roc",
     "reliability", "few_data", "robustness", "leakage", "pareto", "timeline", "importance", "parallel",
@@ -305,7 +305,7 @@ def test_image_quality_gives_floor_and_counts_and_the_audit_what_was_flagged(evi
     quality = image_quality(evidence)
     assert f"{distances.mean():.1f} ± {distances.std():.1f} over 3 seeds" in quality
     assert "50.0 (efficientnet_lite0, 110 real and 110 synthetic)" in quality
-    assert audit_finding(evidence) == "1 of 6 audited GANs flagged: search-004 seed 2 collapsed"
+    assert audit_finding(evidence) == "1 of 6 audited GANs flagged: collapsed: search-004 (seed 2)"
 
     of_a_benchmark = replace(
         evidence,
