@@ -110,7 +110,7 @@ def test_several_workers_are_started_again_by_their_launcher(tmp_path, monkeypat
 
 # ---- in processes of their own
 
-PAGE_FAULTS_OF_A_SECOND_PASS = """
+PAGE_FAULTS_OF_A_LATER_PASS = """
 import resource, threading, torch
 from study.training.memory import keep_freed_memory
 def run():
@@ -118,13 +118,14 @@ def run():
     if {keep}:
         assert keep_freed_memory()
     layers = [torch.nn.Conv2d(*channels, 3, padding=1) for channels in ((3, 8), (8, 16), (16, 8), (8, 24), (24, 3))]
-    for _ in range(3):
+    faults = []
+    for _ in range(6):
         before, maps = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, torch.ones(128, 3, 64, 64)
         with torch.no_grad():
             for layer in layers:
                 maps = layer(maps).relu()
-        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    print(faults)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    print(min(faults[1:]))  # a small block in the wrong place may cost one pass another map
 if {in_thread}:
     thread = threading.Thread(target=run)
     thread.start()
@@ -158,8 +159,8 @@ def run_in_a_process(code: str, environment: dict[str, str], **values) -> int:
 def test_freed_pages_are_used_again(in_thread):
     """Ray Train trains in a thread; there it takes the environment of a slot's workers as well."""
     environment = ONE_ARENA if in_thread else {}
-    assert run_in_a_process(PAGE_FAULTS_OF_A_SECOND_PASS, environment, keep=True, in_thread=in_thread) < 50
-    assert run_in_a_process(PAGE_FAULTS_OF_A_SECOND_PASS, {}, keep=in_thread, in_thread=in_thread) > 1000
+    assert run_in_a_process(PAGE_FAULTS_OF_A_LATER_PASS, environment, keep=True, in_thread=in_thread) < 50
+    assert run_in_a_process(PAGE_FAULTS_OF_A_LATER_PASS, {}, keep=in_thread, in_thread=in_thread) > 1000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
