@@ -51,10 +51,10 @@ def audit_finding(evidence: Evidence) -> str:
         return f"none of {len(rows)} audited GANs copies training images, has collapsed or draws the wrong labels"
     seeds = flagged.sort_values("seed").groupby(["verdict", "model"])["seed"]
     seeds = seeds.agg(lambda own: ", ".join(f"{seed:.0f}" for seed in own))
-    by_verdict = [
-        f"{verdict}: {', '.join(f'{model} (seed {listed})' for (_, model), listed in own.items())}"
-        for verdict, own in seeds.groupby("verdict")
-    ]
+    by_verdict = []
+    for verdict, own in seeds.groupby("verdict"):
+        gans = ", ".join(f"{model} (seed {listed})" for (_, model), listed in own.items())
+        by_verdict.append(f"{verdict.replace('; ', ' and ')}: {gans}")
     return f"{len(flagged)} of {len(rows)} audited GANs flagged: {'; '.join(by_verdict)}"
 
 

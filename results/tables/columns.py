@@ -68,6 +68,7 @@ seed                        int   seed of the trial
 penalty_interval            int   critic steps per gradient penalty, 1 for every step
 critic_steps                int   critic steps per generator step
 gan_batch_size              int   images per GAN step, over all workers of the trial
+gaussians                   int   Gaussians a class, at most, that a principal generator starts from
 residual_width              int   channels of the principal generator's or the flow's U-Net, or of a pyramid's levels
 gan_epochs                  int   epochs that the GAN is to be trained
 gan_time_limit              real  seconds of training after which the GAN ends, 0 for none
