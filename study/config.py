@@ -35,6 +35,7 @@ class GanConfig(BaseModel):
     lstm_width: Positive = 368
     latent_dim: Positive = 256
     decoder_width: Positive = 256                     # channels of the 8x8 map
+    gaussians: Literal[1, 2, 4, 8, 16] = 1            # a class, at most, that a principal generator starts from
     residual_width: Positive = 24                     # channels of the U-Net, or of the pyramid's levels
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
@@ -354,8 +355,8 @@ NON_SATURATING = {
 SYSTEMS = {
     # one Gaussian per class over the first 150 principal components: the reference, not trained
     "principal":     {"generator": "principal", "latent_dim": 150, "gan_epochs": 0, "pretraining": "none"},
-    # the same as a start, and what the relativistic objective adds to it (Huang et al. 2024)
-    "principal_gan": {"generator": "principal", "latent_dim": 150, **RELATIVISTIC},
+    # several of them as a start, and what the relativistic objective adds to it (Huang et al. 2024)
+    "principal_gan": {"generator": "principal", "latent_dim": 150, "gaussians": 16, **RELATIVISTIC},
     # the relativistic objective on the paper's networks without LSTM; longer steps reach the same distance sooner
     "r3gan":         {"generator": "recurrent", "lstm_depth": 0, "backbone": "plain", **RELATIVISTIC,
                       "generator_lr": 8e-4, "critic_lr": 8e-4},

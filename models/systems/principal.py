@@ -1,8 +1,8 @@
 """A generator that starts from the principal components of the training pixels: Gaussians, and a U-Net on them.
 
-Untrained it draws from one Gaussian per class over the first principal components: the reference that a trained
+Untrained it draws from Gaussians over the first principal components; one per class is the reference that a trained
 generator must beat. The U-Net adds a residual that is zero at the start: an adversarial training begins at the
-Gaussian's quality and learns what is not Gaussian.
+Gaussians' quality and learns what is not Gaussian.
 """
 
 from contextlib import nullcontext
@@ -14,22 +14,25 @@ from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 SLOPE = 0.2
 JITTER = 1e-4  # added to the variances, for classes with fewer images than components
 POWER_ITERATIONS = 3
+MIN_IMAGES = 32  # that a Gaussian describes where a class has several: no image can be read from its mean
+LEADING = 30  # components in which a class is divided
 
 
 class PrincipalGenerator(nn.Module):
     """forward(z (B, K + S * S), labels int64 (B,)) -> images (B, 3, S, S), mostly within [-1, 1].
 
-    The first K numbers of z are coordinates, which the class's mean and covariance turn into those of the principal
-    axes; the others are a noise map. `fit` sets the Gaussians; the U-Net of three scales has `width` channels.
+    The first K numbers of z are coordinates, which a Gaussian's mean and covariance turn into those of the principal
+    axes; the others are a noise map, whose first number chooses one of the class's `gaussians`. `fit` sets these; the
+    U-Net of three scales has `width` channels.
     """
 
-    def __init__(self, image_size: int, components: int, width: int, num_classes: int = 2):
+    def __init__(self, image_size: int, components: int, width: int, gaussians: int = 1, num_classes: int = 2):
         super().__init__()
-        self.image_size, self.components = image_size, components
+        self.image_size, self.components, self.gaussians = image_size, components, gaussians
         self.register_buffer("mean", torch.zeros(3 * image_size**2))
         self.register_buffer("axes", torch.zeros(components, 3 * image_size**2))
-        self.register_buffer("centres", torch.zeros(num_classes, components))
-        self.register_buffer("roots", torch.zeros(num_classes, components, components))
+        self.register_buffer("centres", torch.zeros(num_classes, gaussians, components))
+        self.register_buffer("roots", torch.zeros(num_classes, gaussians, components, components))
         self.enter = convolution(4, width)
         self.down = convolution(width, 2 * width)
         self.bottom = convolution(2 * width, 2 * width)
@@ -52,19 +55,24 @@ class PrincipalGenerator(nn.Module):
         axes = torch.svd_lowrank(pixels - self.mean, q=rank, niter=POWER_ITERATIONS)[2]  # (3 S S, rank)
         self.axes[:rank] = axes.T
         coordinates = (pixels - self.mean) @ axes
+        jitter = JITTER * torch.eye(rank).to(axes)
         for label in range(len(self.centres)):
             own = coordinates[labels == label]
-            self.centres[label, :rank] = own.mean(dim=0)
-            covariance = torch.cov(own.T) if len(own) > 1 else torch.zeros(rank, rank).to(own)
-            jitter = JITTER * torch.eye(rank).to(own)
-            self.roots[label, :rank, :rank] = torch.linalg.cholesky(covariance.view(rank, rank) + jitter)
+            pieces = halved(own, self.gaussians)
+            for index in range(self.gaussians):
+                piece = own[pieces[index * len(pieces) // self.gaussians]]
+                covariance = torch.cov(piece.T) if len(piece) > 1 else torch.zeros(rank, rank).to(piece)
+                self.centres[label, index, :rank] = piece.mean(dim=0)
+                self.roots[label, index, :rank, :rank] = torch.linalg.cholesky(covariance.view(rank, rank) + jitter)
 
     def start(self, z: Tensor, labels: Tensor) -> Tensor:
         """The Gaussians' images (B, 3, S, S)."""
         # Without autocast, whose bfloat16 would round pixels to 1 in 128; the meta device, of shapes alone, has none.
         with torch.autocast(z.device.type, enabled=False) if z.device.type != "meta" else nullcontext():
             normal = z[:, : self.components].to(self.mean.dtype)
-            coordinates = torch.bmm(self.roots[labels], normal[:, :, None])[:, :, 0] + self.centres[labels]
+            share = torch.special.ndtr(z[:, self.components].to(self.mean.dtype))  # uniform in [0, 1]
+            chosen = labels, (share * self.gaussians).long().clamp(max=self.gaussians - 1)
+            coordinates = torch.bmm(self.roots[chosen], normal[:, :, None])[:, :, 0] + self.centres[chosen]
             pixels = coordinates @ self.axes + self.mean
         return pixels.view(-1, 3, self.image_size, self.image_size)
 
@@ -84,6 +92,28 @@ class PrincipalGenerator(nn.Module):
     def forward_batches(self, z: Tensor, labels: Tensor, batches: int) -> list[Tensor]:
         """Images of `batches` batches that lie one after the other in z and labels."""
         return list(self(z, labels).chunk(batches))
+
+
+def halved(points: Tensor, most: int) -> list[Tensor]:
+    """The indices of points (N, K) in up to `most` pieces alike in number, none of under `MIN_IMAGES`.
+
+    Each piece is halved where it varies most in the leading coordinates, whitened, until there are enough.
+    """
+    pieces = [torch.arange(len(points), device=points.device)]
+    if most > 1 and len(points) >= 2 * MIN_IMAGES:
+        leading = points[:, :LEADING] - points[:, :LEADING].mean(dim=0)
+        root = torch.linalg.cholesky(torch.cov(leading.T) + JITTER * torch.eye(leading.shape[1]).to(leading))
+        white = torch.linalg.solve_triangular(root, leading.T, upper=False).T
+    while 2 * len(pieces) <= most and len(points) >= 2 * len(pieces) * MIN_IMAGES:
+        pieces = [half for piece in pieces for half in in_halves(piece, white[piece])]
+    return pieces
+
+
+def in_halves(indices: Tensor, points: Tensor) -> tuple[Tensor, ...]:
+    """The indices of points (N, K), cut at the median along the direction of their largest variance."""
+    centred = points - points.mean(dim=0)
+    direction = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+    return indices[(centred @ direction).argsort()].chunk(2)
 
 
 def convolution(inputs: int, outputs: int) -> nn.Conv2d:

@@ -20,7 +20,9 @@ RECURRENT_FIELDS = {
 }  # fmt: skip
 GENERATORS: dict[str, Callable[[GanConfig], nn.Module]] = {
     "recurrent": lambda config: build_generator(**config.model_dump(include=RECURRENT_FIELDS)),
-    "principal": lambda config: PrincipalGenerator(config.image_size, config.latent_dim, config.residual_width),
+    "principal": lambda config: PrincipalGenerator(
+        config.image_size, config.latent_dim, config.residual_width, config.gaussians
+    ),
     "style": lambda config: StyleGenerator(config.image_size, config.latent_dim, config.decoder_width),
     "fast": lambda config: FastGenerator(config.image_size, config.latent_dim, config.decoder_width),
     "flow": lambda config: FlowGenerator(config.image_size, config.residual_width),

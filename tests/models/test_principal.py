@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.systems.principal import PrincipalGenerator
+from models.systems.principal import MIN_IMAGES, PrincipalGenerator, halved
 
 
 @pytest.fixture
@@ -21,12 +21,40 @@ def test_the_gaussian_has_each_classs_mean_and_variance(two_classes):
     generator = PrincipalGenerator(32, components=8, width=4)
     generator.fit(images, labels)
     for label in (0, 1):
-        z = torch.randn(5000, 8, generator=torch.Generator().manual_seed(1))
+        z = torch.randn(5000, 9, generator=torch.Generator().manual_seed(1))
         made = generator.start(z, torch.full((5000,), label)).flatten(1)
         along = (made - made.mean(dim=0)) @ directions.T
         expected = amounts[labels == label].var(dim=0)
         torch.testing.assert_close(along.var(dim=0), expected, rtol=0.1, atol=0.01)
         torch.testing.assert_close(made.mean(dim=0), images[labels == label].flatten(1).mean(dim=0), rtol=0, atol=0.02)
+
+
+def test_several_gaussians_find_the_parts_of_a_class():
+    """Class 1 lies around four centres; class 0 has too few images for two Gaussians."""
+    torch.manual_seed(4)
+    directions = torch.linalg.qr(torch.randn(3 * 32 * 32, 2))[0].T
+    corners = torch.tensor([[3.0, 1.0], [3.0, -1.0], [-3.0, 1.0], [-3.0, -1.0]]).repeat(MIN_IMAGES, 1)
+    labels = torch.cat([torch.ones(4 * MIN_IMAGES), torch.zeros(2 * MIN_IMAGES - 1)]).long()
+    amounts = torch.cat([corners, torch.zeros(2 * MIN_IMAGES - 1, 2)]) + 0.01 * torch.randn(len(labels), 2)
+    generator = PrincipalGenerator(32, components=4, width=4, gaussians=8)
+    generator.fit((amounts @ directions).view(-1, 3, 32, 32), labels)
+    z = torch.randn(4000, 4 + 32 * 32, generator=torch.Generator().manual_seed(5))
+    ones = generator.start(z, torch.ones(4000, dtype=torch.long)).flatten(1) @ directions.T
+    distances = torch.cdist(ones, corners[:4])
+    assert distances.min(dim=1).values.max() < 0.2
+    assert distances.argmin(dim=1).bincount().tolist() == pytest.approx([1000] * 4, abs=120)
+    zeros = generator.start(z, torch.zeros(4000, dtype=torch.long)).flatten(1) @ directions.T
+    assert zeros.norm(dim=1).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("num_points", "most", "sizes"), [(63, 8, [63]), (64, 8, [32, 32]), (260, 8, [*4 * [33], *4 * [32]])]
+)
+def test_pieces_are_alike_in_number_and_never_small(num_points, most, sizes):
+    points = torch.randn(num_points, 50, generator=torch.Generator().manual_seed(0))
+    pieces = halved(points, most)
+    assert sorted(len(piece) for piece in pieces) == sorted(sizes)
+    assert torch.cat(pieces).sort().values.tolist() == list(range(num_points))
 
 
 @pytest.mark.parametrize("num_images", [3, 12])

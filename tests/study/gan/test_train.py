@@ -32,7 +32,7 @@ CHANGES = {
     "optimiser": "rmsprop", "critic": "batch_norm", "augmentation_target": 0.6,
 }  # fmt: skip
 EFFICIENTNET_CHANGES = {"backbone_width": 0.5, "backbone_depth": 0.5}
-PRINCIPAL_CHANGES = {"residual_width": 8}  # it acts for the flow, too: see test_flow
+PRINCIPAL_CHANGES = {"gaussians": 2, "residual_width": 8}  # the latter acts for the flow, too: see test_flow
 PROJECTED_CHANGES = {"critic_features": "efficientnet_lite0"}
 OF_THE_TRIAL = {"training_fraction": 0.5, "positive_fraction": 0.5, "tf32": True}  # applied before the training
 HALVING = {"pretraining": "unlabelled"}  # see test_pretraining
@@ -60,9 +60,11 @@ def test_every_field_of_the_gan_reaches_its_weights(config, phantoms, tmp_path):
         settings = {"backbone": "efficientnetv2_s", field: value}
         changed = trained_weights(base.model_copy(update=settings), phantoms, tmp_path / field)
         assert not same(changed, efficientnet), field
-    principal = trained_weights(base.model_copy(update={"generator": "principal"}), phantoms, tmp_path / "p")
-    narrow = base.model_copy(update={"generator": "principal", **PRINCIPAL_CHANGES})
-    assert not same(trained_weights(narrow, phantoms, tmp_path / "narrow"), principal)
+    of_components = base.model_copy(update={"generator": "principal"})
+    principal = trained_weights(of_components, phantoms, tmp_path / "principal")
+    for field, value in PRINCIPAL_CHANGES.items():
+        changed = of_components.model_copy(update={field: value})
+        assert not same(trained_weights(changed, phantoms, tmp_path / f"principal_{field}"), principal), field
     base = base.model_copy(update={"critic": "projected", "penalty_weight": 0.0})
     projected = trained_weights(base, phantoms, tmp_path / "projected")
     other = trained_weights(base.model_copy(update=PROJECTED_CHANGES), phantoms, tmp_path / "other")
