@@ -95,15 +95,16 @@ class PrincipalGenerator(nn.Module):
 
 
 def halved(points: Tensor, most: int) -> list[Tensor]:
-    """The indices of points (N, K) in up to `most` pieces alike in number, none of under `MIN_IMAGES`.
+    """The indices of points (N, K) in up to `most` pieces alike in number; in one, if two had under `MIN_IMAGES`.
 
-    Each piece is halved where it varies most in the leading coordinates, whitened, until there are enough.
+    Each piece is halved where it varies most in the leading coordinates, whitened, as long as each keeps so many.
     """
     pieces = [torch.arange(len(points), device=points.device)]
-    if most > 1 and len(points) >= 2 * MIN_IMAGES:
-        leading = points[:, :LEADING] - points[:, :LEADING].mean(dim=0)
-        root = torch.linalg.cholesky(torch.cov(leading.T) + JITTER * torch.eye(leading.shape[1]).to(leading))
-        white = torch.linalg.solve_triangular(root, leading.T, upper=False).T
+    if len(points) < 2 * MIN_IMAGES:
+        return pieces
+    leading = points[:, :LEADING] - points[:, :LEADING].mean(dim=0)
+    root = torch.linalg.cholesky(torch.cov(leading.T) + JITTER * torch.eye(leading.shape[1]).to(leading))
+    white = torch.linalg.solve_triangular(root, leading.T, upper=False).T
     while 2 * len(pieces) <= most and len(points) >= 2 * len(pieces) * MIN_IMAGES:
         pieces = [half for piece in pieces for half in in_halves(piece, white[piece])]
     return pieces
