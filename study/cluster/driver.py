@@ -44,7 +44,7 @@ def run_trials(
     `study.errors.StorageFault`.
     """
     stopping = StopBadGans(proposer.rule)
-    write_planned(proposer.folder, proposer.part, proposer.num_left(), resources.concurrent)
+    write_planned(proposer.folder, proposer.part, proposer.num_left(), resources.concurrent, proposer.gans_left())
     bridge = Bridge(proposer, make_task, stopping, display)
     tuner = tune.Tuner(
         tune.with_resources(Slot, HEAD_SHARE),

@@ -38,7 +38,7 @@ def audit_study(study: Path, announce: Callable[[str], None] = print, everything
     announce(f"{len(rows)} GANs, of which {len(rows) - len(waiting)} are audited already")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     number = 0
-    for row, references in with_references(study, waiting, device):
+    for row, references in with_references(study, waiting, device, announce):
         started, number = time.perf_counter(), number + 1
         verdict = audit_row(study, row, references, device)
         seconds = time.perf_counter() - started
@@ -72,7 +72,7 @@ def data_key(row: dict) -> tuple:
 
 
 def with_references(
-    study: Path, rows: list[dict], device: torch.device
+    study: Path, rows: list[dict], device: torch.device, announce: Callable[[str], None]
 ) -> Iterator[tuple[dict, list[Reference]]]:
     """Each row with what its GAN is audited against, one for each extractor; loaded once for rows of equal data.
 
@@ -86,7 +86,10 @@ def with_references(
         write_real_skin_tones(study, dataset)
         extractors = extractors or build_extractors(config, path.parent, device)
         seen, part = seen_by(config, dataset)
-        references = [Reference(seen, extractor, part) for extractor in extractors]
+        references = []
+        for extractor in extractors:
+            announce(f"features of the real images, by {extractor.name}")
+            references.append(Reference(seen, extractor, part))
         yield from ((row, impartial(references, row_config(row))) for row in alike)
 
 

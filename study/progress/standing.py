@@ -22,12 +22,13 @@ from study.search.attempts import runs_again
 from study.storage.sealed import read_json, write_json
 from study.trial.record import STAGES, started_file
 
-PLANNED = "planned.json"  # of each part of a study: its number of trials, and how many of them run at once
+PLANNED = "planned.json"  # of each part of a study: its trials, how many train a GAN, how many run at once
 # The phases of each part's trials; the search has all others. The ids of these trials begin with their phase.
 PHASES = {"search": (), "confirmation": tuple(CONFIRMED), "benchmark": (BENCHMARK,)}
 NOT_TYPICAL = ("baseline", "system")  # whose costs do not tell those of the trials to come
 COLUMNS = [
-    "trial_id", "phase", "status", "reason", "seconds", "gan_seconds", "classifier_seconds", "startup_seconds",
+    "trial_id", "phase", "status", "reason", "seconds", "gan_seconds", "gan_reused", "classifier_seconds",
+    "startup_seconds",
 ]  # fmt: skip
 
 
@@ -58,14 +59,18 @@ class Part:
         return max(0, (self.planned or 0) - self.ended.total())
 
 
-def write_planned(study: Path, part: str, remaining: int, at_once: int) -> None:
-    """Write down how many trials of a part of a study are to run besides those that have ended."""
-    ended = sum(one.ended.total() for one in standing(study, None) if one.name == part)
-    planned = {"trials": ended + remaining, "at_once": at_once}
+def write_planned(study: Path, part: str, remaining: int, at_once: int, gans: int | None = None) -> None:
+    """Write down how many trials of a part of a study are to run besides those that have ended.
+
+    `gans`: how many of those to run train a GAN; None where that is not known.
+    """
+    rows = of_part(part, ended_rows(study))
+    trained = None if gans is None else sum(map(trained_its_gan, rows)) + gans
+    planned = {"trials": len(rows) + remaining, "gans": trained, "at_once": at_once}
     write_json(study / PLANNED, read_planned(study) | {part: planned})
 
 
-def read_planned(study: Path) -> dict[str, dict[str, int]]:
+def read_planned(study: Path) -> dict[str, dict[str, int | None]]:
     try:
         return read_json(study / PLANNED)
     except (FileNotFoundError, Damaged):
@@ -74,21 +79,31 @@ def read_planned(study: Path) -> dict[str, dict[str, int]]:
 
 def standing(study: Path, since: datetime | None) -> list[Part]:
     """The parts of a study that were planned or begun. `since`: start of the command at work; None where none is."""
-    rows = [row for path in (study / "trials").glob("*.parquet") if (row := _row(path, path.stat().st_mtime_ns))]
-    rows = [row for row in rows if not runs_again(row["reason"])]
-    planned = read_planned(study)
+    rows, planned = ended_rows(study), read_planned(study)
     running = running_trials(study, since, {row["trial_id"] for row in rows}, _mean(rows, "classifier_seconds"))
     parts = []
     for name in PHASES:
-        own = [row for row in rows if part_of(row["phase"]) == name]
+        own = of_part(name, rows)
         at_work = tuple(one for one in running if part_of(one.trial_id.split("-")[0]) == name)
         if own or at_work or name in planned:
             ended = Counter(row["status"] for row in own)
             plan = planned.get(name, {"trials": None, "at_once": 1})
-            cost = cost_of_a_trial([row for row in own if row["phase"] not in NOT_TYPICAL])
-            seconds = time_left(at_work, (plan["trials"] or 0) - ended.total(), cost, plan["at_once"])
+            left, gans = (plan["trials"] or 0) - ended.total(), plan.get("gans")
+            gans = None if gans is None else gans - sum(map(trained_its_gan, own))
+            cost = cost_of_a_trial([row for row in own if row["phase"] not in NOT_TYPICAL], left, gans)
+            seconds = time_left(at_work, left, cost, plan["at_once"])
             parts.append(Part(name, plan["trials"], ended, at_work, seconds))
     return parts
+
+
+def ended_rows(study: Path) -> list[dict]:
+    """The rows of all trials that have ended and do not run again."""
+    rows = [row for path in (study / "trials").glob("*.parquet") if (row := _row(path, path.stat().st_mtime_ns))]
+    return [row for row in rows if not runs_again(row["reason"])]
+
+
+def of_part(part: str, rows: list[dict]) -> list[dict]:
+    return [row for row in rows if part_of(row["phase"]) == part]
 
 
 def part_of(phase: str) -> str:
@@ -122,10 +137,27 @@ def running_trial(study: Path, trial_id: str, epochs: dict[str, int | None], cla
     return Running(trial_id, stage, epoch, total, last["frechet_distance"], max(0.0, left - age))
 
 
-def cost_of_a_trial(rows: list[dict]) -> float | None:
-    """Mean seconds of trials that have ended, with their start; None where none has."""
-    costs = [(row["seconds"] or row["gan_seconds"] or 0.0) + (row["startup_seconds"] or 0.0) for row in rows]
-    return mean(costs) if costs else None
+def cost_of_a_trial(rows: list[dict], left: int, gans: int | None) -> float | None:
+    """Mean seconds of the trials that are left, their start included, by those that have ended; None where none has.
+
+    `gans`: how many of those left train a GAN; None: the same share as of those that have ended.
+    """
+    if not rows:
+        return None
+    if gans is None or left <= 0:
+        return mean(map(seconds_of, rows))
+    training = [seconds_of(row) for row in rows if trained_its_gan(row)] or [mean(map(seconds_of, rows))]
+    others = [seconds_of(row) for row in rows if not trained_its_gan(row)] or [_mean(rows, "classifier_seconds")]
+    return (gans * mean(training) + (left - gans) * mean(others)) / left
+
+
+def trained_its_gan(row: dict) -> bool:
+    return row["gan_seconds"] is not None and not row["gan_reused"]
+
+
+def seconds_of(row: dict) -> float:
+    """A trial with its start."""
+    return (row["seconds"] or row["gan_seconds"] or 0.0) + (row["startup_seconds"] or 0.0)
 
 
 def time_left(running: tuple[Running, ...], left: int, cost: float | None, at_once: int) -> float | None:

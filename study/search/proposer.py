@@ -77,6 +77,9 @@ class Proposer(Protocol):
     def num_left(self) -> int:
         """How many trials there are still to ask for, as far as that is known."""
 
+    def gans_left(self) -> int | None:
+        """How many of them train a GAN; None where that is not known."""
+
 
 @dataclass
 class FixedTrials:
@@ -102,6 +105,9 @@ class FixedTrials:
 
     def num_left(self) -> int:
         return len(self.waiting) + self.num_then
+
+    def gans_left(self) -> int:
+        return len({shared_gan(proposal) for proposal in self.waiting} - self.trained - {None})
 
     def ask(self) -> Proposal | None:
         if not self.waiting:
@@ -219,6 +225,9 @@ class Search:
     def num_left(self) -> int:
         """Of the search and of the finalists."""
         return len(self.waiting) + max(self.left, 0) + self.finalists.left(goes_on=self.left > 0)
+
+    def gans_left(self) -> None:
+        """The search has yet to choose."""
 
     def _repeat(self, trial: str, number: int) -> Proposal:
         """The classifier of a trial once more, with another seed."""

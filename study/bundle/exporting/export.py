@@ -81,7 +81,7 @@ def checked_verdicts(study: Path, row: dict, anyway: bool, announce: Callable) -
     if not audit_verdicts(study, row["gan_key"]):
         announce("auditing the GAN: it was not audited yet")
         device = torch.device("cpu")
-        for one, references in with_references(study, [row], device):
+        for one, references in with_references(study, [row], device, announce):
             audit_row(study, one, references, device)
     verdicts = audit_verdicts(study, row["gan_key"])
     if any(COPIES in verdict for verdict in verdicts.values()) and not anyway:

@@ -95,6 +95,23 @@ def test_a_confirmation_is_counted_apart(study):
     assert confirmation.seconds_left == pytest.approx(19 * 10 / 2) and search.planned == 8
 
 
+def test_time_left_knows_how_many_trials_train_a_gan(tmp_path):
+    """Those of a benchmark that do come first; the others cost a classifier alone."""
+    write_planned(tmp_path, "benchmark", 6, 1, gans=3)
+
+    def seconds_left() -> float:
+        (benchmark,) = standing(tmp_path, None)
+        return benchmark.seconds_left
+
+    gan = {"gan_seconds": 100.0, "classifier_seconds": 10.0, "phase": "benchmark"}
+    ended(tmp_path, "benchmark-a", seconds=110.0, gan_reused=False, **gan)
+    assert seconds_left() == pytest.approx(2 * 110 + 3 * 10)
+    ended(tmp_path, "benchmark-b", seconds=12.0, gan_reused=True, **gan)
+    assert seconds_left() == pytest.approx(2 * 110 + 2 * 12)
+    write_planned(tmp_path, "benchmark", 4, 2, gans=2)  # the same command again
+    assert seconds_left() == pytest.approx((2 * 110 + 2 * 12) / 2)
+
+
 # ---- the command
 
 
