@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.generator import parameter_count
 from study.config import TrialConfig
 from study.diagnosis.train import new_classifier
-from study.gan.footprint import gan_bytes, largest_batch
+from study.gan.footprint import bytes_and_largest_batch
 from study.gan.networks import new_critic, new_generator
 from study.gan.step import training_class
 from study.progress.display import words
@@ -68,12 +68,12 @@ def _cost(settings: StudySettings, counts: dict, trials: int, options: Namespace
              f"  {options.workers_per_trial} worker(s) a trial",
              "", "estimate (within a factor of two; nothing was run)"]
     seconds = [gan_flops(config, num_train) / (speed * EFFICIENCY[config.precision]) for config in configs]
-    for config, cost in zip(configs, seconds, strict=True):
-        size, memory = parameter_count(new_generator(config)) / 1e6, gan_bytes(config) / 1e9
+    memory, batches = zip(*(bytes_and_largest_batch(config, gpu_bytes()) for config in configs), strict=True)
+    for config, cost, taken in zip(configs, seconds, memory, strict=True):
+        size = parameter_count(new_generator(config)) / 1e6
         name = f"{config.system:<22}"
-        lines.append(f"  GAN {name}  {size:6.2f} M parameters  {memory:5.2f} GB  {words(cost)}")
-    largest = min(largest_batch(config, gpu_bytes()) for config in configs)
-    lines.append(f"  gan_batch_size up to about {largest} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
+        lines.append(f"  GAN {name}  {size:6.2f} M parameters  {taken / 1e9:5.2f} GB  {words(cost)}")
+    lines.append(f"  gan_batch_size up to about {min(batches)} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
     classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY["float32"])
     measuring = measuring_flops(base) / speed
     repeats = 0 if settings.objective == "frechet" else num_finalists(trials) * REPEATS

@@ -19,11 +19,13 @@ def gan_bytes(config: GanConfig) -> int:
     return weights_bytes(training) + training.step_bytes(shapes_of_a_batch(config))
 
 
-def largest_batch(config: GanConfig, available: int) -> int:
-    """The largest `gan_batch_size` whose training fits into `available` bytes; 0 where the weights alone do not."""
-    half, whole = (gan_bytes(config.model_copy(update={"gan_batch_size": size})) for size in (128, 256))
-    an_image = (whole - half) / 128  # everything but the weights grows with the batch
-    return max(0, int((available - (whole - 256 * an_image)) / an_image))
+def bytes_and_largest_batch(config: GanConfig, available: int) -> tuple[int, int]:
+    """`gan_bytes`, and the largest `gan_batch_size` whose training fits into `available` bytes; 0 where not even the
+    weights do."""
+    batch = config.gan_batch_size
+    once, twice = (gan_bytes(config.model_copy(update={"gan_batch_size": size})) for size in (batch, 2 * batch))
+    an_image = (twice - once) / batch  # everything but the weights grows with the batch
+    return once, max(0, int(batch + (available - once) / an_image))
 
 
 def weights_bytes(training: Training) -> int:

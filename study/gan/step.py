@@ -179,10 +179,10 @@ class GanTraining(Training):
 
     def step_bytes(self, batch: Batch) -> int:
         """Of a round's synthetic images, and of what the larger of both steps keeps for its backward pass."""
-        with torch.no_grad():
-            (fake,) = self.generate(batch.z, batch.labels, batch.real)
+        fakes = []
+        generator = kept_bytes(lambda: fakes.extend(self.generate(batch.z, batch.labels, batch.real)))
+        fake = fakes[0].detach()
         critic = kept_bytes(lambda: self.critic_objective(batch.real, fake, batch.labels, batch.epsilon))
-        generator = kept_bytes(lambda: self.generate(batch.z, batch.labels, batch.real))
         through_critic = kept_bytes(lambda: self.critic(fake.requires_grad_(), batch.labels))
         return self.config.critic_steps * fake.nbytes + max(critic, generator + through_critic)
 

@@ -55,11 +55,12 @@ def test_confirmed_gans_are_audited_once(study):
     tones = attributes.groupby(["kind", "side"], dropna=False).size()
     assert tones["real"].to_dict() == dict(zip(*np.unique(dataset.split.astype(str), return_counts=True), strict=True))
     assert tones["synthetic"].sum() == metrics["num_fake"].max()
-    assert "1 GANs, of which 0 are audited" in said[0] and "confirm-001" in said[1] and len(said) == 2
+    first, features, audited = said
+    assert "1 GANs, of which 0 are audited" in first and "real images" in features and "confirm-001" in audited
 
     files = {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()}
     audit_study(study, said.append)
-    assert "of which 1 are audited" in said[2] and len(said) == 3
+    assert "of which 1 are audited" in said[3] and len(said) == 4
     assert files == {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()}
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from study.config import make_config, preset
-from study.gan.footprint import gan_bytes, largest_batch, weights_bytes
+from study.gan.footprint import bytes_and_largest_batch, gan_bytes, weights_bytes
 from study.gan.step import build_training
 from study.training.memory import kept_bytes
 
@@ -37,7 +37,7 @@ def test_the_paper_preset_takes_at_most_half_of_the_papers_memory(backbone, peak
 
 def test_the_largest_batch_fits_and_the_next_does_not():
     config = make_config(preset("paper"))
-    largest = largest_batch(config, 24 * GIB)
+    taken, largest = bytes_and_largest_batch(config, 24 * GIB)
     fits = [gan_bytes(config.model_copy(update={"gan_batch_size": n})) <= 24 * GIB for n in (largest, largest + 8)]
-    assert largest > config.gan_batch_size and fits == [True, False]
-    assert largest_batch(config, 1000) == 0
+    assert taken == gan_bytes(config) and largest > config.gan_batch_size and fits == [True, False]
+    assert bytes_and_largest_batch(config, 1000)[1] == 0
