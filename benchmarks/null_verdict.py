@@ -29,6 +29,7 @@ from scipy.stats import binomtest, norm, rankdata
 from benchmarks.harness.command import benchmark_parser
 from benchmarks.harness.interleaved import report
 from benchmarks.harness.photographs import prepared
+from data_utils.dataset import load_dataset
 from results.page.answer import directions
 from results.stats.comparisons import compare
 from results.stats.power import SIGNIFICANCE
@@ -159,10 +160,10 @@ def cell(studies: int, setting: tuple) -> dict:
     }  # fmt: skip
 
 
-def train_one(config: TrialConfig, folder: Path, data: Path | None, seed: int) -> dict:
-    """The outcome of `real` with this seed, on one thread."""
+def train_one(config: TrialConfig, folder: Path, photographs: Path, seed: int) -> dict:
+    """The outcome of `real` with this seed, on one thread; `photographs` are prepared."""
     torch.set_num_threads(1)
-    dataset = prepared(data, config.image_size, folder / "prepared")
+    dataset = load_dataset(photographs, config.image_size)
     own = config.model_copy(update={"seed": seed})
     return run_trial(own, dataset, lambda entry: None, folder / "gans", folder / str(seed))
 
@@ -173,8 +174,8 @@ def train_real(
     """`real` trained with many seeds, each on its own draw of a part of the groups."""
     config = make_config(preset("smoke") | {"synthetic_ratio": 0.0, "training_fraction": fraction} | settings)
     with tempfile.TemporaryDirectory() as name:
-        prepared(data, config.image_size, Path(name) / "prepared")
-        ended = list(pool.map(partial(train_one, config, Path(name), data), range(trainings)))
+        photographs = prepared(data, config.image_size, Path(name) / "prepared").path
+        ended = list(pool.map(partial(train_one, config, Path(name), photographs), range(trainings)))
     test = [row for row in ended[0]["predictions"] if row["side"] == "test"]
     images = ImageSet("test", *(np.array([row[key] for row in test]) for key in ("image_id", "group", "label")))
     probabilities = [[row["probability"] for row in one["predictions"] if row["side"] == "test"] for one in ended]

@@ -73,7 +73,8 @@ def _cost(settings: StudySettings, counts: dict, trials: int, options: Namespace
         size = parameter_count(new_generator(config)) / 1e6
         name = f"{config.system:<22}"
         lines.append(f"  GAN {name}  {size:6.2f} M parameters  {taken / 1e9:5.2f} GB  {words(cost)}")
-    lines.append(f"  gan_batch_size up to about {min(batches)} fits into {gpu_bytes() / GIB:.0f} GiB (float32, counted)")
+    room = f"{gpu_bytes() / GIB:.0f} GiB (float32, counted)"
+    lines.append(f"  gan_batch_size up to about {min(batches)} fits into {room}")
     classifier = classifier_flops(base, num_train) / (speed * EFFICIENCY["float32"])
     measuring = measuring_flops(base) / speed
     repeats = 0 if settings.objective == "frechet" else num_finalists(trials) * REPEATS
