@@ -171,9 +171,10 @@ def correlation(rows: pd.DataFrame) -> float:
 def resampled_correlations(rows: pd.DataFrame) -> np.ndarray:
     """(B,): systems drawn with replacement; NaN where a draw has no spread."""
     draws = np.random.default_rng(0)
-    systems = [group for _, group in rows.groupby("confirms")]
+    rows = rows[["confirms", "frechet_distance", "test_auroc"]]  # to draw all columns takes ten times as long
+    systems = [np.flatnonzero(rows["confirms"] == name) for name in sorted(rows["confirms"].unique())]
     picked = (draws.integers(len(systems), size=len(systems)) for _ in range(RESAMPLES))
-    samples = (pd.concat([systems[number] for number in numbers]) for numbers in picked)
+    samples = (rows.iloc[np.concatenate([systems[number] for number in numbers])] for numbers in picked)
     return np.array([
         correlation(sample) if sample["test_auroc"].nunique() > 1 and sample["confirms"].nunique() > 1 else np.nan
         for sample in samples
