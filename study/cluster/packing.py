@@ -1,6 +1,6 @@
-"""How many trials share a GPU: as many of the largest GAN of the search space as fit into its memory. No Ray here."""
+"""How many trials share a GPU: as many as fit into its memory, if all trained the largest GAN. No Ray here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -18,14 +18,14 @@ MOST = 4                 # more would only take turns
 
 
 def share_of_a_gpu(
-    on_a_gpu: Callable[[Callable, TrialConfig], tuple[int, int]], base: TrialConfig, fixed: dict, cpus_per_gpu: int
+    on_a_gpu: Callable[[Callable, TrialConfig], tuple[int, int]], gans: Iterable[TrialConfig], cpus_per_gpu: int
 ) -> float:
-    """The fraction of a GPU for each trial of one worker.
+    """The fraction of a GPU for each trial of one worker, if these are the GANs that trials train.
 
-    `on_a_gpu(measure, config)` returns `measure(config)` as computed where there is a GPU; `fixed` is `--set`.
+    `on_a_gpu(measure, config)` returns `measure(config)` as computed where there is a GPU.
     """
-    measured = [on_a_gpu(measure_memory, config) for config in largest_configs(base, fixed)]
-    return 1 / min(trials_per_gpu(total, needed, cpus_per_gpu) for total, needed in measured)
+    measured = [on_a_gpu(measure_memory, config) for config in gans if config.gan_epochs]
+    return 1 / min((trials_per_gpu(total, needed, cpus_per_gpu) for total, needed in measured), default=1)
 
 
 def trials_per_gpu(total: int, needed: int, cpus: int) -> int:

@@ -62,7 +62,7 @@ def run(options: Namespace) -> int:
         for line in set_aside_damaged(study):
             print(line, flush=True)
         fixed = FixedTrials(study, base, waiting, BENCHMARK)
-        if fixed.waiting and run_on_ray(options, fixed, dataset, columns, None, display):
+        if run_on_ray(options, fixed, dataset, columns, None, display):
             print("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED
         return write_findings(study, display)

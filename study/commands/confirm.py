@@ -80,7 +80,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     columns = columns_of_study(settings, trials)
     judging = partial(judging_proposals, study, base, protocol.num_judging, split)  # once the choice can be made
     confirmation = FixedTrials(study, base, waiting, then=judging, num_then=protocol.num_judging_trials)
-    if confirmation.num_left() and run_on_ray(options, confirmation, dataset, columns, external, display):
+    if run_on_ray(options, confirmation, dataset, columns, external, display, sources.values()):
         print("interrupted; run the same command again to continue")
         return EXIT_INTERRUPTED
     return write_findings(study, subgroups, display)

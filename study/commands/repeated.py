@@ -1,7 +1,7 @@
 """What a confirmation and a benchmark share: a fixed list of a study's trials, run on Ray."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -9,10 +9,8 @@ import pandas as pd
 
 from data_utils.dataset import Dataset, training_subset
 from results.tables.schema import REPEATED
-from study.cluster.checks import refuse_unfit_nodes
-from study.cluster.resources import share_out, what_ray_has
 from study.cluster.tasks import TaskMaker
-from study.config import GanConfig
+from study.config import GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.progress.display import Display
 from study.search.attempts import runs_again
@@ -74,16 +72,14 @@ def run_on_ray(
     columns: dict,
     external: Path | None,
     display: Display,
+    gans: Iterable[TrialConfig] = (),
 ) -> bool:
-    """Run the waiting trials on Ray; returns whether they were interrupted."""
-    from study.cluster.connect import connect  # Ray takes seconds to import: not for --help
-    from study.cluster.driver import run_trials
-    from study.cluster.nodes import ask_nodes
+    """Run the waiting trials on Ray; returns whether they were interrupted. For `gans` see `start_ray`."""
+    if not trials.num_left():
+        return False
+    from study.cluster.driver import run_trials  # Ray takes seconds to import: not for --help
+    from study.cluster.start import start_ray
 
-    display("starting Ray")
-    machines = connect(options.address)
-    refuse_unfit_nodes(ask_nodes, trials.folder, dataset.path)
-    resources = share_out(machines, trials.num_left(), options.workers_per_trial, options.gpus_per_trial)
-    display(f"{what_ray_has(machines)}: {resources}")
+    resources = start_ray(options, trials.folder, dataset.path, trials.num_left(), display, gans)
     make_task = TaskMaker(trials.folder, dataset.path, columns, resources, more_tests=True, external=external)
     return run_trials(trials, make_task, resources, None, display)

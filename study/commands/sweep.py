@@ -15,9 +15,7 @@ from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import EVIDENCE, FINALIST
 from results.tables.store import read_trials
-from study.cluster.checks import refuse_unfit_nodes
-from study.cluster.packing import share_of_a_gpu
-from study.cluster.resources import Resources, share_out, what_ray_has
+from study.cluster.packing import largest_configs
 from study.cluster.tasks import TaskMaker
 from study.commands.dry_run import describe_plan
 from study.commands.photographs import prepare_data, recognise_photographs, write_image_ids
@@ -99,7 +97,11 @@ def run_search(
     repeats = finalists.left(goes_on=remaining > 0)
     resources = None
     if remaining + repeats:
-        resources = start_ray(options, settings, prepared, folder, total, display)
+        from study.cluster.start import start_ray  # Ray takes seconds to import: not where nothing is left to run
+
+        gans = largest_configs(settings.base, settings.fixed)
+        gans += system_configs(settings.base, settings.systems).values()
+        resources = start_ray(options, folder, prepared.path, total - 1, display, gans)
     # The study's file is written only now, so that a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, settings.record(prepared))
     search = Search(
@@ -109,7 +111,7 @@ def run_search(
         display(line)
     if not resources:
         return False
-    from study.cluster.driver import run_trials  # Ray takes seconds to import: not where nothing is left to run
+    from study.cluster.driver import run_trials
 
     display(f"study {folder}: {remaining} trials to run, {total - remaining} done; then {repeats} repeats of the best")
     columns = study_columns(settings.preset, settings.objective) | data_columns(prepared)
@@ -124,26 +126,6 @@ def finalists_of(settings: StudySettings, total: int, rows: dict[str, dict], goe
     trials = total - 1 - len(settings.systems)
     num = 0 if settings.objective == "frechet" else num_finalists(trials)
     return Finalists.of_search(num, rows, goes_on)
-
-
-def start_ray(
-    options: Namespace, settings: StudySettings, prepared: Prepared, folder: Path, total: int, display: Display
-) -> Resources:
-    """Connect to Ray, check its nodes, and share out its machines among the trials. Raises ConfigError."""
-    from study.cluster.connect import connect
-    from study.cluster.nodes import ask_a_gpu, ask_nodes
-
-    display("starting Ray")
-    machines = connect(options.address)
-    refuse_unfit_nodes(ask_nodes, folder, prepared.path)
-    gpus_per_trial = options.gpus_per_trial
-    cpus_per_gpu = [int(machine.cpus // machine.gpus) for machine in machines if machine.gpus]
-    if gpus_per_trial is None and cpus_per_gpu and options.workers_per_trial == 1:
-        display("measuring how many trials fit on a GPU")
-        gpus_per_trial = share_of_a_gpu(ask_a_gpu, settings.base, settings.fixed, min(cpus_per_gpu))
-    resources = share_out(machines, total - 1, options.workers_per_trial, gpus_per_trial)
-    display(f"{what_ray_has(machines)}: {resources}")
-    return resources
 
 
 def report(folder: Path, settings: StudySettings, total: int, interrupted: bool, time_budget: float | None) -> int:

@@ -128,7 +128,7 @@ def benchmark_parser() -> ArgumentParser:
         help=f"run every arm with these classifiers, too, beside the study's own: {', '.join(CLASSIFIERS)}; the GANs "
         "are shared")  # fmt: skip
     add("--dry-run", action="store_true", help="list what would be run; run nothing")
-    add_machines(parser.add_argument_group("machines").add_argument)
+    add_machines(parser.add_argument_group("machines").add_argument, "each has its own: shared minutes are not equal")
     return parser
 
 
@@ -203,9 +203,9 @@ def add_classes(add) -> None:
         "parentheses is the patient or wound")  # fmt: skip
 
 
-def add_machines(add) -> None:
+def add_machines(add, share: str = "those that fit; one a worker for several") -> None:
     add("--gpus-per-trial", type=gpu_share, metavar="G",
-        help="a fraction lets trials share a GPU (default: those that fit; one a worker for several)")  # fmt: skip
+        help=f"a fraction lets trials share a GPU (default: {share})")  # fmt: skip
     add("--workers-per-trial", type=count, default=1, metavar="N", help="Ray Train workers of a trial (default 1)")
     add_address(add)
 

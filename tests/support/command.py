@@ -81,6 +81,6 @@ def pretend_to_run(search, make_task, resources, time_budget, announce):
 @pytest.fixture
 def small_machine(command, monkeypatch):
     """Ray answers, with two CPUs and no GPU, and trials cost nothing."""
-    monkeypatch.setattr("study.cluster.connect.connect", lambda address: [Machine(2, 0.0)])
-    monkeypatch.setattr("study.cluster.nodes.ask_nodes", lambda ask, *arguments: {"this machine": ask(*arguments)})
+    monkeypatch.setattr("study.cluster.start.connect", lambda address: [Machine(2, 0.0)])
+    monkeypatch.setattr("study.cluster.start.ask_nodes", lambda ask, *arguments: {"this machine": ask(*arguments)})
     monkeypatch.setattr("study.cluster.driver.run_trials", pretend_to_run)

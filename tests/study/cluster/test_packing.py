@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from study.cluster.packing import MOST, largest_configs, share_of_a_gpu, train_a_round, trials_per_gpu
-from study.config import make_config, preset
+from study.config import SYSTEMS, make_config, preset
 from study.gan.step import build_training
+from study.search.space import system_configs
 
 GIB = 2**30
 SEARCH = make_config(preset("search"))
@@ -26,8 +27,17 @@ def test_the_largest_gan_decides():
         assert config.lstm_depth == 4
         return 24 * GIB, needs[config.backbone] * GIB
 
-    assert share_of_a_gpu(on_a_gpu, SEARCH, {}, cpus_per_gpu=16) == 1 / 2
-    assert share_of_a_gpu(on_a_gpu, SEARCH, {"backbone": "plain"}, cpus_per_gpu=16) == 1 / 4
+    untrained = SEARCH.model_copy(update={"generator": "principal", "gan_epochs": 0})
+    assert share_of_a_gpu(on_a_gpu, [*largest_configs(SEARCH, {}), untrained], cpus_per_gpu=16) == 1 / 2
+    assert share_of_a_gpu(on_a_gpu, largest_configs(SEARCH, {"backbone": "plain"}), cpus_per_gpu=16) == 1 / 4
+    assert share_of_a_gpu(on_a_gpu, [untrained], cpus_per_gpu=16) == 1
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_can_be_measured(system):
+    (config,) = system_configs(make_config(preset("smoke")), [system]).values()
+    train_a_round(config, torch.device("cpu"))
 
 
 def test_what_is_fixed_is_not_searched():
