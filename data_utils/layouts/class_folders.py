@@ -8,7 +8,6 @@ from data_utils.layouts.class_names import Classes, choose_classes, likely_posit
 from data_utils.layouts.groups import name_groups
 from data_utils.layouts.image_files import (
     MASK_FOLDERS,
-    SIDES,
     folders_with_images,
     left_out_notes,
     list_images,
@@ -58,7 +57,7 @@ def class_records(
     found = sorted(
         (classes.labels[name], path, folder) for folder, name, listing in listings for path in listing.images
     )
-    sides = [_side_on_path(path.relative_to(root)) for _, path, _ in found]
+    sides = [_side_on_path(path, folder, root) for _, path, folder in found]
     below = [_without_sides(path.relative_to(folder)) for _, path, folder in found]
     groups, notes = name_groups(below, group_pattern)
     by_class: dict[str, list] = {}
@@ -102,12 +101,15 @@ def _nested(folder: Path, root: Path, depth: int = 0):
             yield from _nested(child, root, depth + 1)
 
 
-def _side_on_path(path: Path) -> str | None:
-    return next((side for part in path.parts[:-1] if (side := side_of(part))), None)
+def _side_on_path(path: Path, folder: Path, root: Path) -> str | None:
+    """By the folders above that of the class, or below it, where a patient may be called test01."""
+    above = map(side_of, folder.relative_to(root).parts)
+    below = (side_of(part, numbered=False) for part in path.relative_to(folder).parts[:-1])
+    return next(filter(None, (*above, *below)), None)
 
 
 def _without_sides(path: Path) -> Path:
-    return Path(*[part for part in path.parts[:-1] if plain(part) not in SIDES], path.name)
+    return Path(*[part for part in path.parts[:-1] if not side_of(part, numbered=False)], path.name)
 
 
 def _sides_note(records: list[Record]) -> tuple[str, ...]:

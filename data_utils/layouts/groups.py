@@ -7,8 +7,11 @@ from pathlib import PurePath
 from data_utils.errors import DataError
 
 GROUP_PATTERN = r"([^_]+)_"  # the text before the first underscore
-# What cameras and phones call every photograph
-CAMERA_NAME = re.compile(r"(img|dsc[nf]?|pxl|mvimg|dcim|image|photo|picture)[ -]?\d*", re.IGNORECASE)
+# What cameras and phones call every photograph, also by its date: 20210304_101112.jpg
+CAMERA_NAME = re.compile(
+    r"(img|dsc[nf]?|pxl|mvimg|dcim|image|photo|picture)[ -]?\d*|(19|20)\d\d-?(0\d|1[0-2])-?([0-2]\d|3[01])",
+    re.IGNORECASE,
+)
 MAX_UNPARSED = 0.01  # share of photographs without a group
 # A guess is judged where there are photographs enough to be split.
 MIN_JUDGED = 40
@@ -17,8 +20,8 @@ MAX_GUESSED_SHARE = 0.15  # of the photographs in one group: a side of the split
 ROBOFLOW = re.compile(r"_[a-z]+\.rf\.", re.IGNORECASE)  # NAME_jpg.rf.CODE.jpg, one of several copies of NAME.jpg
 OWN_GROUP, OWN_GROUP_OF_COPIES = r"'(.+)\.'", r"'(.+)_[a-zA-Z]+\.rf\.'"
 ALONE = (
-    "WARNING: no file name tells a patient before an underscore, so each image counts as its own group. If several "
-    "images show one patient or wound, name it: --group-pattern REGEX."
+    "WARNING: no file name tells a patient before an underscore, so each name counts as a group of its own, equal "
+    "names as one. If several images show one patient or wound, name it: --group-pattern REGEX."
 )
 
 
@@ -38,7 +41,8 @@ def name_groups(below: list[PurePath], pattern: str | None) -> tuple[list[str], 
     if any(by_name):
         groups = _completed(by_name, below, GROUP_PATTERN)
         _judge(groups, "the text before the first underscore of a file's name", below)
-        return groups, (ALONE,) if len(set(groups)) == len(groups) else ()
+        num, said = len(set(groups)), "texts before the first underscore of the file names are the groups"
+        return groups, (ALONE if num == len(groups) else f"The {num} {said} (patients or wounds).",)
     _judge_cameras(below)
     return list(map(str, below)), (ALONE,)
 
@@ -48,7 +52,7 @@ def way_out(below: list[PurePath]) -> str:
     own = OWN_GROUP_OF_COPIES if any(ROBOFLOW.search(path.name) for path in below) else OWN_GROUP
     return (
         "Say which part of the path below the class folder is the patient or wound: --group-pattern REGEX, with one "
-        f"group in parentheses. Where no two photographs show one patient, --group-pattern {own} makes each its own "
+        f"group in parentheses. Where no two photographs show one patient, --group-pattern {own} makes each name a "
         "group"
     )
 

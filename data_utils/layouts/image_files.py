@@ -116,8 +116,13 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
 
 
-def side_of(name: str) -> str | None:
-    """train, validation or test where a folder is called so, else None."""
+def side_of(name: str, numbered: bool = True) -> str | None:
+    """train, validation or test where a folder is called so, else None.
+
+    Not `numbered`: test01 is none, as it may be a patient; train2017 is one.
+    """
+    if not numbered and re.sub(r"(19|20)\d\d$", "", name)[-1:].isdigit():
+        return None
     return SIDES.get(plain(name))
 
 

@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from dataclasses import dataclass
+from os.path import abspath, commonpath
 from pathlib import Path, PureWindowsPath
 
 from data_utils.errors import DataError
@@ -48,7 +49,7 @@ def manifest(data: Path, flags: Flags) -> Source:
     rows = [row for row in rows if row.label in classes.labels]
     groups = [row.group or f"line {row.number}" for row in rows]
     if "group" not in places:
-        groups, group_notes = name_groups([_below(data, row) for row in rows], flags.group_pattern)
+        groups, group_notes = name_groups(_below(data, rows, flags.group_pattern), flags.group_pattern)
         notes += group_notes
     records = [
         Record(row.path, classes.labels[row.label], group, side=row.side)
@@ -148,11 +149,21 @@ def _resolve(folder: Path, text: str) -> Path:
     return folder / next((name for name in candidates if (folder / name).is_file()), text)
 
 
-def _below(data: Path, row: _Row) -> Path:
-    """Without folders that name the class or a side of a split."""
-    path = Path(*row.path.parts[len(data.parent.parts) :])
-    folders = [part for part in path.parts[:-1] if not side_of(part) and part != row.label]
-    return Path(*folders, path.name)
+def _below(data: Path, rows: list[_Row], pattern: str | None) -> list[Path]:
+    """Each path without folders that name the class or a side of a split.
+
+    It counts from the folder of the manifest, for a pattern, and else from the deepest folder that holds all: a folder
+    of all photographs tells no patient.
+    """
+    paths, root = [Path(abspath(row.path)) for row in rows], Path(abspath(data.parent))
+    if pattern is None or not all(path.is_relative_to(root) for path in paths):
+        root = Path(commonpath([path.parent for path in paths]))
+    below = [path.relative_to(root) for path in paths]
+    folders = [
+        [part for part in path.parts[:-1] if not side_of(part, numbered=False) and part != row.label]
+        for path, row in zip(below, rows, strict=True)
+    ]
+    return [Path(*parts, path.name) for parts, path in zip(folders, below, strict=True)]
 
 
 # ---- what cannot be meant
@@ -163,10 +174,11 @@ def _without_repeats(data: Path, rows: list[_Row]) -> tuple[list[_Row], tuple[st
     first: dict[Path, _Row] = {}
     for row in rows:
         other = first.setdefault(row.path, row)
-        if (row.label, row.group) != (other.label, other.group):
+        said_first, said = (", ".join(map(repr, (one.label, one.group, one.side or ""))) for one in (other, row))
+        if said != said_first:
             raise DataError(
                 f"{data}: lines {other.number} and {row.number} say different things of {row.path.name!r}: "
-                f"{other.label!r}, {other.group!r} and {row.label!r}, {row.group!r}; leave one of them"
+                f"{said_first} and {said}; leave one of them"
             )
     repeats = len(rows) - len(first)
     notes = (f"WARNING: {repeats} lines of {data.name} repeat another and were left out.",) if repeats else ()

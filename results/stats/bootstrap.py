@@ -73,7 +73,7 @@ class GroupBootstrap:
         self.num_groups = len(names)
         self._seed = zlib.crc32("\n".join(map(str, groups)).encode())
         left_out = 1 - np.eye(self.num_groups)
-        counts = np.concatenate([np.ones((1, self.num_groups)), left_out, self._draw(self.num_groups)])
+        counts = np.concatenate([np.ones((1, self.num_groups)), left_out, self._draw(self.num_groups, "groups")])
         self._weights = [np.ascontiguousarray(block.T[number]) for block in np.array_split(counts, len(counts) // 128)]
 
     def measure(self, metrics: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -85,7 +85,7 @@ class GroupBootstrap:
         """The mean over seeds of `values` (S, 1 + G + B): a metric of S classifiers under all weightings."""
         num_seeds, num_groups = len(values), self.num_groups
         whole, left_out, drawn = np.split(values, [1, 1 + num_groups], axis=1)
-        seeds = self._draw(num_seeds)
+        seeds = self._draw(num_seeds, "seeds")
         # Each is the share of one group, or of one seed, in the value's error to first order.
         of_groups = (left_out.mean() - left_out.mean(axis=0)) * (num_groups - 1) / num_groups
         of_seeds = (whole[:, 0] - whole.mean()) / num_seeds
@@ -96,7 +96,7 @@ class GroupBootstrap:
             num_groups,
         )
 
-    def _draw(self, number: int) -> np.ndarray:
-        """How often each of `number` units is drawn: (B, number)."""
-        generator = np.random.default_rng([self._seed, number])
+    def _draw(self, number: int, unit: str) -> np.ndarray:
+        """How often each of `number` groups or seeds is drawn: (B, number). As many of both are drawn independently."""
+        generator = np.random.default_rng([self._seed, number, zlib.crc32(unit.encode())])
         return generator.multinomial(max(number - 1, 1), np.full(number, 1 / number), size=NUM_REPLICATES)

@@ -70,6 +70,15 @@ def test_what_a_weighting_leaves_undefined_is_nan():
 # ---- bootstrap
 
 
+def test_as_many_seeds_as_groups_are_drawn_independently_of_them():
+    """Value of a seed and a group: the sum of their effects, which are equal. One draw for both would double them."""
+    effects = np.random.default_rng(0).normal(size=10)
+    bootstrap = GroupBootstrap(np.arange(10))
+    of_groups = bootstrap.measure(lambda weights: {"mean": effects @ weights / weights.sum(axis=0)})["mean"]
+    found = bootstrap.distribution(effects[:, None] + of_groups)
+    assert found.standard_error == pytest.approx(np.sqrt(2 * effects.var(ddof=1) / 10), rel=0.05)
+
+
 def test_groups_are_drawn_whole_and_left_out_one_by_one():
     groups = np.array(["b", "a", "b", "c", "a"])
     weights = []

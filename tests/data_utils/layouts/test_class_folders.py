@@ -139,6 +139,7 @@ def sizes(source):
     ("names", "seen"),
     [
         ([f"IMG_{n}.jpg" for n in range(60)], "60 of 60 file names are a camera's"),
+        ([f"2021{n % 12 + 1:02}04_1{n:05}.jpg" for n in range(60)], "60 of 60 file names are a camera's"),
         ([f"IMG_{n}.jpg" for n in range(60)] + [f"p{n}_1.jpg" for n in range(9)], "60 of 69 file names"),
         ([f"foot_{n}.jpg" for n in range(60)], "'foot' would be one patient with 60 of 60 photographs"),
         ([f"{n % 9}_{n}.jpg" for n in range(60)], "9 patients would have 60 photographs"),
@@ -158,6 +159,19 @@ def test_folders_below_the_class_are_groups(tmp_path):
     assert sizes(source) == [2] * 6 and "6 folders below the classes are the groups" in notes(source)
     assert sizes(recognise(tmp_path, group_pattern=r"(patient\d+)")) == [2] * 6
     assert sizes(recognise(tmp_path, group_pattern=r"patient(\d)/")) == [2] * 6
+
+
+def test_what_was_taken_for_a_patient_is_said(tmp_path):
+    source = recognise(folder(tmp_path, *(f"p{n // 2}_{n}.jpg" for n in range(12))))
+    assert sizes(source) == [2] * 6 and "6 texts before the first underscore" in notes(source)
+
+
+def test_a_patient_may_be_called_like_a_side_with_a_number(tmp_path):
+    folder(tmp_path, *(f"test{n // 2:02}/{n}.jpg" for n in range(12)))
+    source = recognise(tmp_path)
+    assert sizes(source) == [2] * 6 and {r.side for r in source.records} == {None}
+    dated = recognise(folder(tmp_path / "coco", "val2017/1.jpg", "val2017/2.jpg"))
+    assert {r.side for r in dated.records} == {"validation"}
 
 
 def test_a_pattern_for_names_holds_in_folders(tmp_path):

@@ -64,6 +64,18 @@ def test_without_a_column_of_groups_names_tell_them(tmp_path):
     assert [r.group for r in recognise(path, group_pattern=r"(\w)/").records] == ["u", "u", "h"]
 
 
+@pytest.mark.parametrize("written", ["photos/{}", "{root}/photos/{}", "../{name}/photos/{}"])
+def test_patients_are_the_same_however_the_paths_are_written(tmp_path, monkeypatch, written):
+    """Absolute, relative, and below a folder of all photographs; and however the list itself is named."""
+    names = [f"p{n}/{view}.png" for n in range(4) for view in range(2)]
+    lines = [written.format(name, root=tmp_path, name=tmp_path.name) for name in names]
+    text = "path,label\n" + "".join(f"{line},{'ulcer' if n % 4 < 2 else 'healthy'}\n" for n, line in enumerate(lines))
+    path = manifest(tmp_path, text, *(f"photos/{name}" for name in names))
+    monkeypatch.chdir(tmp_path)
+    for typed in (path, path.relative_to(tmp_path), tmp_path / "photos" / ".." / path.name):
+        assert [r.group for r in recognise(typed).records] == [name[:2] for name in names]
+
+
 def test_a_column_of_sides(tmp_path):
     sides = TEXT.replace("group\n", "group,split\n").replace("p1\n", "p1,train\n").replace("clean,\n", "clean,,test\n")
     assert [r.side for r in recognise(manifest(tmp_path, sides)).records] == ["train", "test", "train"]
@@ -76,6 +88,9 @@ def test_a_line_given_twice(tmp_path):
     assert len(source.records) == 3 and "1 lines of list.csv repeat another" in source.notes[-1]
     with pytest.raises(DataError, match=r"lines 2 and 5 say different things of 'a.png'"):
         recognise(manifest(tmp_path, TEXT + "./a.png,clean,p1\n"))
+    sides = TEXT.replace("group\n", "group,split\n").replace("p1\n", "p1,train\n").replace("clean,\n", "clean,,test\n")
+    with pytest.raises(DataError, match=r"'infected', 'p1', 'train' and 'infected', 'p1', 'test'"):
+        recognise(manifest(tmp_path, sides + "a.png,infected,p1,test\n"))
 
 
 @pytest.mark.parametrize(
