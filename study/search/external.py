@@ -3,12 +3,17 @@
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
 
-from data_utils.dataset import Dataset
+from data_utils.dataset import Dataset, load_dataset
+from data_utils.duplicates.pairs import find_pairs, signature
 from data_utils.parquet_file import read_table as read_prepared
-from data_utils.patches import Progress
+from data_utils.patches import Progress, listing
 from data_utils.prepare import prepare
+from data_utils.prepared import Prepared
 from results.tables.schema import CONFIRMED
 from results.tables.store import read_table
 from study.errors import ConfigError
@@ -18,7 +23,7 @@ def prepare_external(options: Namespace, dataset: Dataset, progress: Progress) -
     """The prepared file of `--test-data`, with what it holds said on the terminal; its own split is not used.
 
     Raises ConfigError where its classes are called otherwise than the study's, or where it shares images with the
-    study; DataError for whatever else is wrong with it.
+    study, or has some that look like one of the study's; DataError for whatever else is wrong with it.
     """
     external = prepare(
         options.test_data,
@@ -39,8 +44,24 @@ def prepare_external(options: Namespace, dataset: Dataset, progress: Progress) -
         raise ConfigError(
             f"--test-data: {len(shared)} of its {count} images are in the study, too; an external test set holds others"
         )
+    if copies := looking_alike(external, dataset):
+        raise ConfigError(
+            f"--test-data: {len(copies)} of its {count} images look like images of the study; an external test set "
+            f"holds others, so take them out:{listing(copies)}"
+        )
     print(f"external     {count} images in {external.num_groups} groups, all of them a test", flush=True)
     return external.path
+
+
+def looking_alike(external: Prepared, dataset: Dataset) -> list[str]:
+    """The names of external images that show what an image of the study shows: in another format, cut or turned."""
+    theirs = load_dataset(external.path, external.image_size)
+    images = torch.cat([dataset.images.cpu(), theirs.images]).permute(0, 2, 3, 1).numpy()
+    is_external = np.arange(len(images)) >= len(dataset.images)
+    signatures = [signature(Image.fromarray(image)) for image in images]
+    found = find_pairs(signatures, is_external.astype(int), np.zeros(len(images), dtype=int))
+    ids = set(theirs.image_ids[found.max(axis=1) - len(dataset.images)])
+    return [name for name, image_id in external.files if image_id in ids]
 
 
 def image_ids(prepared: Path) -> set[str]:

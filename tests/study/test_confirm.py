@@ -165,6 +165,14 @@ def test_external_images_that_the_study_has(refused, phantom_folder):
     assert "are in the study, too" in refused("--fractions", "none", "--test-data", phantom_folder)
 
 
+def test_external_images_that_look_like_the_studys(refused, phantom_folder, tmp_path):
+    other = photographs(tmp_path / "other", seed=5)
+    source = next((phantom_folder / "infected").glob("*.png"))
+    Image.open(source).rotate(90).save(other / "infected" / "lesion99_turned.jpg", quality=85)
+    message = refused("--fractions", "none", "--test-data", other)
+    assert "1 of its" in message and "look like images of the study" in message and "lesion99_turned.jpg" in message
+
+
 def test_external_classes_of_other_names(refused, tmp_path):
     other = photographs(tmp_path / "other", ("healthy", "ulcer"), seed=5)
     message = refused("--fractions", "none", "--test-data", other)
