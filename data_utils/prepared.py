@@ -81,8 +81,8 @@ class Prepared:
         warnings = []
         if max(abs(share - WANTED[side]) for side, share in shares.items()) > MAX_DEVIATION:
             warnings.append(
-                "WARNING      the sides are far from 70:15:15, because some groups are large; check what is taken for "
-                "the patient (--group-pattern REGEX)"
+                "WARNING      the sides are far from 70:15:15, because groups are few or large; check what is taken "
+                "for the patient (--group-pattern REGEX)"
             )
         if few := [side for side, counts in self.group_counts.items() if min(counts) < MIN_GROUPS]:
             warnings.append(

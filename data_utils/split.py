@@ -10,6 +10,7 @@ from data_utils.errors import DataError
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 FOLDS = ["train"] * 14 + ["validation"] * 3 + ["test"] * 3
 MIN_IMAGES = len(FOLDS)  # of each class: one for each fold
+MIN_GROUPS = 2 * len(FOLDS)  # below it folds at random often give a side one group of a class
 ATTEMPTS = 50
 WAY_OUT = "--split grouped divides all photographs anew"
 
@@ -20,7 +21,7 @@ def grouped_split(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
     The result depends on the order of the images. Raises `DataError` where no split was found whose sides all hold
     both classes.
     """
-    if len(np.unique(groups)) >= len(FOLDS):
+    if len(np.unique(groups)) >= MIN_GROUPS:
         folds = StratifiedGroupKFold(len(FOLDS), shuffle=True, random_state=seed).split(labels, labels, groups)
         split = _name_sides(folds, len(labels))
         if not _lacking(labels, split, SHARES):

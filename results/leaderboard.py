@@ -1,6 +1,6 @@
 """The trials of a study ranked on validation, the paper's model in row 0.
 
-python results/leaderboard.py STUDY [--objective pareto]
+python results/leaderboard.py STUDY [--objective auroc]
 """
 
 import argparse
@@ -46,7 +46,12 @@ REFERENCE = "principal"  # the system that every trained GAN must beat
 REAL_ONLY = {"backbone": "none: real only", "lstm_depth": None, "synthetic_ratio": None}  # its config names a GAN
 
 
-def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame:
+def objective_of(trials: pd.DataFrame) -> str:
+    """What the search was for, whose trials these are."""
+    return next(iter(trials["objective"].dropna()), "pareto")
+
+
+def leaderboard(trials: pd.DataFrame, objective: str | None = None) -> pd.DataFrame:
     """The columns of TRIALS behind rank, pareto, comparable, estimate and standard_error: the paper, ranked trials, all
     others.
 
@@ -57,8 +62,9 @@ def leaderboard(trials: pd.DataFrame, objective: str = "pareto") -> pd.DataFrame
     for each feature extractor and pair of image counts, the largest group first.
     `pareto` marks a group's non-dominated front (distance down, estimate up). `comparable` is "yes" or the reasons why
     a row cannot be held against the paper's. Finalists and rows of a confirmation are left out: what they repeat is in
-    the ranking. Raises TableError for an unknown objective.
+    the ranking. Without an objective it is the search's own. Raises TableError for an unknown one.
     """
+    objective = objective or objective_of(trials)
     if objective not in OBJECTIVES:
         raise TableError(f"objective: {objective!r} is none of {', '.join(OBJECTIVES)}")
     estimates = worth_of_trials(trials)
@@ -219,13 +225,14 @@ def exit_code(action: Callable[[], None]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Print a study's leaderboard, the paper in row 0.")
     parser.add_argument("study", type=Path, metavar="STUDY", help="the study's folder, <out>/<study>")
-    parser.add_argument("--objective", choices=OBJECTIVES, default="pareto", help="what the trials are ranked by")
+    parser.add_argument("--objective", choices=OBJECTIVES, help="what the trials are ranked by (default: the study's)")
     options = parser.parse_args(arguments)
 
     def show() -> None:
         check_study(options.study)
-        frame = leaderboard(read_trials(options.study), options.objective)
-        print(format_leaderboard(frame, options.study, options.objective), end="")
+        trials = read_trials(options.study)
+        objective = options.objective or objective_of(trials)
+        print(format_leaderboard(leaderboard(trials, objective), options.study, objective), end="")
 
     return exit_code(show)
 

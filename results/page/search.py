@@ -26,8 +26,11 @@ def search_figures(evidence: Evidence) -> list[Drawing | Note]:
     if study is None:
         name = evidence.study.resolve().name
         return [*parts, Note(f"No search named {name} in optuna.db: no importances, no slices.")]
-    parameters = sorted({name for trial in study.get_trials(deepcopy=False) for name in trial.params})
+    trials = study.get_trials(deepcopy=False)
+    of_systems = [trial.number for trial in trials if "system" in trial.params]  # without a GAN of the search's own
+    parameters = sorted({name for trial in trials for name in trial.params} - {"system"})
     tried = evidence.searched[evidence.searched["phase"].isin(["paper", "search"])]
+    tried = tried[~tried["trial_id"].str.rpartition("-")[2].astype(int).isin(of_systems)]
     tried = tried[tried["status"] == "completed"].dropna(subset="validation_auroc").sort_values("validation_auroc")
     if tried.empty or not parameters:
         return [*parts, Note("No trial of the search was completed, so importances and slices are not shown.")]

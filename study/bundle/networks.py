@@ -35,7 +35,8 @@ def load_generator(bundle: Bundle, engine: str = "onnx") -> Generator:
     """The generator of a bundle. Raises ConfigError as `load_classifier`, and where the bundle has none."""
     if not bundle.has_generator:
         raise ConfigError(
-            f"{bundle.folder} has no generator: its trial {bundle.about['trial_id']} was trained on real images alone"
+            f"{bundle.folder} has no generator: its trial {bundle.about['trial_id']} was trained on real images alone; "
+            "export another: study/export.py STUDY --trial ID"
         )
     if engine == "int8":
         raise ConfigError("--engine int8 is the classifier's; the generator runs with onnx, torch or cuda")

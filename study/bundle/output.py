@@ -7,24 +7,24 @@ from pathlib import Path
 from study.errors import ConfigError
 
 
-def fresh_folder(out: Path, marker: str, force: bool) -> Path:
-    """An empty folder at `out`, absolute; ConfigError where one with content is there.
+def fresh_folder(out: Path, marker: str, force: bool, flag: str = "--out") -> Path:
+    """An empty folder at `out`, absolute; ConfigError, which names the `flag`, where one with content is there.
 
     With `force` that content is deleted, but only where the file `marker` shows that an earlier run wrote it.
     """
     out = out.expanduser().absolute()
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; name a folder")
+        raise ConfigError(f"{flag} {out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()):
         if not force:
-            raise ConfigError(f"--out {out} is not empty; choose another folder, or add --force to replace it")
+            raise ConfigError(f"{flag} {out} is not empty; choose another folder, or add --force to replace it")
         if not (out / marker).is_file():
             raise ConfigError(f"--force: {out} has no {marker}, so something else wrote it; choose another folder")
         shutil.rmtree(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out {out} cannot be made ({error.strerror}); choose another folder") from None
+        raise ConfigError(f"{flag} {out} cannot be made ({error.strerror}); choose another folder") from None
     return out
 
 

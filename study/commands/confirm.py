@@ -11,6 +11,7 @@ import pandas as pd
 
 from data_utils.dataset import load_dataset
 from data_utils.errors import DataError
+from data_utils.layouts import recognise
 from data_utils.resplit import resplit
 from results.stats.evidence import write_evidence
 from results.tables.mending import set_aside_damaged
@@ -69,6 +70,13 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     dataset = load_dataset(prepared, base.image_size)
     check_proposals(waiting, dataset, options.workers_per_trial, "--fractions or --ratios")
     subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
+    if options.test_data:  # by names alone; refused before anything else is done
+        recognise(
+            options.test_data,
+            positive=options.positive,
+            negative=options.negative,
+            group_pattern=options.group_pattern,
+        )
     if options.dry_run:
         return 0
     external = None

@@ -6,8 +6,11 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from data_utils.errors import DataError
 from data_utils.parquet_file import read_table
+from data_utils.split import check_class_sizes
 from models.feature_extractor import build_feature_extractor
 from models.inception import has_inception
 from study.cluster.checks import Check, check_gpus, check_ports, check_token, failure, node_checks, survey
@@ -90,11 +93,12 @@ def check_weights(inception: Path) -> Check:
 
 
 def check_photographs(options: Namespace) -> Check:
-    """The layout of `--data` is recognised; the files are not decoded."""
+    """The layout of `--data` is recognised, and both classes are large enough; the files are not decoded."""
     if options.data is None:
         return Check("photographs", None, "no --data given: the sample data are embedded")
     try:
         source = recognise_photographs(options)
+        check_class_sizes(np.array([record.label for record in source.records]))
     except DataError as error:
         return failure("photographs", error)
     negative, positive = source.class_names

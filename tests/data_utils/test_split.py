@@ -68,6 +68,17 @@ def test_a_split_that_exists_is_found(positives, negatives, each):
                 assert (split == side).mean() == pytest.approx(share, abs=0.06)
 
 
+@pytest.mark.parametrize("num_groups", [20, 24, 30, 36])
+def test_few_groups_are_divided_as_evenly_as_they_can_be(num_groups):
+    """A side with one group of a class has scores that depend on a single patient."""
+    groups = np.repeat(np.arange(num_groups), 5)
+    labels = groups % 2
+    for seed in range(10):
+        split = grouped_split(labels, groups, seed)
+        places = [(split == side) & (labels == label) for side in ("validation", "test") for label in (0, 1)]
+        assert min(len(set(groups[place])) for place in places) >= (2 if num_groups > 20 else 1)
+
+
 def test_a_searched_split_takes_what_groups_of_both_classes_offer():
     groups = np.repeat(np.arange(5), 12)
     labels = np.where(groups < 3, np.arange(60) % 2, 0)  # positives in three groups, with negatives

@@ -268,10 +268,12 @@ def test_command_prints_the_stored_study(tmp_path):
     row = trials({"frechet_distance": 150.0}).to_dict("records")[0]
     row = {name: None if pd.isna(value) else value for name, value in row.items()}
     row = {name: int(v) if TRIALS.field(name).type == pa.int64() and v is not None else v for name, v in row.items()}
-    write_rows(tmp_path / "trials" / "t0.parquet", [row], TRIALS)
-    run = run_leaderboard(str(tmp_path), "--objective", "frechet")
-    assert (run.returncode, run.stderr) == (0, "")
-    assert "150.0" in run.stdout and "paper" in run.stdout
+    write_rows(tmp_path / "trials" / "t0.parquet", [row | {"objective": "frechet"}], TRIALS)
+    for more, ranked_by in ([], "Frechet distance"), (["--objective", "auroc"], "val"):
+        run = run_leaderboard(str(tmp_path), *more)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert "150.0" in run.stdout and "paper" in run.stdout
+        assert f"ranked by {ranked_by}" in " ".join(run.stdout.split()).replace("the mean ", "")
 
 
 def test_command_refuses_a_missing_or_damaged_study(tmp_path):

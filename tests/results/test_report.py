@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -21,7 +22,7 @@ from results.page.answer import answer, direction, limits
 from results.page.generator import audit_finding, image_quality
 from results.page.parts import Section
 from results.page.run import budget_table
-from results.page.search import load_search
+from results.page.search import load_search, search_figures
 from results.page.sections import image_parts, render
 from results.page.tables import generator_tables
 from results.report import main, write_report
@@ -179,6 +180,22 @@ def test_the_search_is_read_from_a_folder_of_any_name(tmp_path):
     study.mkdir()
     write_search(study, [])
     assert load_search(study).study_name == study.name
+
+
+def test_trials_that_use_the_gan_of_a_system_have_no_part_in_the_searchs_own_settings(tmp_path):
+    """Their rows name a backbone and a depth that the system does not use."""
+    evidence = read_evidence(make_study(tmp_path / "demo"))
+    study = load_search(evidence.study)
+    rows = evidence.searched[evidence.searched["phase"] == "search"]
+    space = {"system": optuna.distributions.CategoricalDistribution(("principal_gan",))}
+    study.add_trial(
+        optuna.trial.create_trial(params={"system": "principal_gan"}, distributions=space, values=[80.0, 0.99])
+    )
+    number = study.get_trials()[-1].number
+    system = rows.iloc[[0]].assign(trial_id=f"search-{number:03d}", status="completed", validation_auroc=0.99)
+    drawn = search_figures(replace(evidence, trials=pd.concat([evidence.trials, system])))
+    (parallel,) = [part for part in drawn if getattr(part, "name", "") == "parallel"]
+    assert "0.990" not in parallel.description and "system" not in parallel.description
 
 
 def test_show_real_names_the_prepared_file_that_is_not_there(evidence):

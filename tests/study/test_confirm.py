@@ -175,6 +175,7 @@ def test_external_images_that_look_like_the_studys(refused, phantom_folder, tmp_
 
 def test_external_classes_of_other_names(refused, tmp_path):
     other = photographs(tmp_path / "other", ("healthy", "ulcer"), seed=5)
+    assert "nowhere" in refused("--dry-run", "--fractions", "none", "--test-data", tmp_path / "nowhere")
     message = refused("--fractions", "none", "--test-data", other)
     assert "its classes are healthy and ulcer, the study's clean and infected" in message
 

@@ -220,6 +220,11 @@ def test_photographs_and_prepared_data(phantom_folder, prepared_phantoms, tmp_pa
     good = photographs("--data", phantom_folder)
     assert good.ok and "96: a folder per class; 1 = infected, 0 = clean" in good.found
     assert photographs("--data", tmp_path).ok is False
+    for label in ("infected", "clean"):
+        (tmp_path / "few" / label).mkdir(parents=True)
+        for number in range(7):
+            (tmp_path / "few" / label / f"{number}.jpg").touch()
+    assert "7 negative and 7 positive images" in photographs("--data", tmp_path / "few").found
     assert check_prepared(newest_prepared(tmp_path)).ok is None
     assert check_prepared(prepared_phantoms.path).ok is True
     damaged = tmp_path / "f.parquet"

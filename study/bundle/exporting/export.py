@@ -12,6 +12,7 @@ import torch
 from data_utils.dataset import load_dataset
 from data_utils.parquet_file import read_table as read_prepared
 from data_utils.patches import REDUCED
+from results.tables.store import read_trials
 from study.bundle import folder
 from study.bundle.exporting import card
 from study.bundle.exporting.metrics import COPIES, audit_verdicts, confirmed_metrics, trial_metrics
@@ -21,7 +22,7 @@ from study.config import TrialConfig
 from study.errors import ConfigError
 from study.gan_audit.study import audit_row, with_references
 from study.trial.again import train_again
-from study.trial.choice import choose_row
+from study.trial.choice import best_trial, choose_row
 from study.trial.classifiers import classifier_file, read_classifier
 from study.trial.provenance import code_version, hardware
 from study.trial.record import prepared_file, row_config
@@ -52,6 +53,8 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
     study = wanted.study
     row = choose_row(study, wanted.best, wanted.trial_id)
     announce(f"trial        {row['trial_id']} of {study}: validation AUROC {row['validation_auroc']:.3f}")
+    if not row["gan_key"]:
+        announce(f"generator    none: it was trained on real images alone{other_choice(study)}")
     config = row_config(row)
     dataset = load_dataset(prepared_file(study, row["data_fingerprint"]), config.image_size)
     if wanted.train_again and not classifier_file(study, row["trial_id"]).exists():
@@ -72,6 +75,13 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
         folder.write_manifest(made)
         made.replace(out)  # an empty folder gives way
     return out
+
+
+def other_choice(study: Path) -> str:
+    """How to export a generator, too: the best trial that has one; empty where none has."""
+    trials = read_trials(study)
+    with_gan = trials[(trials["status"] == "completed") & trials["gan_key"].notna()]
+    return f"; --trial {best_trial(study, with_gan, 'auroc')} is the best with a GAN" if len(with_gan) else ""
 
 
 def checked_verdicts(study: Path, row: dict, anyway: bool, announce: Callable) -> dict[str, str]:

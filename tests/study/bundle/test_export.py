@@ -98,6 +98,7 @@ def test_a_class_name_cannot_write_the_card(whole_bundle):
 
 def test_a_trial_without_a_gan_is_a_bundle_without_a_generator(whole_study, tmp_path, capsys):
     assert main([str(whole_study), "--trial", "baseline-000", "--out", str(tmp_path / "b")]) == 0
+    assert "generator    none" in (said := capsys.readouterr().out) and "is the best with a GAN" in said
     bundle = open_bundle(tmp_path / "b")
     assert not bundle.has_generator and "there is no generator" in (tmp_path / "b" / "README.md").read_text()
     assert "license_name: not-stated" in (tmp_path / "b" / "README.md").read_text()
