@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 
 from results.tables.schema import FINALIST
 from results.tables.store import read_history
+from study.cluster.nodes import free_cpus
 from study.cluster.private import free_orphans
 from study.config import TrialConfig
 from study.progress.display import DETAILS, Display, left
@@ -27,6 +28,7 @@ from study.storage.faults import storage_fault
 from study.trial.record import Task
 
 EVERY_S = 5.0  # processes are looked after, and the bars drawn
+PATIENCE_S = 180.0  # in which a trial should have found its worker
 
 
 class StopBadGans(FIFOScheduler):
@@ -70,6 +72,7 @@ class Bridge(tune.Callback):
         self.counts = {"completed": 0, "pruned": 0, "failed": 0}
         self.fault: str | None = None  # of the disk, on which the study stops
         self.looked_at = 0.0
+        self.complained_of: set[str] = set()  # the trials that were said to wait for a worker
 
     def propose(self, tune_id: str) -> dict | str | None:
         """The next trial as Tune's configuration; None where nothing can be run now, FINISHED where nothing is left."""
@@ -85,8 +88,24 @@ class Bridge(tune.Callback):
         if time.monotonic() - self.looked_at > EVERY_S:
             self.looked_at = time.monotonic()
             free_orphans()
+            self.say_who_waits()
             if self.display.in_terminal:
                 self.display.study(standing(self.proposer.folder, self.since))
+
+    def say_who_waits(self) -> None:
+        """A line for trials that have had no worker for long: CPUs may be held by others, or machines yet to come."""
+        tasks = [task for _, task in self.running.values() if time.time() - task.proposed_at > PATIENCE_S]
+        waiting = [task.trial_id for task in tasks if not self.has_started(task)]
+        if set(waiting) - self.complained_of:
+            self.complained_of |= set(waiting)
+            self.display(
+                f"{', '.join(waiting)}: no worker for {PATIENCE_S / 60:.0f} min; {free_cpus()} CPUs of Ray are free, "
+                "and `ray status` on its head says who holds the others"
+            )
+
+    def has_started(self, task: Task) -> bool:
+        started = task.start_columns().get("started_at")
+        return bool(started) and datetime.fromisoformat(started) >= self.since
 
     def on_trial_result(self, iteration, trials, trial, result: dict, **info) -> None:
         if "ended" in result:

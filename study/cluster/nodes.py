@@ -61,6 +61,12 @@ def living_nodes() -> list[dict]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
+def free_cpus() -> str:
+    """`1 of 8`"""
+    free, all_of_them = (held.get("CPU", 0) for held in (ray.available_resources(), ray.cluster_resources()))
+    return f"{free:g} of {all_of_them:g}"
+
+
 def session_name() -> str:
     """The name of this Ray in the command lines of its processes."""
     return ray.get_runtime_context().get_session_name()

@@ -1,5 +1,7 @@
 """The launcher's side of a trial as far as it goes without starting Ray: stopping GANs, writing rows."""
 
+import time
+from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
 
@@ -122,6 +124,22 @@ def start(bridge, tune_id):
     task = bridge.propose(tune_id)["task"]
     task.note_start(STARTED)
     return task
+
+
+def test_a_trial_that_gets_no_worker_is_named_once(bridge, monkeypatch):
+    monkeypatch.setattr("study.cluster.bridge.free_cpus", lambda: "0 of 2")
+    for name in "abc":
+        bridge.propose(name)
+    long_ago = time.time() - 200
+    for name in "ab":
+        proposal, task = bridge.running[name]
+        bridge.running[name] = proposal, replace(task, proposed_at=long_ago)
+    bridge.running["a"][1].note_start({"started_at": bridge.since.isoformat()})
+    bridge.running["b"][1].note_start(STARTED)  # by an earlier command
+    for _ in range(2):
+        bridge.say_who_waits()
+    (line,) = bridge.display.lines
+    assert " ".join(line.split()).startswith("paper-001: no worker for 3 min; 0 of 2 CPUs of Ray are free")
 
 
 def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
