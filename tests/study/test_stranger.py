@@ -45,7 +45,7 @@ def test_three_kinds_of_wounds(command, dry_run, tmp_path):
     assert "3 class(es)" in message and "'pressure_ulcer'" in message
     said = dry_run("--data", data, *advised(message, "--positive", "--negative"))
     assert "classes 1 = foot_ulcer (positive), 0 = leg_ulcer (negative) images 48 in 48 groups" in said
-    assert "'pressure_ulcer' are in neither of the two" in said and "each image counts as its own group" in said
+    assert "'pressure_ulcer' are in neither of the two" in said and "each name counts as a group of its own" in said
 
 
 def test_an_export_of_roboflow(command, dry_run, tmp_path):
