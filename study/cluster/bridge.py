@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from results.tables.schema import FINALIST
 from results.tables.store import read_history
-from study.cluster.nodes import free_cpus
+from study.cluster.nodes import what_is_free
 from study.cluster.private import free_orphans
 from study.config import TrialConfig
 from study.progress.display import DETAILS, Display, left
@@ -93,13 +93,13 @@ class Bridge(tune.Callback):
                 self.display.study(standing(self.proposer.folder, self.since))
 
     def say_who_waits(self) -> None:
-        """A line for trials that have had no worker for long: CPUs may be held by others, or machines yet to come."""
+        """A line for trials without a worker for long: CPUs or GPUs may be held by others, machines yet to come."""
         tasks = [task for _, task in self.running.values() if time.time() - task.proposed_at > PATIENCE_S]
         waiting = [task.trial_id for task in tasks if not self.has_started(task)]
         if set(waiting) - self.complained_of:
             self.complained_of |= set(waiting)
             self.display(
-                f"{', '.join(waiting)}: no worker for {PATIENCE_S / 60:.0f} min; {free_cpus()} CPUs of Ray are free, "
+                f"{', '.join(waiting)}: no worker for {PATIENCE_S / 60:.0f} min; of Ray {what_is_free()} are free, "
                 "and `ray status` on its head says who holds the others"
             )
 

@@ -61,10 +61,10 @@ def living_nodes() -> list[dict]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def free_cpus() -> str:
-    """`1 of 8`"""
-    free, all_of_them = (held.get("CPU", 0) for held in (ray.available_resources(), ray.cluster_resources()))
-    return f"{free:g} of {all_of_them:g}"
+def what_is_free() -> str:
+    """`1 of 8 CPUs, 0 of 2 GPUs`"""
+    free, total = ray.available_resources(), ray.cluster_resources()
+    return ", ".join(f"{free.get(name, 0):g} of {total[name]:g} {name}s" for name in ("CPU", "GPU") if name in total)
 
 
 def session_name() -> str:

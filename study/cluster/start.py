@@ -1,7 +1,7 @@
 """Joins Ray for a command, or starts it, and shares its machines out among the trials."""
 
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from study.cluster.checks import refuse_unfit_nodes
@@ -14,7 +14,7 @@ from study.progress.display import Display
 
 
 def start_ray(
-    options: Namespace, folder: Path, prepared: Path, trials: int, display: Display, gans: Iterable[TrialConfig] = ()
+    options: Namespace, folder: Path, prepared: Path, trials: int, display: Display, gans: Collection[TrialConfig] = ()
 ) -> Resources:
     """What each of so many trials of the study in `folder` gets, on nodes that have been checked. Raises ConfigError.
 

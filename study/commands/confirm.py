@@ -18,6 +18,7 @@ from results.tables.mending import set_aside_damaged
 from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
 from study.commands.judging import check_judging, judging_lines, judging_proposals
+from study.commands.photographs import names
 from study.commands.repeated import check_proposals, columns_of_study, condition, run_on_ray, without_row
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
@@ -71,12 +72,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     check_proposals(waiting, dataset, options.workers_per_trial, "--fractions or --ratios")
     subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
     if options.test_data:  # by names alone; refused before anything else is done
-        recognise(
-            options.test_data,
-            positive=options.positive,
-            negative=options.negative,
-            group_pattern=options.group_pattern,
-        )
+        recognise(options.test_data, **names(options))
     if options.dry_run:
         return 0
     external = None

@@ -1,7 +1,7 @@
 """What a confirmation and a benchmark share: a fixed list of a study's trials, run on Ray."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def run_on_ray(
     columns: dict,
     external: Path | None,
     display: Display,
-    gans: Iterable[TrialConfig] = (),
+    gans: Collection[TrialConfig] = (),
 ) -> bool:
     """Run the waiting trials on Ray; returns whether they were interrupted. For `gans` see `start_ray`."""
     if not trials.num_left():

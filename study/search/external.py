@@ -60,7 +60,7 @@ def looking_alike(external: Prepared, dataset: Dataset) -> list[str]:
     is_external = np.arange(len(images)) >= len(dataset.images)
     signatures = [signature(Image.fromarray(image)) for image in images]
     found = find_pairs(signatures, is_external.astype(int), np.zeros(len(images), dtype=int))
-    ids = set(theirs.image_ids[found.max(axis=1) - len(dataset.images)])
+    ids = set(theirs.image_ids[found[:, 1] - len(dataset.images)])
     return [name for name, image_id in external.files if image_id in ids]
 
 

@@ -127,7 +127,7 @@ def start(bridge, tune_id):
 
 
 def test_a_trial_that_gets_no_worker_is_named_once(bridge, monkeypatch):
-    monkeypatch.setattr("study.cluster.bridge.free_cpus", lambda: "0 of 2")
+    monkeypatch.setattr("study.cluster.bridge.what_is_free", lambda: "0 of 2 CPUs")
     for name in "abc":
         bridge.propose(name)
     long_ago = time.time() - 200
@@ -139,7 +139,7 @@ def test_a_trial_that_gets_no_worker_is_named_once(bridge, monkeypatch):
     for _ in range(2):
         bridge.say_who_waits()
     (line,) = bridge.display.lines
-    assert " ".join(line.split()).startswith("paper-001: no worker for 3 min; 0 of 2 CPUs of Ray are free")
+    assert " ".join(line.split()).startswith("paper-001: no worker for 3 min; of Ray 0 of 2 CPUs are free")
 
 
 def test_ends_of_trials_reach_rows_optuna_and_the_user(bridge, tmp_path, death):
