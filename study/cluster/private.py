@@ -6,7 +6,7 @@ import ray
 from ray._private import ray_constants, services
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.state import state
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.core.generated.gcs_pb2 import ActorTableData, JobTableData, PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 
@@ -41,16 +41,26 @@ def started_here() -> bool:
 
 
 def free_orphans() -> None:
-    """Remove the placement groups of this job whose creator, the controller of a trial, is dead.
+    """Remove the placement groups that were left behind: their creator is dead, an actor of this job or of a dead one.
 
-    Its workers died with it. A helper of Ray Train should free the CPUs and GPUs of a stopped trial, but under load it
-    was seen to leave some held; on a small machine the next trial would then wait for ever. Groups that Tune holds
-    were made by the job itself, not by an actor.
+    Ray removes a group when it hears that its creator and its job have died. A controller of Ray Train that is told to
+    die may still reserve a group; Ray then marks it with neither death, and holds its CPUs and GPUs for ever. Seen after
+    10 of 12 killed jobs whose actors reserved all the time. A group that was made to outlive its job is left alone, and
+    so is one whose creator lives on without it.
     """
-    job = ray.get_runtime_context().get_job_id()
-    for serialised in state._connect_and_get_accessor().get_placement_group_table():
+    accessor = state._connect_and_get_accessor()
+    over = {job.job_id for job in map(JobTableData.FromString, accessor.get_job_table()) if job.is_dead}
+    own = ray.JobID.from_hex(ray.get_runtime_context().get_job_id()).binary()
+    for serialised in accessor.get_placement_group_table():
         group = PlacementGroupTableData.FromString(serialised)
-        made_by_a_dead_actor = not ray.ActorID(group.creator_actor_id).is_nil() and group.creator_actor_dead
-        is_held = group.creator_job_id.hex() == job and group.state != PlacementGroupTableData.REMOVED
-        if made_by_a_dead_actor and is_held:
+        if group.state == PlacementGroupTableData.REMOVED or group.is_detached:
+            continue
+        creator = ray.ActorID(group.creator_actor_id)
+        by_an_actor = not creator.is_nil()  # what Tune holds was made by the job itself
+        is_over = group.creator_job_id in over or (by_an_actor and group.creator_job_id == own)
+        if is_over and not (by_an_actor and is_alive(accessor.get_actor_info(creator))):
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+
+
+def is_alive(serialised_actor: bytes | None) -> bool:
+    return serialised_actor is not None and ActorTableData.FromString(serialised_actor).state != ActorTableData.DEAD

@@ -115,7 +115,7 @@ def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
     if config.gan_batch_size > num_train:
         raise ConfigError(
             f"gan_batch_size={config.gan_batch_size} is more than the {num_train} training images; "
-            f"use --set gan_batch_size=N with N up to {num_train}"
+            f"a search with --set gan_batch_size={num_train} or less fits them"
         )
     if config.synthetic_ratio and round(config.synthetic_ratio * num_train) < 2:
         raise ConfigError(

@@ -28,6 +28,52 @@ print(os.environ["RAY_ADDRESS"], flush=True)
 sys.stdin.read()
 """
 
+A_JOB_THAT_RESERVES = """
+import sys, time
+import ray
+from ray.util.placement_group import placement_group
+from study.cluster.connect import connect
+
+@ray.remote(num_cpus=0)
+class Controller:
+    def reserve(self, groups):
+        for _ in range(groups):
+            placement_group([{"CPU": 0.001}])
+            time.sleep(0.005)
+
+@ray.remote(num_cpus=0)
+class Slot:
+    def run(self):
+        self.controller = Controller.remote()
+        ray.get(self.controller.reserve.remote(1))
+        self.controller.reserve.remote(100_000)
+
+connect(sys.argv[1])
+ray.get(Controller.options(lifetime="detached").remote().reserve.remote(1))
+slot = Slot.remote()
+ray.get(slot.run.remote())
+print("reserves", flush=True)
+time.sleep(600)
+"""
+A_JOB_THAT_FREES = """
+import sys, time
+import ray
+from study.cluster.connect import connect
+from study.cluster.private import free_orphans
+
+def held():
+    return sum(group["state"] != "REMOVED" for group in ray.util.placement_group_table().values())
+
+connect(sys.argv[1])
+before = held()
+while held() > int(sys.argv[2]):
+    free_orphans()
+    time.sleep(0.5)
+free_orphans()
+time.sleep(2)
+print(before, held())
+"""
+
 
 @contextmanager
 def started(command: list[str], **more) -> Iterator[subprocess.Popen]:
@@ -129,6 +175,20 @@ def test_killed_command(tmp_path, own_ray, trials, kills):
     finalists = Finalists.of_search(num_finalists(trials), rows.to_dict("index"), goes_on=False)
     assert len(repeats) >= finalists.num * REPEATS and finalists.left(goes_on=False) == 0
     check_optuna(study)
+
+
+def test_what_the_actors_of_killed_jobs_have_reserved_is_freed():
+    """Ray marks a group neither with its actor's death nor with its job's where it was reserved just after them."""
+    kills = 3
+    with ray_of_another_process() as address:
+        for _ in range(kills):
+            with started([sys.executable, "-c", A_JOB_THAT_RESERVES, address]) as job:
+                assert job.stdout.readline() == "reserves\n"
+                job.kill()
+        with started([sys.executable, "-c", A_JOB_THAT_FREES, address, str(kills)]) as job:
+            before, after = job.communicate(timeout=60)[0].split()
+    print(f"\n{before} groups held after {kills} kills, {after} after the hunt for orphans")
+    assert int(before) > int(after) == kills, "a living actor keeps what it has reserved"
 
 
 @pytest.mark.slow
