@@ -44,9 +44,9 @@ def free_orphans() -> None:
     """Remove the placement groups that were left behind: their creator is dead, an actor of this job or of a dead one.
 
     Ray removes a group when it hears that its creator and its job have died. A controller of Ray Train that is told to
-    die may still reserve a group; Ray then marks it with neither death, and holds its CPUs and GPUs for ever. Seen after
-    10 of 12 killed jobs whose actors reserved all the time. A group that was made to outlive its job is left alone, and
-    so is one whose creator lives on without it.
+    die may still reserve one; Ray then marks it with neither death, and holds its CPUs and GPUs for ever. Seen after 10
+    of 12 killed jobs whose actors reserved all the time. A group that was made to outlive its job is left alone, and so
+    is one whose creator lives on without it.
     """
     accessor = state._connect_and_get_accessor()
     over = {job.job_id for job in map(JobTableData.FromString, accessor.get_job_table()) if job.is_dead}
