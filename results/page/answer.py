@@ -6,10 +6,12 @@ import pandas as pd
 
 from results.page.generator import audit_finding, image_quality
 from results.page.parts import CONFIRM, MISSING, Table
-from results.stats.evidence import Choice, Evidence, arm_name, select
+from results.stats.evidence import Evidence, arm_name, select
 from results.stats.power import SIGNIFICANCE, detectable_gain
 from results.tables.published import SETTINGS, claimed_gain
 
+JUDGED_ARMS = 3  # the chosen one, real images, and repeated real images
+TESTED = ["num_leaked_test", "test_num_images"]
 OUTCOMES = {"accuracy": "accuracy", "auroc": "AUROC"}
 UNITS = {"accuracy": (100, "+.1f", " points"), "auroc": (1, "+.3f", "")}  # scale, format, unit of a difference
 # The directions that the two outcomes show -> the verdict, and the comparison with repeated real images.
@@ -19,6 +21,9 @@ HEADLINES = {
     frozenset({-1}): "Synthetic images harmed",
     frozenset({1, -1}): "Synthetic images helped in one outcome and harmed in the other",
 }
+# A gain over real images alone that repeated real images may explain.
+NO_MORE_THAN_LONGER = "Better than real images alone, but not shown to be more than longer training"
+UNKNOWN = "No verdict: a class of the test images lies in too few groups"
 LONGER_TRAINING = {
     frozenset(): "no difference shown to real images repeated for as many steps",
     frozenset({1}): "the gain is larger than that of real images repeated for as many steps",
@@ -53,7 +58,7 @@ def answer(evidence: Evidence) -> Answer:
     families = ("synthetic against real", "against oversampled")
     against_real, oversampled = (_comparisons(evidence, family) for family in families)
     quality = [("image quality", image_quality(evidence)), ("audit", audit_finding(evidence))]
-    if set(against_real) != set(OUTCOMES):
+    if set(against_real) != set(OUTCOMES) or judging_goes_on(evidence):
         return Answer(*_unanswered(evidence, quality), limits(evidence))
     choice, row = evidence.choice, against_real["accuracy"]
     longer = "not compared with repeated real images"
@@ -66,7 +71,7 @@ def answer(evidence: Evidence) -> Answer:
         ("longer training", longer),
     ]
     rows = [*against_real.values(), *oversampled.values()]
-    lines = [verdict(against_real), size(against_real), basis(evidence.choice, row)]
+    lines = [verdict(against_real, oversampled), size(against_real), basis(evidence, row)]
     return Answer(lines, _differences(rows), facts + quality, limits(evidence))
 
 
@@ -82,6 +87,12 @@ def _comparisons(evidence: Evidence, family: str) -> dict:
     return {row.metric: row for row in rows.itertuples() if row.metric in OUTCOMES}
 
 
+def judging_goes_on(evidence: Evidence) -> bool:
+    """Whether trials of the judgement have no row yet. Their number was fixed before the first: no look in between."""
+    ended = select(evidence.trials, phase="judge")
+    return ended.empty or len(ended) < JUDGED_ARMS * ended["num_judging_seeds"].max()
+
+
 def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, list]:
     """Lines, differences and facts before the chosen arm was judged."""
     best, baseline = evidence.best_of_search, evidence.baseline
@@ -94,6 +105,9 @@ def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, lis
     if choice := evidence.choice:
         facts.insert(0, ("chosen on validation", f"{arm_name(choice.arm)}, GAN {choice.gan}, {choice.num_seeds} seeds"))
         reason = f"The arm is chosen but not judged; `{CONFIRM}` goes on with seeds of their own, two at the least."
+        if len(ended := select(evidence.trials, phase="judge")):
+            planned = f"{len(ended)} trials of {ended['num_judging_seeds'].max():.0f} judging seeds have ended"
+            reason = f"The judgement is not over: {planned}; `{CONFIRM}` goes on."
     return ["Not answered yet", reason], None, facts + quality
 
 
@@ -102,9 +116,14 @@ def _scores(trial: pd.Series) -> str:
     return f"test accuracy {trial.test_accuracy:.3f}, AUROC {trial.test_auroc:.3f} ({images})"
 
 
-def verdict(rows: dict) -> str:
-    """Outcome -> row of COMPARISONS, in a few words."""
-    return HEADLINES[directions(rows)]
+def verdict(against_real: dict, oversampled: dict) -> str:
+    """Both comparisons, outcome -> row of COMPARISONS, in a few words."""
+    if any(pd.isna(row.standard_error) for row in against_real.values()):
+        return UNKNOWN
+    shown = directions(against_real)
+    if shown == {1} and oversampled and directions(oversampled) != {1}:
+        return NO_MORE_THAN_LONGER
+    return HEADLINES[shown]
 
 
 def size(rows: dict) -> str:
@@ -113,17 +132,22 @@ def size(rows: dict) -> str:
     return f"{parts[0][0].upper()}{parts[0][1:]}, {parts[1]}."
 
 
-def basis(choice: Choice, row) -> str:
+def basis(evidence: Evidence, row) -> str:
     """What was compared with what, on how much."""
+    choice, planned = evidence.choice, evidence.judged["num_judging_seeds"].max()
+    fewer = f" (of {planned:.0f}; trainings of the others failed)" if row.num_seeds < planned else ""
     return (
         f"Compared: {arm_name(choice.arm)} (GAN {choice.gan}) with real images alone, on {row.num_images} test images "
-        f"in {row.num_groups} groups, with {row.num_seeds} seeds that took no part in the choice."
+        f"in {row.num_groups} groups, with {row.num_seeds} seeds{fewer} that took no part in the choice."
     )
 
 
 def power(rows: dict) -> str:
     """The gains that the study would have shown in four of five tries."""
-    gains = {name: detectable_gain(row.standard_error, row.degrees_of_freedom) for name, row in rows.items()}
+    measured = {name: row for name, row in rows.items() if pd.notna(row.degrees_of_freedom)}
+    if not measured:
+        return "not known: the differences have no error that tells of others"
+    gains = {name: detectable_gain(row.standard_error, row.degrees_of_freedom) for name, row in measured.items()}
     parts = [amount(name, gain).lstrip("+") + f" of {OUTCOMES[name]}" for name, gain in gains.items()]
     return f"a gain of {' or '.join(parts)} would have been seen in four of five tries"
 
@@ -190,6 +214,7 @@ def limits(evidence: Evidence) -> list[str]:
     trial, choice = evidence.trials.iloc[0], evidence.choice
     features, is_sample = trial["feature_extractor"], trial["is_sample_data"]
     is_infection = "infect" in str(trial["positive_class"]).casefold()
+    leaked, tested = select(evidence.trials, split_protocol=evidence.protocol)[TESTED].max()
     leakage = list(select(evidence.comparisons, family="leakage", metric="auroc", side="test").itertuples())[:1]
     found = {
         "anything about wounds: the images are rendered phantoms with made-up labels": is_sample,
@@ -197,6 +222,8 @@ def limits(evidence: Evidence) -> list[str]:
             not (is_sample or is_infection),
         "how well new patients are diagnosed: copies of a wound may lie on both sides of a random split":
             evidence.protocol == "random",
+        f"how well new patients are diagnosed: {leaked:.0f} of {tested:.0f} test images have their group or a copy in "
+        "training, as the sides were given": evidence.protocol == "given" and leaked > 0,
         **{f"anything from scores under a random split: it changes the AUROC of {arm_name(row.arm_b)} by "
            f"{difference(row)} ({interval(row)})": True for row in leakage},
         "that one trial is better than another: the best of many trials with one seed each is partly luck":

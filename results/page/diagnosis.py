@@ -36,7 +36,7 @@ def differences(evidence: Evidence) -> Drawing | Note:
     axes.set_yticks(range(len(rows)), names.str.replace(": ", ":\n"))
     legend_below(figure, axes)
     listed = "; ".join(
-        f"{name} {value:+.1f} ({low:+.1f} to {high:+.1f})"
+        f"{name} {value:+.1f}" + ("" if pd.isna(low) else f" ({low:+.1f} to {high:+.1f})")
         for name, (value, low, high) in zip(names, points.itertuples(index=False), strict=True)
     )
     title = "Accuracy with synthetic images minus accuracy with real images alone"

@@ -59,12 +59,14 @@ def audit_finding(evidence: Evidence) -> str:
 
 
 def audited(evidence: Evidence) -> pd.DataFrame:
-    """Rows of GENERATOR_METRICS for both classes together in the study's own features, with the column model."""
+    """Rows of GENERATOR_METRICS for both classes together in the study's own features, with the column model; the
+    verdict is that of all networks."""
     extractor = evidence.trials["feature_extractor"].iloc[0]
     rows = select(evidence.generator_metrics, label=None, feature_extractor=extractor)
     if len(evidence.main):  # not of parts of the data, of the other split, or of the search's seed
         rows = rows[rows["gan_key"].isin([*evidence.main["gan_key"], *evidence.judged["gan_key"]])]
-    return rows.assign(model=rows["confirms"].fillna(rows["trial_id"]))
+    verdict = rows["gan_key"].map(evidence.verdicts)
+    return rows.assign(model=rows["confirms"].fillna(rows["trial_id"]), verdict=verdict)
 
 
 def pictured_gans(evidence: Evidence) -> pd.DataFrame:

@@ -82,6 +82,8 @@ def gain(rows: pd.DataFrame) -> str:
     if rows.empty:
         return MISSING
     row = rows.iloc[0]
+    if pd.isna(row.ci_low):
+        return f"{row.difference:+.3f}"
     return f"{row.difference:+.3f}\n({row.ci_low:+.3f} to {row.ci_high:+.3f})"
 
 

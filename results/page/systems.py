@@ -61,9 +61,9 @@ def systems_table(evidence: Evidence, gans: pd.DataFrame) -> Table:
     frame = pd.DataFrame(rows).sort_values(["mean_distance", "system"], kind="stable", ignore_index=True)
     features = gans.iloc[0]
     caption = (
-        f"Systems at an equal cost: means ± standard deviations over seeds; distances in {features.feature_extractor}, "
-        f"{features.num_fake:.0f} synthetic and {features.num_real:.0f} validation images; gains on test images by "
-        "adding as many synthetic images, paired by seed (95 % interval)"
+        "Systems at an equal cost: means ± standard deviations over seeds; distances and IS in "
+        f"{features.feature_extractor}, {features.num_fake:.0f} synthetic and {features.num_real:.0f} validation "
+        "images; gains on test images by adding as many synthetic images, paired by seed (95 % interval)"
     )
     return Table("systems", caption, frame, with_classifier(COLUMNS, frame))
 
@@ -74,7 +74,7 @@ def system_row(evidence: Evidence, name: str, classifier: str, gans: pd.DataFram
         evidence.comparisons, phase=BENCHMARK, family="synthetic against real", side="test", gan=name,
         arm_a="real_and_synthetic_1", classifier_key=classifier,
     )  # fmt: skip
-    verdicts = audits["verdict"].value_counts()
+    found = gans["gan_key"].map(evidence.verdicts).value_counts()
     return {
         "system": name,
         "classifier": evidence.classifiers[classifier],
@@ -88,7 +88,7 @@ def system_row(evidence: Evidence, name: str, classifier: str, gans: pd.DataFram
         "fid": spread(gans["fid"]),
         **means,
         **audits[AUDITED].mean(),
-        "verdict": "; ".join(f"{verdict} ({number})" for verdict, number in verdicts.items()) or MISSING,
+        "verdict": "; ".join(f"{verdict} ({number})" for verdict, number in found.items()) or MISSING,
         **{metric: gain(select(gains, metric=metric)) for metric in ("auroc", "accuracy")},
     }
 
@@ -154,6 +154,8 @@ def of_the_distance(trials: pd.DataFrame, classifier: str = "") -> str | None:
     for arm, words in (("synthetic_only_1", "synthetic images alone"), ("real_and_synthetic_1", "real and synthetic")):
         rows = select(trials, arm=arm).dropna(subset=["frechet_distance", "test_auroc"])
         if rows["confirms"].nunique() < 4:
+            return None
+        if rows["test_auroc"].nunique() < 2:
             return None
         low, high = np.nanpercentile(resampled_correlations(rows), [2.5, 97.5])
         parts.append(f"{correlation(rows):+.2f} ({low:+.2f} to {high:+.2f}) for {words}")

@@ -78,7 +78,10 @@ def search_table(evidence: Evidence) -> list[Table | Note]:
         rows[1]["note"] = "best of a search"
     frame = pd.DataFrame(map(gan_cells, rows))
     ranked_by = BY_DISTANCE if objective_of(evidence.trials) == "frechet" else BY_AUROC
-    caption = f"Trials of the search, ranked by {ranked_by} Row 0 is the paper. * Pareto front"
+    caption = (
+        f"Trials of the search, ranked by {ranked_by} Row 0 is the paper. * Pareto front. Our IS is that of "
+        f"{evidence.trials['feature_extractor'].iloc[0]}"
+    )
     measured = evidence.searched[evidence.searched["status"] == "completed"].dropna(subset="frechet_distance")
     explained = against_references(measured)
     explained += [f"{letter} not comparable with the paper: {reason}." for reason, letter in letters.items()]
@@ -170,7 +173,8 @@ def generator_tables(evidence: Evidence) -> list[Table | Note]:
     whole = select(frame, label=None)
     others = whole["feature_extractor"].ne(trial["feature_extractor"])
     once = whole[others.groupby(whole["gan_key"]).rank(method="first") == 1]
-    caption = "Generator audit. Floor: the value of as many real training images"
+    once = once.assign(verdict=once["gan_key"].map(evidence.verdicts))
+    caption = "Generator audit. Floor: the value of as many real training images; verdict: of all networks"
     return [
         Table("generator_audit", caption, once, AUDIT_COLUMNS),
         Table("generator_metrics", "Generator audit by network and class", frame, AUDIT_DETAILS, folded=True),

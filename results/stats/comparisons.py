@@ -1,7 +1,8 @@
 """Differences between arms with interval and p-value: the table COMPARISONS.
 
 Two arms are compared on the same images with the same seeds, classifier settings, split and part of the training set.
-Only the leakage gap is a difference between two sets of images.
+Only the leakage gap is a difference between two sets of images. Where a class lies in fewer than `MIN_GROUPS` groups a
+row has its difference alone, without error, interval and p-value: what one or two wounds say of others is not known.
 """
 
 from itertools import permutations
@@ -11,6 +12,7 @@ from scipy.stats import norm
 
 from results.stats.scores import Scores, main_split
 from results.stats.significance import (
+    MIN_GROUPS,
     Difference,
     accuracy_covariance,
     auroc_covariance,
@@ -119,13 +121,14 @@ def _choosing_values(arm: Scores, metric: str, scores: list[Scores]) -> np.ndarr
 
 def _row(a: Scores, b: Scores, values: np.ndarray, found: Difference, test: str) -> dict:
     of_a, of_b = np.split(values, 2)
+    known = a.images.groups_of_rarer_class >= MIN_GROUPS
     return {
-        **_columns(a, b, found.value, found.interval),
+        **_columns(a, b, found.value, found.interval if known else (None, None)),
         "value_a": float(of_a.mean()),
         "value_b": float(of_b.mean()),
-        "standard_error": found.standard_error,
-        "degrees_of_freedom": found.degrees_of_freedom,
-        "p_value": found.p_value,
+        "standard_error": found.standard_error if known else None,
+        "degrees_of_freedom": found.degrees_of_freedom if known else None,
+        "p_value": found.p_value if known else None,
         "test": test,
         "num_seeds": len(of_a),
         **a.images.counts,
@@ -139,14 +142,16 @@ def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
     if np.isnan(distribution.value):
         return None
     error = np.hypot(parts[0].standard_error, parts[1].standard_error)
+    known = min(scores.images.groups_of_rarer_class for scores in (a, b)) >= MIN_GROUPS
+    p_value = 2 * norm.sf(abs(distribution.value) / error) if error else distribution.value == 0
     return {
-        **_columns(a, b, distribution.value, distribution.interval()),
+        **_columns(a, b, distribution.value, distribution.interval() if known else (None, None)),
         "arm_a": f"{a.arm['arm']} (random split)",
         "value_a": float(parts[0].value),
         "value_b": float(parts[1].value),
-        "standard_error": float(error),
+        "standard_error": float(error) if known else None,
         "degrees_of_freedom": None,
-        "p_value": float(2 * norm.sf(abs(distribution.value) / error)) if error else float(distribution.value == 0),
+        "p_value": float(p_value) if known else None,
         "test": UNPAIRED_TEST,
         "num_seeds": min(len(a.seeds), len(b.seeds)),
         **{name: count + b.images.counts[name] for name, count in a.images.counts.items()},
@@ -169,9 +174,12 @@ def _columns(a: Scores, b: Scores, difference: float, interval: tuple) -> dict:
 
 def _adjusted(rows: list[dict]) -> list[dict]:
     """The rows with p_adjusted: Holm within phase, family, classifier, metric and side; accuracy and AUROC of a
-    judgement are one family."""
+    judgement are one family. Rows without a p-value are in none."""
     families: dict[tuple, list[dict]] = {}
     for row in rows:
+        row["p_adjusted"] = None
+        if row["p_value"] is None:
+            continue
         metric = None if row["phase"] == "judge" else row["metric"]
         key = (row["phase"], row["family"], row["classifier_key"], metric, row["side"])
         families.setdefault(key, []).append(row)

@@ -10,7 +10,7 @@ from results.stats.comparisons import compare
 from results.stats.estimates import estimate
 from results.stats.repeated import worth_of_trials
 from results.stats.scores import collect_scores
-from results.tables.schema import COMPARISONS, ESTIMATES, EVIDENCE, FINALIST, REPEATED
+from results.tables.schema import COMPARISONS, ESTIMATES, EVIDENCE, FINALIST, FINDINGS, HONEST, REPEATED
 from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
 CHOICE = ["confirms", "arm", "classifier_key"]
@@ -110,6 +110,15 @@ class Evidence:
         return trials.iloc[0] if len(trials) else None
 
     @cached_property
+    def verdicts(self) -> dict[str, str]:
+        """Key of each audited GAN -> what was found of it in the features of all networks."""
+        audits = select(self.generator_metrics, label=None).groupby("gan_key")
+        return {
+            key: verdict_in_words(dict(zip(rows["feature_extractor"], rows["verdict"], strict=True)))
+            for key, rows in audits
+        }
+
+    @cached_property
     def classifiers(self) -> dict[str, str]:
         """Key -> name of each classifier that was trained, the baseline's first."""
         trials = self.trials.sort_values("phase", key=lambda phases: phases != "baseline", kind="stable")
@@ -145,6 +154,17 @@ def select(frame: pd.DataFrame, **values) -> pd.DataFrame:
     for column, value in values.items():
         frame = frame[frame[column].isna() if value is None else frame[column] == value]
     return frame
+
+
+def verdict_in_words(verdicts: dict[str, str]) -> str:
+    """The verdicts in the features of several networks as one: each finding, and who has it where not all have."""
+    found = {finding: [name for name in verdicts if finding in verdicts[name].split("; ")] for finding in FINDINGS}
+    parts = [
+        finding if len(names) == len(verdicts) else f"{finding} (in features of {' and '.join(names)})"
+        for finding, names in found.items()
+        if names
+    ]
+    return "; ".join(parts) or HONEST
 
 
 def arm_name(arm: str) -> str:

@@ -42,6 +42,11 @@ class ImageSet:
             "num_groups": len(np.unique(self.groups)),
         }
 
+    @property
+    def groups_of_rarer_class(self) -> int:
+        """In how many groups the class lies that lies in fewer."""
+        return min(len(np.unique(self.groups[self.labels == label])) for label in (0, 1))
+
     def where(self, mask: np.ndarray) -> "ImageSet":
         return ImageSet(self.side, self.ids[mask], self.groups[mask], self.labels[mask])
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import rankdata, t
 
 LEVEL = 0.95
-MIN_GROUPS = 5  # fewer say nothing about other groups
+MIN_GROUPS = 5  # of each class; fewer say nothing about other groups
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,6 @@ class Difference:
     value: float
     standard_error: float
     degrees_of_freedom: float
-    num_groups: int
 
     @property
     def p_value(self) -> float:
@@ -32,8 +31,8 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float] | tuple[None, None]:
-        """The 95 % interval; none below `MIN_GROUPS` groups, and none without variance, which is no certainty."""
-        if self.num_groups < MIN_GROUPS or not self.standard_error:
+        """The 95 % interval; none without variance, which is no certainty."""
+        if not self.standard_error:
             return None, None
         reach = float(t.ppf((1 + LEVEL) / 2, self.degrees_of_freedom) * self.standard_error)
         return self.value - reach, self.value + reach
@@ -88,7 +87,7 @@ def _difference(value: float, spread: list[tuple[float, int]], shared: float, nu
     variance = sum(part for part, _ in parts)
     squares = sum(part**2 / freedom for part, freedom in parts)
     freedom = variance**2 / squares if squares else np.inf
-    return Difference(float(value), float(np.sqrt(variance)), float(freedom), num_groups)
+    return Difference(float(value), float(np.sqrt(variance)), float(freedom))
 
 
 def accuracy_covariance(correct, groups) -> tuple[np.ndarray, np.ndarray]:

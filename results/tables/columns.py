@@ -25,7 +25,7 @@ DIAGNOSIS = """
 {split}_fpr                           real  false positive rate (1 - specificity)
 {split}_auroc                         real  area under the ROC curve
 {split}_auprc                         real  area under the precision-recall curve
-{split}_sensitivity_at_95_specificity real  highest sensitivity at a specificity of 95 % or more
+{split}_sensitivity_at_95_specificity real  highest sensitivity at a specificity of 95 % or more on these images
 {split}_brier                         real  Brier score, mean squared error of the probability
 {split}_ece                           real  expected calibration error
 {split}_num_images                    int   {split} images
@@ -127,8 +127,8 @@ fid_kid                     real  kernel distance to the validation images in In
 fid_seconds                 real  measuring the FID, seconds, real images' features left out
 kid_mean                    real  kernel distance to validation images, mean over subsets
 kid_std                     real  kernel distance, standard deviation over subsets
-inception_score             real  inception score of the synthetic images
-inception_score_real        real  inception score of validation images
+inception_score             real  inception score of the synthetic images, by feature_extractor's class probabilities
+inception_score_real        real  the same of validation images
 manifold_precision          real  share of synthetic images on the manifold of validation images
 manifold_recall             real  share of validation images on the manifold of synthetic images
 manifold_f1                 real  harmonic mean of manifold_precision and manifold_recall
@@ -255,8 +255,8 @@ frechet_floor               real  the same for as many training images in place 
 kid_mean                    real  kernel distance, mean over subsets
 kid_std                     real  kernel distance, standard deviation over subsets
 kid_floor                   real  kid_mean of real training images
-inception_score             real  inception score of the synthetic images
-inception_score_real        real  inception score of held-out images
+inception_score             real  inception score of the synthetic images, by feature_extractor's class probabilities
+inception_score_real        real  the same of held-out images
 precision                   real  share of synthetic images on the manifold of held-out images
 precision_floor             real  precision of real training images
 recall                      real  share of held-out images on the manifold of synthetic images
@@ -267,7 +267,7 @@ coverage                    real  share of held-out images with a synthetic neig
 coverage_floor              real  coverage of real training images
 nearest_train_ratio         real  median distance to the nearest training image over that of held-out images
 nearest_train_ratio_pixels  real  the same in pixels (root mean square of 0 to 255)
-copy_rate                   real  share nearer to training images than 99 % of held-out images are, 0.01 by chance
+copy_rate                   real  share nearer to training images than 99 % of held-out ones; by chance 0.01, of 20 0.05
 copy_rate_pixels            real  the same in pixels
 copied_share                real  share at most half as far from a training image as from any of another group
 copied_share_real           real  copied_share of held-out images

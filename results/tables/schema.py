@@ -38,6 +38,7 @@ REPEATED = [*EVIDENCE, FINALIST]  # what is no trial of the search
 # The column `verdict` of GENERATOR_METRICS: what the audit found, or that it found nothing.
 COPIES, COLLAPSED, HONEST = "copies training images", "collapsed", "no copying, collapse or wrong labels found"
 SWAPPED, ONE_CLASS, IGNORED = "swaps the labels", "draws both labels from one class", "labels do not show"
+FINDINGS = (COPIES, COLLAPSED, SWAPPED, ONE_CLASS, IGNORED)  # in the order in which a verdict lists them
 
 
 def describe() -> str:

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from data_utils.augment import to_uint8
-from results.tables.schema import COLLAPSED, COPIES, HONEST, IGNORED, ONE_CLASS, SWAPPED
+from results.tables.schema import COLLAPSED, COPIES, FINDINGS, HONEST
 from study.config import GanConfig
 from study.gan.folder import GanFolder
 from study.gan.metrics import (
@@ -27,7 +27,6 @@ from study.training.precision import autocast
 from study.training.seeds import derive_seed, make_generator
 
 CLASSES = (0, 1)
-FINDINGS = (COPIES, COLLAPSED, SWAPPED, ONE_CLASS, IGNORED)  # in this order
 COLUMNS = 8  # of closest.png and of interpolation.png
 FLOORS = {  # column of real training images in the place of synthetic ones -> column of synthetic ones
     "frechet_floor": "frechet_distance", "kid_floor": "kid_mean", "precision_floor": "precision",

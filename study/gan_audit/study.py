@@ -11,14 +11,15 @@ import torch
 from data_utils.dataset import Dataset, load_dataset
 from models.feature_extractor import FeatureExtractor, build_feature_extractor, has_efficientnet_lite
 from models.inception import has_inception
-from results.tables.schema import ATTRIBUTES, EVIDENCE, GENERATOR_METRICS, HONEST, NEIGHBOURS, REPEATED
+from results.stats.evidence import verdict_in_words
+from results.tables.schema import ATTRIBUTES, EVIDENCE, GENERATOR_METRICS, NEIGHBOURS, REPEATED
 from results.tables.store import read_table, read_trials, write_rows
 from study.config import GanConfig
 from study.errors import ConfigError, refuse_no_study
 from study.gan.folder import GanFolder
 from study.gan.quality import inception_weights
 from study.gan.store import read_result
-from study.gan_audit.audit import FINDINGS, audit_gan
+from study.gan_audit.audit import audit_gan
 from study.gan_audit.reference import Reference, seen_by
 from study.gan_audit.subgroups import real_skin_tones, synthetic_skin_tones
 from study.training.memory import keep_freed_memory
@@ -121,18 +122,7 @@ def audit_row(study: Path, row: dict, references: list[Reference], device: torch
     metrics = [named | gan | line for line in audit.metrics]
     # Last: this table says which GANs are audited.
     write_rows(study / "generator_metrics" / f"{gan_key}.parquet", metrics, GENERATOR_METRICS)
-    return in_words({line["feature_extractor"]: line["verdict"] for line in metrics if line["label"] is None})
-
-
-def in_words(verdicts: dict[str, str]) -> str:
-    """The verdicts in the features of several networks as one: each finding, and who has it where not all have."""
-    found = {finding: [name for name in verdicts if finding in verdicts[name].split("; ")] for finding in FINDINGS}
-    parts = [
-        finding if len(names) == len(verdicts) else f"{finding} (in features of {' and '.join(names)})"
-        for finding, names in found.items()
-        if names
-    ]
-    return "; ".join(parts) or HONEST
+    return verdict_in_words({line["feature_extractor"]: line["verdict"] for line in metrics if line["label"] is None})
 
 
 def write_real_skin_tones(study: Path, dataset: Dataset) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from results.leaderboard import leaderboard
-from results.tables.schema import FINALIST
 from study.config import GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.search.proposer import Proposal
@@ -37,9 +36,9 @@ def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[st
 
     Raises ConfigError for a name that is no completed trial with a GAN, and for a search without such a trial.
     """
-    searched = trials["phase"].isin(["paper", "search", "system", FINALIST])
-    ranked = leaderboard(trials[(trials["status"] == "completed") & searched], objective)
-    order = [name for name, rank in zip(ranked["trial_id"], ranked["rank"], strict=True) if pd.notna(rank) and rank > 0]
+    ranked = leaderboard(trials, objective)
+    with_gan = ranked["phase"].isin(["paper", "search", "system"]) & ranked["rank"].gt(0).fillna(False)
+    order = ranked.loc[with_gan, "trial_id"].to_list()
     if unknown := sorted(set(names or []) - set(order)):
         known = " ".join(order) or "none"
         raise ConfigError(f"--trials {' '.join(unknown)}: no completed trial with a GAN; there are: {known}")

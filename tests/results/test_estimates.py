@@ -252,6 +252,26 @@ def test_equal_predictions_differ_by_nothing():
         assert (row["difference"], row["p_value"], row["ci_low"], row["ci_high"]) == (0, 1, None, None)
 
 
+@pytest.mark.parametrize("split", ["grouped", "random"])
+@pytest.mark.parametrize(("groups", "is_known"), [(4, False), (5, True)])
+def test_nothing_is_concluded_from_a_class_in_few_groups(split, groups, is_known):
+    """However many there are of the other: all that one wound has in common would look like a difference."""
+    confirmed = [trial(split_protocol=split), trial("real_and_synthetic_1")]
+    known = np.arange(NUM_IMAGES) // 2 % 2 == 1
+    few = np.where(known, np.arange(NUM_IMAGES) // 2, np.arange(NUM_IMAGES) % groups)
+    parts = [(row, predict(row, 0.5, group=[f"{row['split_protocol']} {group}" for group in few])) for row in confirmed]
+    if split == "grouped":
+        parts.append((again := trial(seed=2), predict(again, group=parts[0][1]["group"])))
+    else:
+        parts.append((other := trial(), predict(other, group=[f"grouped {group}" for group in few])))
+    rows = compare(scored(*parts))
+    assert rows and {row["family"] for row in rows} >= {"synthetic against real" if split == "grouped" else "leakage"}
+    for row in rows:
+        for column in ("standard_error", "p_value", "p_adjusted", "ci_low", "ci_high"):
+            assert (row[column] is not None) == is_known, column
+        assert row["difference"] == row["value_a"] - row["value_b"]
+
+
 def test_arms_are_paired_over_the_seeds_that_both_have():
     real, mixed = [trial(seed=seed) for seed in (1, 2, 3)], [trial("synthetic_only_1", seed=seed) for seed in (3, 4, 2)]
     row = next(row for row in compare(arms(*real, *mixed)) if row["metric"] == "auroc")

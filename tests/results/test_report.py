@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from results.leaderboard import saved_minutes
-from results.page.answer import answer, direction, limits
+from results.page.answer import NO_MORE_THAN_LONGER, UNKNOWN, answer, direction, limits
 from results.page.generator import audit_finding, image_quality
 from results.page.parts import Section
 from results.page.run import budget_table
@@ -26,8 +26,8 @@ from results.page.search import load_search, search_figures
 from results.page.sections import image_parts, render
 from results.page.tables import generator_tables
 from results.report import main, write_report
-from results.stats.evidence import Evidence, read_evidence
-from results.tables.schema import COMPARISONS, REPEATED
+from results.stats.evidence import Evidence, read_evidence, select
+from results.tables.schema import COLLAPSED, COMPARISONS, COPIES, REPEATED
 from results.tables.store import TableError
 from tests.support.report_study import SEEDS, comparisons, make_study, write_search, write_table
 
@@ -254,6 +254,45 @@ def test_the_verdict_follows_the_judging_seeds(evidence, difference, p_adjusted,
     assert dict(found.facts)["power"] == power
 
 
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [((0.04, 0.002), "Synthetic images helped"), ((0.01, 0.06), NO_MORE_THAN_LONGER), ((-0.04,), NO_MORE_THAN_LONGER)],
+    ids=["better than repeated", "not shown", "repeated are better"],
+)
+def test_a_gain_over_real_images_is_held_against_repeated_real_images(evidence, numbers, verdict):
+    against_real, oversampled = (with_comparisons(evidence, *own).comparisons for own in ((0.04, 0.002), numbers))
+    of_both = [select(against_real, family="synthetic against real"), select(oversampled, family="against oversampled")]
+    assert answer(replace(evidence, comparisons=pd.concat(of_both))).lines[0] == verdict
+
+
+def test_no_verdict_from_too_few_groups(evidence):
+    unknown = dict.fromkeys(("standard_error", "degrees_of_freedom", "p_value", "p_adjusted", "ci_low", "ci_high"))
+    rows = with_comparisons(evidence, 0.04).comparisons.assign(**unknown).astype(dict.fromkeys(unknown, float))
+    found = answer(replace(evidence, comparisons=rows))
+    assert found.lines[0] == UNKNOWN and "nan" not in str(found)
+    assert dict(found.facts)["power"].startswith("not known")
+
+
+def test_outcomes_without_an_error_have_no_power(evidence):
+    """As on a task so easy that every training is right about every image."""
+    rows = with_comparisons(evidence, 0.01, 0.06).comparisons
+    alike = rows["metric"] == "auroc"
+    rows.loc[alike, ["standard_error", "difference"]] = 0.0
+    rows.loc[alike, ["degrees_of_freedom", "ci_low", "ci_high"]] = np.nan
+    power = dict(answer(replace(evidence, comparisons=rows)).facts)["power"]
+    assert power == "a gain of 3.5 points of accuracy would have been seen in four of five tries"
+
+
+def test_no_answer_before_the_last_judging_seed_and_failed_ones_are_counted(evidence):
+    last = evidence.trials["trial_id"].eq("judge-real_and_synthetic_1-1002")
+    found = answer(replace(evidence, trials=evidence.trials[~last]))
+    assert found.lines[0] == "Not answered yet" and "8 trials of 3 judging seeds have ended" in found.lines[1]
+    trials = evidence.trials.assign(status=evidence.trials["status"].where(~last, "failed"))
+    rows = with_comparisons(evidence, 0.04).comparisons.assign(num_seeds=2)
+    basis = answer(replace(evidence, trials=trials, comparisons=rows)).lines[2]
+    assert "with 2 seeds (of 3; trainings of the others failed) that took" in basis
+
+
 def test_outcomes_that_disagree_are_called_so(evidence):
     rows = evidence.comparisons.copy()
     rows.loc[rows["metric"] == "auroc", ["difference", "ci_low", "ci_high"]] *= -1
@@ -324,6 +363,13 @@ def test_image_quality_gives_floor_and_counts_and_the_audit_what_was_flagged(evi
     assert "50.0 (efficientnet_lite0, 110 real and 110 synthetic)" in quality
     assert audit_finding(evidence) == "1 of 6 audited GANs flagged: collapsed: search-004 (seed 2)"
 
+    copying = evidence.generator_metrics.assign(feature_extractor="inception", verdict=COPIES)
+    both = replace(evidence, generator_metrics=pd.concat([evidence.generator_metrics, copying]))
+    assert audit_finding(both).startswith("6 of 6 audited GANs flagged")
+    assert set(generator_tables(both)[0].frame["verdict"]) == {
+        f"{COPIES} (in features of inception)", f"{COPIES} (in features of inception); {COLLAPSED} (in features of "
+        "efficientnet_lite0)"}  # fmt: skip
+
     of_a_benchmark = replace(
         evidence,
         trials=evidence.trials[~evidence.trials["phase"].isin(REPEATED)],
@@ -349,6 +395,7 @@ def test_the_audit_shows_each_gan_once_in_the_studys_features_unless_its_critic_
     [
         ({"is_sample_data": True}, "rendered phantoms"),
         ({"positive_class": "ulcer", "negative_class": "skin"}, "infection: the classes are ulcer and skin"),
+        ({"split_protocol": "given", "num_leaked_test": 60, "test_num_images": 120}, "60 of 120 test images"),
         ({"split_protocol": "random"}, "copies of a wound may lie on both sides of a random split"),
         ({}, "random split: it changes the AUROC of real by +0.070"),
     ],

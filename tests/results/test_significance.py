@@ -272,11 +272,6 @@ def test_without_any_variance_only_equal_aurocs_are_equal(other, p_value):
     assert (found.p_value, found.interval) == (p_value, (None, None))
 
 
-@pytest.mark.parametrize(("num_groups", "has_interval"), [(4, False), (5, True)])
-def test_no_interval_for_few_groups(num_groups, has_interval):
-    assert (Difference(0.1, 0.05, 10, num_groups).interval != (None, None)) == has_interval
-
-
 # ---- power
 
 

@@ -150,6 +150,7 @@ def test_a_lower_distance_with_a_better_classifier_is_a_negative_correlation(evi
     trials = select(evidence.completed, phase="benchmark")
     assert "test AUROC over 12 GANs" in (answer := of_the_distance(trials)) and "-0.97 (-" in answer
     assert of_the_distance(trials[trials["system"] == "r3gan"]) is None
+    assert of_the_distance(trials.assign(test_auroc=1.0)) is None, "equals have no ranks"
 
 
 def test_runs_are_compared_where_all_were_measured():
@@ -164,6 +165,7 @@ def test_runs_are_compared_where_all_were_measured():
 
 def test_missing_figures_are_dashes():
     assert spread(pd.Series([np.nan])) == "-" == gain(pd.DataFrame())
+    assert gain(pd.DataFrame({"difference": [0.01], "ci_low": np.nan, "ci_high": np.nan})) == "+0.010"
     assert spread(pd.Series([3.0])) == "3.0"
 
 

@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from data_utils.dataset import load_dataset
+from results.stats.evidence import verdict_in_words
 from results.tables.schema import COLLAPSED, HONEST, ONE_CLASS
 from results.tables.store import read_table
 from study import audit
 from study.config import SYSTEMS, make_config, preset
 from study.gan.folder import GanFolder
 from study.gan.sampling import load_generator, sample_images
-from study.gan_audit.study import audit_study, build_extractors, data_key, gan_rows, impartial, in_words
+from study.gan_audit.study import audit_study, build_extractors, data_key, gan_rows, impartial
 from study.trial.record import row_config
 from tests.support.features import coarse_pixels
 from tests.support.studies import change_row, trained_study
@@ -65,10 +66,10 @@ def test_confirmed_gans_are_audited_once(study):
 
 
 def test_findings_of_several_networks_are_said_as_one():
-    assert in_words({"lite0": HONEST, "lite1": HONEST}) == HONEST
+    assert verdict_in_words({"lite0": HONEST, "lite1": HONEST}) == HONEST
     verdicts = {"lite0": f"{COLLAPSED}; {ONE_CLASS}", "lite1": COLLAPSED}
-    assert in_words(verdicts) == f"{COLLAPSED}; {ONE_CLASS} (in features of lite0)"
-    assert in_words({"lite0": HONEST, "lite1": ONE_CLASS}) == f"{ONE_CLASS} (in features of lite1)"
+    assert verdict_in_words(verdicts) == f"{COLLAPSED}; {ONE_CLASS} (in features of lite0)"
+    assert verdict_in_words({"lite0": HONEST, "lite1": ONE_CLASS}) == f"{ONE_CLASS} (in features of lite1)"
 
 
 def test_pictures_are_of_synthetic_images_alone(study, capsys):
