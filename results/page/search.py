@@ -70,7 +70,7 @@ def pareto(evidence: Evidence) -> Drawing | Note:
     noisy = trials["frechet_noisy_real"].median()
     if pd.notna(noisy):
         axes.axvline(noisy, color=OTHERS, linewidth=1, linestyle=":", label="real images with noise")
-    axes.set(xlabel="Frechet distance (lower is better)", ylabel="validation AUROC")
+    axes.set(xlabel="Frechet distance (lower is better)", ylabel="validation AUROC, estimated")
     legend_below(figure, axes)
     listed = [f"{row.trial_id} {row.frechet_distance:.1f}, {row.estimate:.3f}" for row in front.itertuples()]
     alt = f"{len(trials)} trials. On the Pareto front (Frechet distance, validation AUROC): {'; '.join(listed)}."

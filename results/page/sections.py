@@ -69,7 +69,7 @@ def sections(evidence: Evidence, show_real: bool) -> list[Section]:
         ),
         Section(
             "search", "Search",
-            "What was tried and what it cost. Each point is one trial with one seed: small differences mean little.",
+            "What was tried and what it cost. Each point is a trial, most of one seed: small differences mean little.",
             [*search_figures(evidence), budget_table(evidence)],
         ),
         Section(

@@ -47,12 +47,13 @@ def audit_study(study: Path, announce: Callable[[str], None] = print, everything
 
 
 def gan_rows(study: Path, everything: bool) -> list[dict]:
-    """A completed trial's row for each finished GAN, those of one data set together."""
+    """A completed trial's row for each finished GAN: those of one data set together, of the study's own split first."""
     refuse_no_study(study)
     trials = read_trials(study)
     chosen = trials[(trials["status"] == "completed") & trials["gan_key"].notna()]
+    searched = trials[~trials["phase"].isin(REPEATED)]
+    own_split = (trials if searched.empty else searched)["split_protocol"].iloc[0]
     if not everything:
-        own_split = trials.loc[~trials["phase"].isin(REPEATED), "split_protocol"].iloc[0]
         confirmed = chosen["phase"].isin(EVIDENCE) & (chosen["split_protocol"] == own_split)
         chosen = chosen[confirmed & (chosen["training_fraction"] == 1) & (chosen["positive_fraction"] == 1)]
     chosen = chosen.sort_values("trial_id").drop_duplicates("gan_key")
@@ -62,11 +63,11 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
             f"{study} has no finished GAN of a completed trial"
             + ("" if everything else " that confirms another; run study/confirm.py first, or add --all")
         )
-    return sorted(rows, key=data_key)
+    return sorted(rows, key=lambda row: (row["split_protocol"] != own_split, data_key(row)))
 
 
 def data_key(row: dict) -> tuple:
-    """Equal for GANs that were trained on the same images; whole training sides of a grouped split first."""
+    """Equal for GANs that were trained on the same images; whole training sides first."""
     config = row_config(row)
     part = (-config.training_fraction, config.training_part, config.pretraining)
     return row["split_protocol"], row["data_fingerprint"], row["image_size"], *part

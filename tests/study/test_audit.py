@@ -109,6 +109,15 @@ def test_a_pretrained_gan_is_audited_against_all_images_that_it_has_seen(study):
     assert len(keys) == 2  # their references differ
 
 
+@pytest.mark.parametrize("own", ["grouped", "random"])
+def test_gans_of_the_studys_own_split_come_first(study, own):
+    """Its real images are those whose subgroups are told."""
+    other = {"grouped": "random", "random": "grouped"}[own]
+    change_row(study, "search-000", split_protocol=own)
+    change_row(study, "confirm-001", split_protocol=other)
+    assert [row["split_protocol"] for row in gan_rows(study, everything=True)] == [own, other]
+
+
 def test_a_gan_whose_folder_is_gone_is_left_out(study):
     change_row(study, "search-000", phase="confirm")
     shutil.rmtree(study / "gans" / pq.read_table(study / "trials" / "search-000.parquet")["gan_key"][0].as_py())
