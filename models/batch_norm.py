@@ -39,8 +39,8 @@ class SynchronisedBatchNormAct2d(BatchNormAct2d):
 SYNCHRONISED = {nn.BatchNorm2d: SynchronisedBatchNorm2d, BatchNormAct2d: SynchronisedBatchNormAct2d}
 
 
-def spans_workers(norm: nn.BatchNorm2d) -> bool:
-    return norm.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+def spans_workers(module: nn.Module) -> bool:
+    return module.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

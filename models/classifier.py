@@ -1,8 +1,11 @@
 """CNN-LSTM classifier: convolutional features -> sequence -> LSTM -> flatten -> logit (the paper's classifier)."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from models.batch_norm import spans_workers
 from models.feature_extractor import efficientnet_lite
 from models.image_size import halvings
 from models.lstm import LSTM
@@ -38,8 +41,19 @@ def build_classifier(
     return Classifier(
         features=features,
         lstm=LSTM(channels, lstm_width, num_layers=lstm_depth, batch_first=True),
-        head=nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(cells * lstm_width, 1)),
+        head=nn.Sequential(nn.Flatten(), Dropout(dropout), nn.Linear(cells * lstm_width, 1)),
     )
+
+
+class Dropout(nn.Dropout):
+    """Several workers drop from their shares what one worker drops from the whole batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not spans_workers(self):
+            return super().forward(x)
+        workers = dist.get_world_size()
+        kept = F.dropout(x.new_ones(workers * len(x), *x.shape[1:]), self.p)
+        return x * kept.chunk(workers)[dist.get_rank()]
 
 
 class Classifier(nn.Module):

@@ -73,7 +73,8 @@ def train_classifier(
         training_loss = run_epoch(config, model, optimiser, train, epoch, frozen, micro_batches)
         check_finite("training", training_loss, epoch)
         logits = predict(config, model, validation.images, known)
-        validation_loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float()).item()
+        loss = F.binary_cross_entropy_with_logits(logits, validation.labels.float())
+        validation_loss = mean_over_workers(loss).item()  # all agree on whether it is finite
         check_finite("validation", validation_loss, epoch)  # the epoch's last step can break the weights
         auroc = binary_metrics(to_numpy(validation.labels), to_numpy(logits.sigmoid()), threshold=0.5)["auroc"]
         rank = (auroc, -validation_loss)

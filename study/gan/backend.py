@@ -63,8 +63,8 @@ def check_steps(training: Training, batch: Batch) -> None:
     """Run each step of a copy as a CUDA graph. Raises ArithmeticError for another gradient than plain autograd's."""
     *others, network = training.trained
     weights = list(training.networks[network].parameters())
-    loss = training.reference_loss(batch)
-    expected = flat(torch.autograd.grad(loss, weights, materialize_grads=True))
+    losses = training.reference_losses(batch)
+    expected = sum(flat(torch.autograd.grad(loss, weights, materialize_grads=True)) for loss in losses)
     trial = copy.deepcopy(training)
     use_backend(trial, CUDA_GRAPH)
     with warnings.catch_warnings():

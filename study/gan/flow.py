@@ -1,5 +1,6 @@
 """One epoch of flow matching (Lipman et al. 2023): a generator that learns a velocity, without a critic."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,13 +54,15 @@ class FlowTraining(Training):
             noise, t = z.view(real.shape), logit_normal(epsilon)
             return flow_matching_loss(self.generator.velocity, real, noise, t, labels).float()
 
-    def reference_loss(self, batch: Batch) -> Tensor:
+    def reference_losses(self, batch: Batch) -> Iterator[Tensor]:
         """Its objective has no gradient but autograd's."""
-        return self.generator_objective(batch.real, batch.labels, batch.z, batch.epsilon)
+        inputs = (batch.real, batch.labels, batch.z, batch.epsilon)
+        for piece in zip(*(tensor.chunk(self.micro_batches) for tensor in inputs), strict=True):
+            yield self.generator_objective(*piece) * (len(piece[0]) / len(batch.real))
 
     def step_bytes(self, batch: Batch) -> int:
         """Of the velocity's forward pass."""
-        return kept_bytes(lambda: self.reference_loss(batch))
+        return kept_bytes(lambda: list(self.reference_losses(batch)))
 
     @staticmethod
     def forward_passes(config: GanConfig) -> tuple[float, float]:

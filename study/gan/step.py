@@ -166,16 +166,18 @@ class GanTraining(Training):
             return self.generator_step(batch.labels, batch.z, batch.real, augmentation)
         return self.critic_step(batch.real, *self.synthesise([batch]), batch.labels, batch.epsilon)
 
-    def reference_loss(self, batch: Batch) -> Tensor:
+    def reference_losses(self, batch: Batch) -> Iterator[Tensor]:
         """Critic loss and penalty without the critic's own input gradient."""
         config, (fake,) = self.config, copy.deepcopy(self).synthesise([batch])  # which changes running statistics
         weight = config.penalty_weight * config.penalty_interval
-        with autocast(config, batch.real.device):
-            loss, *_ = critic_loss(
-                self.critic, batch.real, fake, batch.labels, weight, batch.epsilon,
-                objective=config.gan_objective, penalty=config.penalty,
-            )  # fmt: skip
-        return loss
+        inputs = (batch.real, fake, batch.labels, batch.epsilon)
+        for real, *others, epsilon in zip(*(tensor.chunk(self.micro_batches) for tensor in inputs), strict=True):
+            with autocast(config, real.device):
+                loss, *_ = critic_loss(
+                    self.critic, real, *others, weight, epsilon,
+                    objective=config.gan_objective, penalty=config.penalty,
+                )  # fmt: skip
+            yield loss * (len(real) / len(batch.real))
 
     def step_bytes(self, batch: Batch) -> int:
         """Of a round's synthetic images, and of what the larger of both steps keeps for its backward pass."""

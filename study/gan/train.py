@@ -55,6 +55,7 @@ def train_gan(
     quality = GanQuality(config, dataset)
     fake_labels = evenly_drawn(dataset.side("validation").labels, config.eval_images)
     training, history, epoch, seconds = start_or_continue(config, train, folder, micro_batches)
+    quality.seconds += training.evaluation_seconds
     for entry in history:
         report(entry)
 
@@ -71,12 +72,13 @@ def train_gan(
             "seconds": seconds,
             **losses,
             "frechet_distance": distance,
-            "images_per_second": images_per_second(epoch - start, train, seconds - begun),
+            "images_per_second": images_per_second(training, epoch - start, train, seconds - begun),
             "num_real": quality.num_real,
             "num_fake": len(fake_labels),
             "feature_extractor": config.feature_extractor,
         }
         history.append(entry)
+        training.evaluation_seconds = quality.seconds
         if is_first_worker():
             save_checkpoint(folder.path, epoch, training.state(epoch, history, seconds))
         report(entry)
@@ -91,7 +93,7 @@ def train_gan(
         "gan_epoch": epoch,
         "gan_pretraining_epochs": training.pretraining_epochs,
         "gan_seconds": seconds,
-        "gan_images_per_second": images_per_second(epoch, train, seconds),
+        "gan_images_per_second": images_per_second(training, epoch, train, seconds),
         "evaluation_seconds": quality.seconds,
         **network_columns(training),
     }
@@ -127,9 +129,9 @@ def train_until_measured(
     return epoch, so_far(), losses
 
 
-def images_per_second(epochs: int, train: Side, seconds: float) -> float | None:
+def images_per_second(training: Training, epochs: int, train: Side, seconds: float) -> float | None:
     """Real images that a step saw; None where nothing was trained."""
-    return epochs * len(train.labels) / seconds if epochs else None
+    return epochs * training.steps_in_epoch(train) * training.config.gan_batch_size / seconds if epochs else None
 
 
 def start_or_continue(

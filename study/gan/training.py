@@ -1,5 +1,6 @@
 """What every training of a generator holds: networks, optimisers, the moving average, and how they are stored."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,6 +44,7 @@ class Training:
     generator_optimiser: torch.optim.Optimizer
     micro_batches: int = 1  # > 1: the networks see a batch in that many pieces; less memory, same gradients
     backend: str = "eager"  # see study.gan.backend
+    evaluation_seconds: float = 0.0  # that measuring has taken so far
     pretraining_epochs: int = 0  # of those so far, the first ones, which have shown images without labels
 
     @property
@@ -69,8 +71,9 @@ class Training:
         """One update of this network of `trained`; returns its losses."""
         raise NotImplementedError
 
-    def reference_loss(self, batch: Batch) -> Tensor:
-        """The loss of the last network of `trained`, for the gradient of plain autograd."""
+    def reference_losses(self, batch: Batch) -> Iterator[Tensor]:
+        """The loss of the last network of `trained`, for the gradient of plain autograd: a summand for each piece that
+        a step takes at once."""
         raise NotImplementedError
 
     def step_bytes(self, batch: Batch) -> int:
@@ -104,12 +107,13 @@ class Training:
     def state(self, epoch: int, history: list[dict], seconds: float) -> dict:
         """Everything needed to continue; random numbers are derived from the epoch (see `study.training.seeds`)."""
         progress = {"epoch": epoch, "history": history, "seconds": seconds, "step_backend": self.backend}
-        progress["pretraining_epochs"] = self.pretraining_epochs
+        progress |= {name: getattr(self, name) for name in ("pretraining_epochs", "evaluation_seconds")}
         return progress | {name: part.state_dict() for name, part in self.stored().items()}
 
     def load(self, state: dict) -> list[dict]:
         """Restore what `state` stored; returns its history."""
         self.pretraining_epochs = state["pretraining_epochs"]
+        self.evaluation_seconds = state.get("evaluation_seconds", 0.0)  # not in checkpoints of earlier versions
         for name, part in self.stored().items():
             part.load_state_dict(state[name])
         for optimiser in self.optimisers.values():

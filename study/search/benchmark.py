@@ -27,11 +27,12 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.minutes:g}min" if self.minutes else f"{self.images}images"
 
-    def limits(self, num_train: int) -> dict:
-        """The fields of the config that hold it; an epoch shows `num_train` images."""
+    def limits(self, num_train: int, batch_size: int) -> dict:
+        """The fields of the config that hold it; an epoch shows the whole batches of `num_train` images."""
         if self.minutes:
             return {"gan_epochs": UNLIMITED, "gan_time_limit": 60 * self.minutes}
-        return {"gan_epochs": math.ceil(self.images / num_train), "gan_time_limit": 0.0}
+        shown = max(num_train // batch_size, 1) * batch_size
+        return {"gan_epochs": math.ceil(self.images / shown), "gan_time_limit": 0.0}
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,9 @@ def benchmark_plan(
         real = without_gan(seeded, base)
         for part in arms.parts:
             part = part | {"seed": seed}
-            limits = budget.limits(num_train(seeded.model_copy(update=part)))
+            images = num_train(seeded.model_copy(update=part))
             for name, config in configs.items():
+                limits = budget.limits(images, config.gan_batch_size)
                 gan = {field: getattr(config, field) for field in GanConfig.model_fields}
                 own = seeded.model_copy(update=gan | (limits if config.gan_epochs else {}) | part)
                 for suffix, trained in pretrained_too(own).items():

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -289,8 +289,12 @@ class Search:
         for _ in range(CANDIDATES):
             gan = gans[lots.integers(len(gans))] if gans else {}
             candidates.append(random_values(self.space_of(gan), lots) | due | gan)
-        tried = {key_of(trial.params) for trial in trials}
-        return [one for one in candidates if key_of(one) not in tried] or ([] if gans else candidates)
+
+        def untried(key: Callable[[dict], Hashable]) -> list[dict]:
+            tried = {key(trial.params) for trial in trials}
+            return [one for one in candidates if key(one) not in tried]
+
+        return untried(key_of) if gans else untried(gan_of) or untried(key_of) or candidates
 
     def _chosen(
         self, trials: list[FrozenTrial], candidates: list[dict], reuses: bool, lots: np.random.Generator

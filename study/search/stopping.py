@@ -93,10 +93,14 @@ class Halving:
 
 
 def measured_curves(study: Path) -> dict[str, dict[int, float]]:
-    """Frechet distance by epoch of each GAN that the study has measured so far; the systems' are no standard for it."""
+    """Frechet distance by epoch of each GAN that the search has measured so far.
+
+    Those of systems, confirmations and benchmarks are no standard for it: other methods, seeds, costs and data.
+    """
     history = read_history(study).dropna(subset=["gan_key", "frechet_distance"])
-    of_systems = history.loc[history["trial_id"].str.contains(SYSTEM_TRIAL), "gan_key"]
-    history = history[~history["gan_key"].isin(of_systems)]
+    of_systems = history.loc[history["trial_id"].str.startswith(SYSTEM_TRIAL), "gan_key"]
+    of_the_search = history["trial_id"].str.startswith(("paper-", "search-"))
+    history = history[of_the_search & ~history["gan_key"].isin(of_systems)]
     rows = zip(history["gan_key"], history["epoch"], history["frechet_distance"], strict=True)
     curves: dict[str, dict[int, float]] = {}
     for gan, epoch, distance in rows:

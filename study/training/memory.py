@@ -13,6 +13,7 @@ from study.storage.atomic import write_atomically
 from study.training.workers import from_first_worker, num_workers
 
 NOTE = "halve-batches"  # empty file in a training's folder: whoever continues the training halves its batches
+HALVES_FAILED = "halved-batches-failed"  # file of several workers' training, with the error: halves do not fit either
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt, in glibc's malloc.h
 # Environment of a process that trains in a thread, as Ray Train does: glibc gives threads memory of their own, of which
 # `keep_freed_memory` keeps little. It must be there when the process starts.
@@ -29,17 +30,21 @@ def within_memory(folder: Path, train: Callable[[int], dict]) -> dict:
     `train` continues from the checkpoints in `folder`. With several workers the error is raised: perhaps only one of
     them has met it, and the launcher starts all of them again. Raises Diverged where half a batch does not fit either.
     """
-    note = folder / NOTE
-    for pieces in from_first_worker(lambda: (2,) if note.exists() else (1, 2)):
+    note, failed = folder / NOTE, folder / HALVES_FAILED
+    reason = from_first_worker(lambda: failed.read_text() if failed.exists() else None)
+    for pieces in () if reason else from_first_worker(lambda: (2,) if note.exists() else (1, 2)):
         try:
             return {**train(pieces), "micro_batches": pieces}
         except torch.OutOfMemoryError as error:
             reason = str(error).splitlines()[0]
             write_atomically(note, b"")
             if num_workers() > 1:
+                if pieces == 2:
+                    write_atomically(failed, reason.encode())
                 raise
         finally:
             free_memory()
+    failed.unlink(missing_ok=True)  # by now all have read it; another time there may be more memory
     raise Diverged(f"out of memory even with half of a batch at a time: {reason}")
 
 

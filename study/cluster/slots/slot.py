@@ -71,7 +71,9 @@ class Slot(tune.Trainable):
         while True:
             report = ray.get(self.mailbox.get.remote())
             if "over" in report:
-                self.run.join()
+                self.run.join(FAREWELL_S)
+                if self.run.is_alive():
+                    continue  # the run before it is meant, which ended between two trials
                 self.at_work = False
                 return {"error": report["over"], DONE: True}
             if "exception" in report:

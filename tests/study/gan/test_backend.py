@@ -49,9 +49,14 @@ def test_checking_a_backend_changes_nothing_in_the_training(training, batch, no_
     assert not training.critic_optimiser.state and training.backend == "eager"
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_step_of_each_system_has_autograds_gradient(tiny_settings, phantoms, name, no_graphs):
-    check_steps(*new_training(tiny_settings, phantoms.side("train"), name, CPU))
+def test_the_step_of_each_system_has_autograds_gradient(tiny_settings, phantoms, name, pieces, no_graphs):
+    """Also of a batch that does not fit into memory at once, which the reference must not take at once, either."""
+    training, batch = new_training(tiny_settings, phantoms.side("train"), name, CPU)
+    training.micro_batches = pieces
+    assert len(list(training.reference_losses(batch))) == pieces
+    check_steps(training, batch)
 
 
 def test_copies_of_the_training_are_freed(training, batch, monkeypatch):

@@ -96,7 +96,7 @@ def test_few_positives_have_every_remedy_and_a_gan_of_their_own():
 def test_gans_of_few_positives_see_as_many_images():
     counted = planned(Budget(images=1100), ("wgan_gp",), positives=(0.1,))
     epochs = {(one.config.positive_fraction, one.config.gan_epochs) for one in counted if one.config.uses_gan}
-    assert epochs == {(1.0, 6), (0.1, 10)}  # of 200 and of 110 images
+    assert epochs == {(1.0, 6), (0.1, 12)}  # whole batches of 200 and of 110 images: 192 and 96
 
 
 def test_few_data_has_real_arms_and_gans_with_and_without_pretraining():
@@ -135,16 +135,16 @@ def test_few_data_with_two_classifiers_and_ratios_shares_each_gan():
 
 def test_gans_of_few_data_see_as_many_images_with_and_without_pretraining():
     """An epoch without labels shows as many images as one of the part."""
-    counted = planned(Budget(images=1000), ("wgan_gp",), fractions=(0.1,))
+    counted = planned(Budget(images=1000), ("wgan_gp",), fractions=(0.25,))
     epochs = {(one.config.training_fraction, one.config.pretraining, one.config.gan_epochs)
               for one in counted if one.config.uses_gan}  # fmt: skip
-    assert epochs == {(1.0, "none", 5), (0.1, "none", 50), (0.1, "unlabelled", 50)}
+    assert epochs == {(1.0, "none", 6), (0.25, "none", 32), (0.25, "unlabelled", 32)}  # of 192 and of 32
 
 
 def test_too_few_images_for_two_epochs_of_a_part_are_refused():
     with pytest.raises(ConfigError, match=r"--images .*training_fraction=0\.5 .*use a larger --images"):
-        planned(Budget(images=100), ("wgan_gp",), fractions=(0.5,))
-    assert planned(Budget(images=100), ("principal",), fractions=(0.5,))
+        planned(Budget(images=96), ("wgan_gp",), fractions=(0.5,))
+    assert planned(Budget(images=96), ("principal",), fractions=(0.5,))
 
 
 def test_a_study_of_pretrained_gans_is_benchmarked_without_but_where_the_name_says_so():

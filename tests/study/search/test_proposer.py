@@ -142,9 +142,12 @@ def test_pruned_gans_are_not_used_again(simulated):
 def test_a_search_for_the_lowest_distance_trains_a_new_gan_each_time(tmp_path):
     """The same GAN with another ratio has the same distance."""
     search, lots = new_search(tmp_path, objective="frechet", ended=["baseline-000"]), random.Random(0)
-    for _ in range(12):
+    gans = set()
+    for number in range(40):
         proposal = search.ask()
         assert proposal.phase == "paper" or proposal.stoppable
+        gans.add(gan_of(proposal))
+        assert len(gans) == number + 1
         search.tell(proposal.number, "completed", results(lots))
 
 

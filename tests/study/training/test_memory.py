@@ -106,6 +106,10 @@ def test_several_workers_are_started_again_by_their_launcher(tmp_path, monkeypat
     with pytest.raises(torch.OutOfMemoryError):
         within_memory(tmp_path, train)
     assert (tmp_path / NOTE).exists()
+    with pytest.raises(torch.OutOfMemoryError):  # of halves
+        within_memory(tmp_path, train)
+    with pytest.raises(Diverged, match="even with half of a batch at a time: CUDA out of memory"):
+        within_memory(tmp_path, train)
 
 
 # ---- in processes of their own

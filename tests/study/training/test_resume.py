@@ -5,6 +5,8 @@ import pytest
 from study.config import make_config
 from study.diagnosis import train as diagnosis
 from study.gan import train as gan
+from study.storage.checkpoint import delete_checkpoints, save_checkpoint
+from study.training.workers import load_checkpoint
 from tests.support.damage import damage, newest
 from tests.support.trainings import UNEVEN, Crash, in_gan_folder, run, same, stored
 
@@ -43,6 +45,17 @@ def crash_at(number: int, function=lambda *_: None):
         return function(*arguments)
 
     return crashing
+
+
+def test_measuring_before_a_resumption_is_counted(phantoms, tiny_settings, tmp_path):
+    config = make_config(tiny_settings | UNEVEN)
+    with pytest.raises(Crash):
+        in_gan_folder(config, phantoms, crash_at(2), tmp_path)
+    state = load_checkpoint(tmp_path, "cpu")
+    assert state["evaluation_seconds"] > 0
+    delete_checkpoints(tmp_path)
+    save_checkpoint(tmp_path, state["epoch"], state | {"evaluation_seconds": 1000.0})
+    assert in_gan_folder(config, phantoms, lambda entry: None, tmp_path)["evaluation_seconds"] > 1000
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

@@ -58,7 +58,7 @@ def a_slot(monkeypatch, reports: list) -> slot.Slot:
     made = object.__new__(slot.Slot)
     made.mailbox = SimpleNamespace(get=SimpleNamespace(remote=lambda: reports.pop(0)))
     made.number, made.failures, made.at_work = 7, 0, True
-    made.run = SimpleNamespace(join=lambda: None)
+    made.run = SimpleNamespace(join=lambda seconds: None, is_alive=lambda: False)
     return made
 
 
@@ -87,6 +87,12 @@ def test_a_trial_survives_ten_deaths_of_workers_and_no_more(monkeypatch):
 def test_the_end_of_the_run_loses_the_trial_and_the_next_one_starts_anew(monkeypatch):
     one = a_slot(monkeypatch, [{"over": "no room"}])
     assert one.step() == {"error": "no room", "done": True} and not one.at_work
+
+
+def test_the_end_of_a_run_between_two_trials_is_not_that_of_the_next_run(monkeypatch):
+    one = a_slot(monkeypatch, [{"over": "the controller died"}, {"number": 7, "epoch": 1}])
+    one.run.is_alive = lambda: True
+    assert one.step() == {"number": 7, "epoch": 1, "done": False} and one.at_work
 
 
 def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monkeypatch, tmp_path):
