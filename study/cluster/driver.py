@@ -20,6 +20,7 @@ from study.cluster.head import leave_with_head
 from study.cluster.resources import Resources
 from study.cluster.slots.slot import Slot, ray_folder
 from study.errors import StorageFault
+from study.gan.store import drop_stopped
 from study.progress.display import Display
 from study.progress.standing import write_planned
 from study.search.proposer import Proposal, Proposer
@@ -40,9 +41,10 @@ def run_trials(
     """Run all that the proposer asks for; returns whether Ctrl-C or SIGTERM ended it early, as `time_budget`, in
     seconds, may.
 
-    Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row. Raises
-    `study.errors.StorageFault`.
+    Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row; those of stopped
+    GANs are deleted. Raises `study.errors.StorageFault`.
     """
+    drop_stopped(proposer.folder)
     stopping = StopBadGans(proposer.rule)
     write_planned(proposer.folder, proposer.part, proposer.num_left(), resources.concurrent, proposer.gans_left())
     bridge = Bridge(proposer, make_task, stopping, display)
@@ -75,6 +77,7 @@ def run_trials(
             display.close()
     if bridge.fault:
         raise StorageFault(bridge.fault)
+    drop_stopped(proposer.folder)
     return bool(interrupts)
 
 

@@ -15,7 +15,9 @@ from data_utils.dataset import load_dataset
 from study.config import make_config
 from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
-from study.gan.store import gan_folder, obtain_gan
+from study.gan.store import drop_stopped, gan_folder, obtain_gan
+from study.storage.checkpoint import save_checkpoint
+from study.trial.record import Task
 from tests.support.features import PixelQuality
 from tests.support.trainings import untimed
 
@@ -146,3 +148,18 @@ def test_each_gan_has_its_own_folder(phantoms, tiny_settings, tmp_path):
     folders = [folder(), folder(lstm_depth=2), folder(seed=1), folder(fingerprint="other data")]
     assert len(set(folders)) == 4
     assert folder(classifier_lr=0.5) == folder()
+
+
+def test_checkpoints_of_stopped_gans_are_deleted_and_no_others(tmp_path, tiny_settings):
+    config = make_config(tiny_settings)
+    trials = [
+        ("search-000", "stopped", "pruned"), ("search-001", "stopped", "pruned"), ("search-002", "went on", "pruned"),
+        ("search-003", "went on", "completed"), ("search-004", "lost", "failed"),
+    ]  # fmt: skip
+    for name, key, status in trials:
+        Task(tmp_path, tmp_path, name, config, 1, 1, {}).write_row(status, None, {"gan_key": key})
+    for key in ("stopped", "went on", "lost", "without a row"):
+        save_checkpoint(tmp_path / "gans" / key, 1, {"epoch": 1})
+    drop_stopped(tmp_path)
+    kept = {path.parent.name for path in tmp_path.glob("gans/*/checkpoint-*.pt")}
+    assert kept == {"went on", "lost", "without a row"}
