@@ -23,6 +23,9 @@ SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
     ".avif", ".jp2", ".j2k", ".jpf", ".jpx", *(HEIC if READS_HEIC else ()),
 }  # fmt: skip
+UNREAD = (HEIC - SUFFIXES) | {  # photographs, too
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".jxl", ".psd", ".dcm",
+}  # fmt: skip
 SEVERAL_IMAGES = ("MPO", "HEIF")  # phones put previews and depth maps behind the photograph
 LARGE = 1 << 22  # pixels; larger JPEG files are decoded at a part of their size, other files one at a time
 MAX_REDUCED = 1 << 28  # pixels of a JPEG file that is decoded at a part of its size: phones reach 200 million

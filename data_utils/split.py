@@ -57,12 +57,13 @@ def given_split(labels: np.ndarray, groups: np.ndarray, seed: int, sides: np.nda
     return split
 
 
-def check_class_sizes(labels: np.ndarray, least: int = MIN_IMAGES) -> None:
-    """Raise `DataError` where a class has fewer than `least` images."""
+def check_class_sizes(labels: np.ndarray, least: int = MIN_IMAGES, notes: tuple[str, ...] = ()) -> None:
+    """Raise `DataError` where a class has fewer than `least` images; then `notes` say what was left out."""
     negatives, positives = np.bincount(labels, minlength=2)
     if min(negatives, positives) < least:
         raise DataError(
             f"{negatives} negative and {positives} positive images; at least {least} of each class are needed"
+            + "".join(f". {note.removesuffix('.')}" for note in notes if "left out" in note)
         )
 
 

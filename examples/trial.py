@@ -10,13 +10,14 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from data_utils.dataset import load_dataset
+from data_utils.dataset import load_dataset, training_subset
+from data_utils.errors import DataError
 from data_utils.prepare import prepare
 from study.config import make_config, parse_assignments, preset
 from study.errors import ConfigError
 from study.flags.cli import EXIT_USER_ERROR, print_error
 from study.gan.folder import GanFolder
-from study.trial.run import check_fits, run_trial
+from study.trial.run import check_fits, check_networks, run_trial
 
 GANS = Path("runs/example/gans")  # a trained GAN is kept there, and used again by a trial with the same GAN
 SHORT = {"gan_epochs": 20, "measure_fid": False}  # too short for good images
@@ -27,12 +28,13 @@ def main(assignments: list[str]) -> int:
     try:
         config = make_config(preset("smoke") | SHORT | parse_assignments(assignments))
         prepared = prepare(None, Path("runs/prepared"), image_size=config.image_size)
-        check_fits(config, sum(prepared.counts["train"]), num_workers=1)
-    except ConfigError as error:
+        check_networks([config])
+        dataset = load_dataset(prepared.path, config.image_size)
+        check_fits(config, len(training_subset(dataset, *config.training_groups).side("train").labels), num_workers=1)
+    except (ConfigError, DataError) as error:
         print_error(error)
         return EXIT_USER_ERROR
     torch.set_num_threads(1)  # the networks are small: more threads would wait for each other
-    dataset = load_dataset(prepared.path, config.image_size)
     with TemporaryDirectory() as checkpoints:
         result = run_trial(config, dataset, print_report, GANS, Path(checkpoints))
     print(*(f"{name:<17} {result[name]:.3f}" for name in SHOWN if name in result), sep="\n")

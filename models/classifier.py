@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.batch_norm import spans_workers
-from models.feature_extractor import efficientnet_lite
+from models.feature_extractor import LITE_MEAN, LITE_STD, efficientnet_lite
 from models.image_size import halvings
 from models.lstm import LSTM
 from models.timm_model import timm_model
@@ -24,19 +24,22 @@ def build_classifier(
     lstm_depth: int = 2,
     dropout: float = 0.0,
     pretrained: bool = False,
+    load_weights: bool = True,
 ) -> "Classifier":
     """A classifier: forward(images (B, 3, image_size, image_size) in [-1, 1]) -> logits (B,).
 
     `backbone` is `small`, a CNN whose first layer has `width` channels, or the name of a convolutional network of
     timm, which has its own widths. `dropout` acts before the last layer. `pretrained` loads ImageNet weights: those
-    installed with the project for `tf_efficientnet_lite0`, otherwise timm's from the Hugging Face hub.
+    installed with the project for `tf_efficientnet_lite0`, otherwise timm's from the Hugging Face hub; it does not
+    without `load_weights`, for a network that gets its own.
 
     Raises ValueError for a backbone that timm does not have or that gives no feature map (B, C, h, w) at this image
     size, and for weights that do not exist or cannot be fetched.
     """
     if backbone == "small" and pretrained:
         raise ValueError("classifier_pretrained=true needs a timm backbone: `small` has no ImageNet weights")
-    features = small_cnn(image_size, width) if backbone == "small" else TimmFeatureMap(backbone, pretrained)
+    is_small = backbone == "small"
+    features = small_cnn(image_size, width) if is_small else TimmFeatureMap(backbone, pretrained, load_weights)
     channels, cells = feature_map_shape(features, backbone, image_size)
     return Classifier(
         features=features,
@@ -93,16 +96,17 @@ def small_cnn(image_size: int, width: int) -> nn.Sequential:
 class TimmFeatureMap(nn.Module):
     """The last feature map (B, C, h, w) of a timm network, for images in [-1, 1]."""
 
-    def __init__(self, name: str, pretrained: bool):
+    def __init__(self, name: str, pretrained: bool, load_weights: bool):
         super().__init__()
         carried = pretrained and name == "tf_efficientnet_lite0"
-        self.network = timm_model(name, pretrained=pretrained and not carried, features_only=True, out_indices=(-1,))
+        fetched = pretrained and load_weights and not carried
+        self.network = timm_model(name, pretrained=fetched, features_only=True, out_indices=(-1,))
         mean, std = (self.network.pretrained_cfg[field] for field in ("mean", "std"))
         if carried:
-            source = efficientnet_lite(0)
-            weights = source.model.state_dict()
+            mean, std = [LITE_MEAN / 255] * 3, [LITE_STD / 255] * 3
+        if carried and load_weights:
+            weights = efficientnet_lite(0).model.state_dict()
             self.network.load_state_dict({key: weights[key] for key in self.network.state_dict()})
-            mean, std = (source.mean / 255).flatten().tolist(), (source.std / 255).flatten().tolist()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 

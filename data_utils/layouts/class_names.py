@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from data_utils.errors import DataError
 from data_utils.layouts.source import Flags, listed
@@ -11,6 +12,9 @@ POSITIVE_NAMES = {
     "positive", "aug-positive", "infected", "infection", "ischaemia", "ischemia", "ulcer", "dfu", "wound",
     "abnormal", "abnormal(ulcer)", "diseased",
 }  # fmt: skip
+
+
+NEGATED, INFECTED = re.compile("no|un|without|free|clean"), re.compile("infect|ischa?em")
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,15 @@ def choose_classes(found: list[str], place, flags: Flags, hint: str = "") -> Cla
 
 
 def likely_positive(found: list[str]) -> list[str]:
-    """The classes whose own name says that they are positive."""
+    """The classes whose own name says that they are positive; none where another's says so, too: of ulcer and
+    infected_ulcer either may be meant."""
     if set(found) == {"0", "1"}:
         return ["1"]
-    return [name for name in found if re.sub(r"[ _]", "-", name.lower()) in POSITIVE_NAMES]
+    plain = {name: re.sub(r"[ _]", "-", name.lower()) for name in found}
+    likely = [name for name in found if plain[name] in POSITIVE_NAMES]
+    others = [plain[name] for name in found if name not in likely and not NEGATED.match(plain[name])]
+    doubtful = [other for other in others if INFECTED.search(other) or any(plain[name] in other for name in likely)]
+    return [] if doubtful else likely
 
 
 def is_text(name: str) -> bool:
@@ -73,7 +82,10 @@ def is_text(name: str) -> bool:
 
 
 def _parts(said: str, found: list[str], place, flag: str) -> list[str]:
-    parts = [said] if said in found else [part.strip() for part in said.split(",")]
+    said = normalize("NFC", said)
+    named = {normalize("NFC", name): name for name in found}  # macOS writes an accent as a character of its own
+    parts = [said] if said in named else [part.strip() for part in said.split(",")]
+    parts = [named.get(part, part) for part in parts]
     if unknown := [part for part in parts if part not in found]:
         raise DataError(f"{flag} {said!r}: {place} holds no class {unknown[0]!r}, but {listed(found)}")
     return parts

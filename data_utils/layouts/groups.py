@@ -34,9 +34,16 @@ def name_groups(below: list[PurePath], pattern: str | None) -> tuple[list[str], 
     if pattern is not None:
         return groups_by_pattern(below, pattern), ()
     if _lie_in_folders(below):
-        groups = [path.parts[0] if len(path.parts) > 1 else str(path) for path in below]
+        groups = [path.parts[0] if len(path.parts) > 1 else _group_in_name(path.name) or str(path) for path in below]
         _judge(groups, "the folder of a photograph below its class folder", below)
-        return groups, (f"The {len(set(groups))} folders below the classes are the groups (patients or wounds).",)
+        folders = {path.parts[0] for path in below if len(path.parts) > 1}
+        notes = (f"The {len(folders)} folders below the classes are the groups (patients or wounds).",)
+        if flat := [path.name for path in below if len(path.parts) == 1]:
+            notes += (
+                f"WARNING: {len(flat)} photographs lie in no folder, {flat[0]!r} for one; the text before the first "
+                "underscore of the name is their group, without one the whole name.",
+            )
+        return groups, notes
     by_name = [_group_in_name(path.name) for path in below]
     if any(by_name):
         groups = _completed(by_name, below, GROUP_PATTERN)

@@ -6,13 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_utils.decode import HEIC, HEIC_ADVICE, SUFFIXES
+from data_utils.decode import HEIC, HEIC_ADVICE, SUFFIXES, UNREAD
 from data_utils.errors import DataError
 
-# Photographs, too
-UNREAD = (HEIC - SUFFIXES) | {
-    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".jxl", ".psd", ".dcm",
-}  # fmt: skip
 MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotation", "annotations", "groundtruth", "gt", "segmentation"}
 MASK_FILE = re.compile(r".*[_-]mask(_\d+)?", re.IGNORECASE)  # without its suffix: photograph_mask_1
 SIDES = {

@@ -20,9 +20,13 @@ FILE_TYPES = (".csv", ".tsv", ".txt")
 COLUMNS = {
     "path": ("path", "image", "file", "filename", "filepath", "imagepath", "imagename", "imageid", "img", "photo"),
     "label": ("label", "class", "classname", "category", "diagnosis", "target", "infected", "y"),
-    "group": ("group", "patient", "patientid", "subject", "subjectid", "case", "caseid", "wound", "woundid"),
+    "group": (
+        "group", "patient", "patientid", "patientno", "patientnumber", "patientnr", "patientcode", "subject",
+        "subjectid", "participant", "participantid", "person", "personid", "case", "caseid", "wound", "woundid",
+    ),
     "side": ("split", "side", "subset", "partition", "set"),
 }  # fmt: skip
+PERSON = re.compile("patient|subject|participant|person")
 BOXES = {"xmin", "ymin", "xmax", "ymax", "bbox"}
 ASKED = "a CSV manifest has the columns path,label,group, or a path and one column of 0 and 1 for each class"
 
@@ -44,6 +48,7 @@ def manifest(data: Path, flags: Flags) -> Source:
         raise DataError(f"--group-pattern has no use with {data}: its column {header[places['group']]!r} says it")
     rows, notes = _without_repeats(data, [_row(data, places, *line) for line in _labelled(data, header, places, lines)])
     _refuse_missing(data, rows)
+    _refuse_outside(data, rows)
     found = sorted({row.label for row in rows})
     classes = choose_classes(found, data, flags)
     rows = [row for row in rows if row.label in classes.labels]
@@ -98,6 +103,9 @@ def _columns(data: Path, header: list[str], lines: list) -> dict[str, int]:
             raise DataError(f"{data} has several columns {header[names.index(wanted)]!r}; leave one")
         if wanted:
             places[column] = names.index(wanted)
+    unused = [name for place, name in enumerate(header) if place not in places.values() and PERSON.search(name.lower())]
+    if "group" not in places and unused:
+        raise DataError(f"{data}: does the column {unused[0]!r} tell the patient? Name it 'group', or leave it out")
     if "side" in places and not all(side_of(cells[places["side"]]) for _, cells in lines):
         del places["side"]  # folds, or anything else of that name
     if "path" not in places or ("label" not in places and len(_class_columns(places, header, lines)) < 2):
@@ -183,6 +191,17 @@ def _without_repeats(data: Path, rows: list[_Row]) -> tuple[list[_Row], tuple[st
     repeats = len(rows) - len(first)
     notes = (f"WARNING: {repeats} lines of {data.name} repeat another and were left out.",) if repeats else ()
     return list(first.values()), notes
+
+
+def _refuse_outside(data: Path, rows: list[_Row]) -> None:
+    """Raise `DataError` for photographs that do not lie below the manifest's folder: none is read from elsewhere."""
+    root = Path(abspath(data.parent))
+    if outside := [row for row in rows if not Path(abspath(row.path)).is_relative_to(root)]:
+        common = commonpath([root, *(abspath(row.path.parent) for row in outside)])
+        raise DataError(
+            f"{data}: {len(outside)} of {len(rows)} photographs lie outside of {root}, {str(outside[0].path)!r} for "
+            f"one; put the manifest into {common}, with paths that count from there"
+        )
 
 
 def _refuse_missing(data: Path, rows: list[_Row]) -> None:

@@ -13,6 +13,8 @@ EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 
 def run_with_bundle(work: Callable[[], int]) -> int:
     """The exit code of `work`; a user's mistake or a fault of the disk is told in a line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
     try:
         return work()
     except ConfigError as error:

@@ -7,20 +7,29 @@ from pathlib import Path
 from study.errors import ConfigError
 
 
-def fresh_folder(out: Path, marker: str, force: bool, flag: str = "--out") -> Path:
-    """An empty folder at `out`, absolute; ConfigError, which names the `flag`, where one with content is there.
+def fresh_folder(out: Path, marker: str, force: bool, flag: str = "--out", mark: str = "") -> Path:
+    """An empty folder at `out`; see `writable_folder`. With `force` its content is deleted."""
+    out = writable_folder(out, marker, force, flag, mark)
+    shutil.rmtree(out)
+    out.mkdir()
+    return out
 
-    With `force` that content is deleted, but only where the file `marker` shows that an earlier run wrote it.
+
+def writable_folder(out: Path, marker: str, force: bool, flag: str = "--out", mark: str = "") -> Path:
+    """The folder `out`, absolute; ConfigError, which names the `flag`, where one with content is there.
+
+    With `force` it may have content, but only where a file `marker` with the text `mark` shows that an earlier run
+    wrote it.
     """
-    out = out.expanduser().absolute()
+    out = out.expanduser().resolve()
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{flag} {out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()):
         if not force:
             raise ConfigError(f"{flag} {out} is not empty; choose another folder, or add --force to replace it")
-        if not (out / marker).is_file():
-            raise ConfigError(f"--force: {out} has no {marker}, so something else wrote it; choose another folder")
-        shutil.rmtree(out)
+        wrote_it = (out / marker).is_file() and mark in (out / marker).read_text(encoding="utf-8", errors="replace")
+        if not wrote_it:
+            raise ConfigError(f"--force: {out} has no {marker} of ours: something else wrote it; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -44,7 +44,7 @@ class SingleBatchGenerator(nn.Module):
 
 def rebuilt_classifier(config: TrialConfig, weights: dict[str, Tensor]) -> LogitsAndFeatures:
     """The trained classifier of a config, in evaluation mode."""
-    classifier = new_classifier(config.model_copy(update={"classifier_pretrained": False}))
+    classifier = new_classifier(config, load_weights=False)
     classifier.load_state_dict(weights)
     return LogitsAndFeatures(classifier).requires_grad_(False).eval()
 

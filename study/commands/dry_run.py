@@ -107,7 +107,7 @@ def measuring_flops(config: TrialConfig) -> float:
 def classifier_flops(config: TrialConfig, num_train: int) -> float:
     images = config.classifier_epochs * num_train * (1 + config.synthetic_ratio)
     with torch.device("meta"):
-        model = new_classifier(config.model_copy(update={"classifier_pretrained": False})).eval()
+        model = new_classifier(config, load_weights=False).eval()
         image = torch.zeros(1, 3, config.image_size, config.image_size)
         return 3 * images * _count(model, image)
 

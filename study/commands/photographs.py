@@ -45,8 +45,26 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
     return prepared
 
 
+def holds_ids(path: Path, image_ids: set[str]) -> bool:
+    """Whether the CSV file has just these ids in its column image_id."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            return {row.get("image_id") for row in csv.DictReader(file)} == image_ids
+    except (OSError, csv.Error):
+        return False
+
+
 def write_image_ids(path: Path, prepared: Prepared) -> None:
-    """Write file and salted id of each image, readable by the owner alone; ConfigError if it cannot be written."""
+    """Write file and salted id of each image, readable by the owner alone; ConfigError if it cannot be written.
+
+    A list of the same ids stays as it is, for a column `attribute` may have come to it; another file is not replaced.
+    """
+    if path.exists():
+        if not holds_ids(path, {image_id for _, image_id in prepared.files}):
+            raise ConfigError(f"--image-ids {path} exists and is no list of these photographs; choose another file")
+        path.chmod(0o600)
+        print(f"image ids    {path} is there already and stays as it is; keep it private", flush=True)
+        return
     try:
         private = {"opener": lambda name, flags: os.open(name, flags, 0o600)}
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # an existing file would keep its mode: replace it

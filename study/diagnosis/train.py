@@ -134,8 +134,8 @@ def check_finite(name: str, loss: float, epoch: int) -> None:
         raise Diverged(f"classifier diverged: {name} loss is {loss:g} in epoch {epoch}")
 
 
-def new_classifier(config: TrialConfig) -> Classifier:
-    """The classifier of a config, with new weights."""
+def new_classifier(config: TrialConfig, load_weights: bool = True) -> Classifier:
+    """The classifier of a config, with new weights; see `build_classifier`."""
     return build_classifier(
         config.classifier_backbone,
         image_size=config.image_size,
@@ -144,6 +144,7 @@ def new_classifier(config: TrialConfig) -> Classifier:
         lstm_depth=config.classifier_lstm_depth,
         dropout=config.dropout,
         pretrained=config.classifier_pretrained,
+        load_weights=load_weights,
     )
 
 

@@ -104,7 +104,7 @@ def check_networks(configs: Iterable[TrialConfig]) -> None:
             for config in configs:
                 new_generator(config.model_copy(update={"pretrained": False}))
                 new_critic(config)
-                new_classifier(config.model_copy(update={"classifier_pretrained": False}))
+                new_classifier(config, load_weights=False)
     except ValueError as error:
         raise ConfigError(f"--set: {error}") from None
 

@@ -56,6 +56,8 @@ def test_flags_and_fields(command, arguments, words):
     [
         ("--set gan_batch_size=400", ["gan_batch_size=400", "training images", "--set gan_batch_size="]),
         ("--set training_fraction=0.2", ["gan_batch_size=32 is more than the 6", "--set gan_batch_size=6 or less"]),
+        ("--name a/b", ["--name 'a/b' is no name of a folder"]),
+        ("--name prepared", ["--name 'prepared' is no name"]),
         ("--set decoder_width=31", ["decoder_width=31 must be a multiple of"]),
         ("--set classifier_backbone=restnet", ["restnet"]),
         ("--workers-per-trial 3", ["gan_batch_size=32", "evenly over 3 workers"]),
@@ -353,11 +355,18 @@ def interrupt(*arguments):
 
 
 def test_image_ids_of_a_file_that_all_could_read_end_private(command, small_machine, photographs, tmp_path):
-    ids = tmp_path / "ids.csv"
-    ids.write_text("old", encoding="utf-8")
+    ids, arguments = tmp_path / "ids.csv", ("--data", photographs, "--trials", "1", "--image-ids")
+    assert command(*arguments, ids)[0] == 0
+    written = ids.read_text(encoding="utf-8")
+    assert ids.stat().st_mode & 0o777 == 0o600 and written.startswith("file,image_id")
+    annotated = written.replace("image_id", "image_id,attribute", 1)
+    ids.write_text(annotated, encoding="utf-8")
     ids.chmod(0o644)
-    assert command("--data", photographs, "--trials", "1", "--image-ids", ids)[0] == 0
-    assert ids.stat().st_mode & 0o777 == 0o600 and ids.read_text(encoding="utf-8").startswith("file,image_id")
+    assert command(*arguments, ids, "--resume")[0] == 0  # what the user has added to it stays
+    assert ids.stat().st_mode & 0o777 == 0o600 and ids.read_text(encoding="utf-8") == annotated
+    ids.write_text("path,label\n", encoding="utf-8")
+    assert "is no list of these photographs" in command.refused(*arguments, ids, "--resume")
+    assert ids.read_text(encoding="utf-8") == "path,label\n"
 
 
 def test_fewer_trials_than_are_done_leave_none_unfinished(command, study):

@@ -11,6 +11,7 @@ from threading import Thread
 
 import psutil
 import pytest
+from PIL import Image
 
 from study import doctor
 from study.cluster.checks import (
@@ -225,6 +226,17 @@ def test_photographs_and_prepared_data(phantom_folder, prepared_phantoms, tmp_pa
         for number in range(7):
             (tmp_path / "few" / label / f"{number}.jpg").touch()
     assert "7 negative and 7 positive images" in photographs("--data", tmp_path / "few").found
+    for name in ("a", "b"):  # photographs with masks, whose patches come when they are decoded
+        for kind in ("images", "labels"):
+            (tmp_path / "masks" / "train" / kind).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64)).save(tmp_path / "masks" / "train" / kind / f"{name}.png")
+    assert photographs("--data", tmp_path / "masks").ok is True
+    for label in ("infected", "clean"):
+        (tmp_path / "phone" / label).mkdir(parents=True)
+        (tmp_path / "phone" / label / "IMG_1.heic").touch()
+        (tmp_path / "phone" / label / "IMG_2.dng").touch()
+    phone = photographs("--data", tmp_path / "phone")
+    assert "0 negative and 0 positive images" in phone.found and ".dng" in str(phone)
     assert check_prepared(newest_prepared(tmp_path)).ok is None
     assert check_prepared(prepared_phantoms.path).ok is True
     damaged = tmp_path / "f.parquet"

@@ -1,6 +1,7 @@
 """A completed trial -> a bundle: weights, ONNX files, what an answer needs, figures, and the model card."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from study.bundle import folder
 from study.bundle.exporting import card
 from study.bundle.exporting.metrics import COPIES, audit_verdicts, confirmed_metrics, trial_metrics
 from study.bundle.exporting.weights import write_classifier, write_generator
-from study.bundle.output import fresh_folder
+from study.bundle.output import writable_folder
 from study.config import TrialConfig
 from study.errors import ConfigError
 from study.gan_audit.study import audit_row, with_references
@@ -62,7 +63,7 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
         train_again(study, row)
     weights = read_classifier(study, row["trial_id"])
     verdicts = checked_verdicts(study, row, wanted.anyway, announce)
-    out = fresh_folder(out, folder.MANIFEST, force)
+    out = writable_folder(out, folder.MANIFEST, force, mark=folder.FORMAT)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tmp-bundle-") as name:
         made = Path(name) / "bundle"
         made.mkdir()
@@ -73,7 +74,8 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
         (made / folder.ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         (made / folder.CARD).write_text(card.model_card(about), encoding="utf-8")
         folder.write_manifest(made)
-        made.replace(out)  # an empty folder gives way
+        shutil.rmtree(out)  # only now that there is another
+        made.replace(out)
     return out
 
 

@@ -24,9 +24,11 @@ from study.errors import ConfigError
 from study.gan.folder import GanFolder
 from study.storage.tensors import read_tensors
 from study.training.precision import autocast
+from study.trial.classifiers import classifier_file
 
 CALIBRATION_IMAGES = 512
-SAME_PROBABILITY = 1e-5  # between the table `predictions` and the weights that are exported
+# Between the table `predictions` and the weights that are exported; bfloat16 rounds otherwise on another processor.
+SAME_PROBABILITY = {"float32": 1e-5, "bfloat16": 1e-2}
 PROBE = 8  # inputs that an ONNX file is compared on
 
 
@@ -114,10 +116,11 @@ def answer(model: LogitsAndFeatures, config: TrialConfig, side: Side) -> tuple[n
 def compare_with_table(study: Path, row: dict, sides: dict[str, Side], answers: dict) -> float:
     """The largest difference to the trial's stored predictions; ConfigError where the weights are others."""
     difference = largest_table_difference(study, row, sides, answers)
-    if difference > SAME_PROBABILITY and row["device"] == "cpu":
+    if difference > SAME_PROBABILITY[row["precision"]] and row["device"] == "cpu":
         raise ConfigError(
             f"the kept classifier of {row['trial_id']} gives other probabilities than the table predictions (by "
-            f"{difference:.2g}): its file is of another training; add --train-again"
+            f"{difference:.2g}): its file is of another training; delete {classifier_file(study, row['trial_id'])} and "
+            "add --train-again"
         )
     return difference
 

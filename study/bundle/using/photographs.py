@@ -1,6 +1,7 @@
 """The photographs that a user names, read as the network takes them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_utils.decode import SUFFIXES, BadImage, decode, square
+from data_utils.decode import HEIC, SUFFIXES, UNREAD, BadImage, decode, square
 from study.errors import ConfigError
 
 
@@ -33,10 +34,12 @@ def _below(path: Path) -> Iterator[tuple[Path, Path]]:
         yield path, path.resolve().parent  # the user named the file itself, wherever it lies
         return
     for parent, folders, names in os.walk(path):
+        if linked := [name for name in folders if Path(parent, name).is_symlink()]:
+            print(f"not searched: the linked folder {Path(parent, linked[0])}; name it itself", file=sys.stderr)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(parent, name), path
+            if Path(name).suffix.lower() in SUFFIXES | UNREAD and not name.startswith("."):
+                yield Path(parent, name), path  # of a format that is not read the answers say so
 
 
 def read_photograph(path: Path, root: Path, preprocessing: dict) -> np.ndarray:
@@ -62,6 +65,8 @@ def read_all(
     """Path, pixels and, where a file cannot be read, the reason instead; in batches, so that memory stays constant."""
 
     def read(file: tuple[Path, Path]):
+        if file[0].suffix.lower() in UNREAD - HEIC:  # Pillow would take the preview in some of them
+            return file[0], None, "a format that is not read; convert it to JPEG or PNG"
         try:
             return file[0], read_photograph(*file, preprocessing), None
         except BadImage as reason:

@@ -161,6 +161,35 @@ def test_folders_below_the_class_are_groups(tmp_path):
     assert sizes(recognise(tmp_path, group_pattern=r"patient(\d)/")) == [2] * 6
 
 
+def test_photographs_in_no_folder_belong_to_the_patient_of_their_name(tmp_path):
+    """README's own example: ulcer/p07_1.jpg beside healthy/p07/2.jpg."""
+    touch(tmp_path, *(f"healthy/p{n}/{m}.jpg" for n in range(24) for m in range(2)))
+    touch(tmp_path, *(f"ulcer/p{n}_1.jpg" for n in range(24)))
+    source = recognise(tmp_path)
+    assert Counter(record.group for record in source.records) == {f"p{n}": 3 for n in range(24)}
+    assert "The 24 folders below the classes are the groups" in notes(source)
+    assert "WARNING: 24 photographs lie in no folder, 'p0_1.jpg' for one" in notes(source)
+
+
+@pytest.mark.parametrize("names", [("wound", "infected_wound"), ("ulcer", "ulcer infected"), ("dfu", "DFU-infection")])
+def test_of_two_classes_that_may_both_be_positive_neither_is_guessed(tmp_path, names):
+    touch(tmp_path, *(f"{name}/x.png" for name in names))
+    with pytest.raises(DataError, match=r"which of .* is the positive class"):
+        recognise(tmp_path)
+    assert recognise(tmp_path, positive=names[1]).class_names == names
+
+
+@pytest.mark.parametrize("negative", ["not_infected", "uninfected", "no infection"])
+def test_a_class_that_says_no_is_the_negative_one(tmp_path, negative):
+    touch(tmp_path, f"{negative}/x.png", "infected/y.png")
+    assert recognise(tmp_path).class_names == (negative, "infected")
+
+
+def test_a_class_is_found_however_its_accent_is_written(tmp_path):
+    touch(tmp_path, "gesund/x.png", "Geschwu\u0308r/y.png")  # as macOS writes it
+    assert recognise(tmp_path, positive="Geschw\u00fcr").class_names == ("gesund", "Geschwu\u0308r")
+
+
 def test_what_was_taken_for_a_patient_is_said(tmp_path):
     source = recognise(folder(tmp_path, *(f"p{n // 2}_{n}.jpg" for n in range(12))))
     assert sizes(source) == [2] * 6 and "6 texts before the first underscore" in notes(source)

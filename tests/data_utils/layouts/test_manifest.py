@@ -76,6 +76,26 @@ def test_patients_are_the_same_however_the_paths_are_written(tmp_path, monkeypat
         assert [r.group for r in recognise(typed).records] == [name[:2] for name in names]
 
 
+@pytest.mark.parametrize("name", ["Patient No.", "participant_id", "person"])
+def test_other_names_of_the_column_of_patients(tmp_path, name):
+    groups = [record.group for record in recognise(manifest(tmp_path, TEXT.replace("group", name))).records]
+    assert groups[0] == groups[2] == "p1" != groups[1]
+
+
+def test_a_column_that_may_tell_the_patient_is_not_passed_over(tmp_path):
+    with pytest.raises(DataError, match="does the column 'pseudonym of patient' tell the patient"):
+        recognise(manifest(tmp_path, TEXT.replace("group", "pseudonym of patient")))
+
+
+def test_photographs_outside_of_the_manifests_folder_are_refused_with_the_way_out(tmp_path):
+    (tmp_path / "lists").mkdir()
+    text = TEXT.replace("sub/b.png", "../sub/b.png").replace("a.png", "../a.png")
+    path = manifest(tmp_path, text, name="lists/l.csv")
+    touch(tmp_path, "lists/c.png")
+    with pytest.raises(DataError, match=f"2 of 3 photographs lie outside of .*put the manifest into {tmp_path}, with"):
+        recognise(path)
+
+
 def test_a_column_of_sides(tmp_path):
     sides = TEXT.replace("group\n", "group,split\n").replace("p1\n", "p1,train\n").replace("clean,\n", "clean,,test\n")
     assert [r.side for r in recognise(manifest(tmp_path, sides)).records] == ["train", "test", "train"]

@@ -9,9 +9,13 @@ from huggingface_hub import ModelCard
 from data_utils.dataset import load_dataset
 from results.tables.schema import TABLES
 from results.tables.store import read_part, read_table, write_rows
+from study.bundle import folder
 from study.bundle.exporting.card import model_card, safe
 from study.bundle.folder import open_bundle
 from study.bundle.networks import load_classifier, load_generator, sigmoid
+from study.bundle.torch_networks import rebuilt_classifier
+from study.config import CLASSIFIERS, make_config
+from study.diagnosis.train import new_classifier
 from study.export import main
 from study.trial.again import train_again
 from study.trial.choice import choose_row
@@ -136,7 +140,29 @@ def test_nothing_is_overwritten_without_force(study, tmp_path, capsys):
     command = (study, "--trial", "search-001", "--out", out)
     assert "is not empty" in refused(capsys, *command)
     assert "something else wrote it" in refused(capsys, *command, "--force")
+    (out / folder.MANIFEST).write_text('{"name": "of a web page"}')
+    assert "something else wrote it" in refused(capsys, *command, "--force")
     assert (out / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_bundle_stays_until_there_is_another(study, bundle_folder, capsys):
+    other = study / "classifiers" / "baseline-000.safetensors"
+    other.rename(study / "classifiers" / "search-001.safetensors")
+    before = {path.name: path.read_bytes() for path in bundle_folder.iterdir()}
+    message = refused(capsys, study, "--trial", "search-001", "--out", bundle_folder, "--force")
+    assert "delete" in message and "search-001.safetensors and add --train-again" in " ".join(message.split())
+    assert {path.name: path.read_bytes() for path in bundle_folder.iterdir()} == before
+
+
+def test_an_exported_efficientnet_sees_images_as_the_studys_does(tiny_settings):
+    """Its weights hold neither mean nor deviation of the pixels that it was pretrained on."""
+    pretrained = CLASSIFIERS["efficientnet_lite0"] | {"image_size": 64}
+    config = make_config(tiny_settings | pretrained)
+    trained = new_classifier(config).eval()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    rebuilt = rebuilt_classifier(config, trained.state_dict())
+    with torch.no_grad():
+        assert torch.equal(rebuilt(images)[0], trained(images))
 
 
 def test_a_classifier_that_was_not_kept_is_trained_again(study, pixel_quality):

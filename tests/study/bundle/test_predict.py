@@ -59,6 +59,8 @@ def folder(tmp_path):
     (folder / "notes.txt").write_text("no photograph")
     (folder / ".hidden.png").write_bytes(content)
     (folder / "out.png").symlink_to("/etc/hostname")
+    (folder / "raw.dng").write_bytes(content)
+    (folder / "linked").symlink_to(folder / "more")
     return folder
 
 
@@ -66,11 +68,13 @@ def test_bad_files_are_named_and_the_rest_is_done(whole_bundle, folder, tmp_path
     assert run(whole_bundle, folder, "--out", tmp_path / "a.parquet") == 1
     table = pq.read_table(tmp_path / "a.parquet").to_pylist()
     by_name = {row["path"].split("/")[-1]: row for row in table}
-    assert set(by_name) == {"a.jpg", "grey.png", "cmyk.jpg", "broken.jpg", "empty.png", "out.png"}
-    assert {name for name, row in by_name.items() if row["error"]} == {"broken.jpg", "empty.png", "out.png"}
+    bad = {"broken.jpg", "empty.png", "out.png", "raw.dng"}
+    assert set(by_name) == {"a.jpg", "grey.png", "cmyk.jpg"} | bad
+    assert {name for name, row in by_name.items() if row["error"]} == bad
     assert "leads out" in by_name["out.png"]["error"] and by_name["empty.png"]["probability"] is None
     printed = " ".join(capsys.readouterr().err.split())
-    assert printed.count("not read: ") == 3 and "broken.jpg" in printed
+    assert printed.count("not read: ") == 4 and "broken.jpg" in printed
+    assert "not searched: the linked folder" in printed
 
 
 def test_a_large_photograph_is_read(whole_bundle, tmp_path):
