@@ -17,6 +17,7 @@ from data_utils.layouts.image_files import (
 )
 from data_utils.layouts.source import Flags, Record, Source, listed
 
+MAX_SETS = 3  # of photographs, each with its classes; more that are alike are patients
 MAX_DEPTH = 3  # folders below the given one in which classes are looked for
 
 
@@ -38,6 +39,14 @@ def folder_per_class(data: Path, flags: Flags, hint: str) -> Source:
     place = _look(data, data)
     wanted = {flags.positive, flags.negative} & set(place.names)
     if not wanted and len(likely_positive(place.names)) != 1 and (nested := list(_nested(place.folder, data))):
+        kinds = {tuple(sorted(path.name for path in folders_with_images(folder, data))) for folder in nested}
+        if len(nested) > MAX_SETS and len(kinds) == 1:
+            (names,), one = kinds, nested[0].name
+            raise DataError(
+                f"{place.folder} holds {len(nested)} folders, {one!r} for one, each with the classes {listed(names)}. "
+                f"If they are patients, put the classes above them, such as {names[0]}/{one}/, or list the photographs "
+                "in a CSV manifest with the columns path,label,group"
+            )
         raise DataError(
             f"{place.folder} holds several folders of photographs ({listed(place.names)}), and classes below them. "
             "Give the one that is meant: " + " or ".join(f"--data {str(found)!r}" for found in nested[:3])

@@ -23,6 +23,8 @@ def run_with_bundle(work: Callable[[], int]) -> int:
         if error.strerror is None:
             raise
         print(error_text(f"{error.filename or 'the disk'}: {error.strerror}"), file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(error_text(f"{error.name} is not installed here, and this option needs it"), file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

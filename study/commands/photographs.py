@@ -28,6 +28,9 @@ def recognise_photographs(options: Namespace):
 
 def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
     """The prepared file of `--data`, and beside it the file of `--inception-weights`."""
+    given = [f"--{name.replace('_', '-')}" for name, value in names(options).items() if value is not None]
+    if given and options.data is None:
+        raise ConfigError(f"{given[0]} has no use without --data: the sample data have their classes and groups")
     with Display().counting("photographs") as progress:
         prepared = prepare(
             options.data,

@@ -369,6 +369,11 @@ def test_image_ids_of_a_file_that_all_could_read_end_private(command, small_mach
     assert ids.read_text(encoding="utf-8") == "path,label\n"
 
 
+def test_what_is_said_of_photographs_needs_photographs(command):
+    for flag in ("--positive", "--negative", "--group-pattern"):
+        assert f"{flag} has no use without --data" in command.refused(flag, "x")
+
+
 def test_fewer_trials_than_are_done_leave_none_unfinished(command, study):
     code, printed, _ = command(*study[1][:-1], "1", "--resume")
     assert code == 0 and ", 0 not finished" in printed

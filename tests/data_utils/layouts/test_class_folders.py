@@ -94,6 +94,12 @@ def test_several_layouts_below_one_folder_are_named(tmp_path):
     assert recognise(tmp_path / "DFU/Patches").class_names == ("Normal(Healthy skin)", "Abnormal(Ulcer)")
 
 
+def test_classes_below_patients_are_to_be_put_above_them(tmp_path):
+    touch(tmp_path, *(f"p{n}/{label}/1.jpg" for n in range(4) for label in BOTH))
+    with pytest.raises(DataError, match=r"4 folders, 'p0' for one, .*put the classes above them, such as healthy/p0/"):
+        recognise(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
