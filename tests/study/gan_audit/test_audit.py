@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from data_utils.dataset import load_dataset
 from data_utils.prepare import prepare
 from models.feature_extractor import FeatureExtractor, build_feature_extractor
+from results.tables.schema import COLLAPSED, COPIES, HONEST, ONE_CLASS
 from study.config import make_config
-from study.gan_audit.audit import COLLAPSED, COPIES, HONEST, ONE_CLASS, audit_images, interpolate
+from study.gan_audit.audit import audit_images, interpolate
 from study.gan_audit.copying import Nearest, copy_rate, more_copies, nearest, pixel_distances
 from study.gan_audit.diversity import Spread, has_collapsed, spread
 from study.gan_audit.reference import Reference
