@@ -16,6 +16,7 @@ from results.stats.evidence import Evidence
 from results.tables.store import TableError
 
 OBJECTIVES = {"frechet_distance": "Frechet distance", "validation_auroc": "validation AUROC"}
+OF_THE_CLASSIFIER = {"synthetic_ratio", "classifier_lr", "dropout"}  # no distance hangs on them
 ROLES = {"paper": 0, "search": 1, "baseline": 2, "system": 3}  # phase -> look
 
 
@@ -34,7 +35,7 @@ def search_figures(evidence: Evidence) -> list[Drawing | Note]:
     tried = tried[tried["status"] == "completed"].dropna(subset="validation_auroc").sort_values("validation_auroc")
     if tried.empty or not parameters:
         return [*parts, Note("No trial of the search was completed, so importances and slices are not shown.")]
-    return [*parts, importance(study), parallel(tried, parameters), slices(tried, parameters)]
+    return [*parts, importance(study, parameters), parallel(tried, parameters), slices(tried, parameters)]
 
 
 def load_search(folder: Path) -> optuna.Study | None:
@@ -78,10 +79,10 @@ def pareto(evidence: Evidence) -> Drawing | Note:
     return Drawing("pareto", "Frechet distance and validation AUROC of each trial", alt, figure)
 
 
-def importance(study: optuna.Study) -> Drawing | Note:
+def importance(study: optuna.Study, parameters: list[str]) -> Drawing | Note:
     """Optuna's importance of each parameter for each objective (PED-ANOVA, Watanabe et al. 2023)."""
     try:
-        columns = importances(study)
+        columns = importances(study, parameters)
     except (ValueError, RuntimeError, UserWarning) as error:
         return Note(f"Importances cannot be computed yet, Optuna says: {error}")
     order = columns.mean(axis=1).sort_values().index
@@ -96,8 +97,9 @@ def importance(study: optuna.Study) -> Drawing | Note:
     return Drawing("importance", "Importance of each parameter", f"The most important parameter {listed}.", figure)
 
 
-def importances(study: optuna.Study) -> pd.DataFrame:
-    """Parameters x objectives. Raises what Optuna raises, and its warning where trials are too few to tell."""
+def importances(study: optuna.Study, parameters: list[str]) -> pd.DataFrame:
+    """Parameters x objectives, by the trials that have all of these, so none with another system's GAN; of a distance
+    only those of its GAN. Raises what Optuna raises, and its warning where trials are too few to tell."""
     # The order of the objectives in Optuna's file is that of the search: distance first where there are two.
     highest = [direction == optuna.study.StudyDirection.MAXIMIZE for direction in study.directions]
     names = list(OBJECTIVES.values())
@@ -107,9 +109,11 @@ def importances(study: optuna.Study) -> pd.DataFrame:
         # It reminds that a low target counts as good, which the sign below sees to.
         warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes", category=UserWarning)
         for number, is_highest in enumerate(highest):
-            sign = -1 if is_highest else 1
-            columns[names[number if len(highest) > 1 else is_highest]] = optuna.importance.get_param_importances(
-                study, target=lambda trial, n=number, s=sign: s * trial.values[n]
+            sign, name = -1 if is_highest else 1, names[number if len(highest) > 1 else is_highest]
+            columns[name] = optuna.importance.get_param_importances(
+                study,
+                params=[one for one in parameters if is_highest or one not in OF_THE_CLASSIFIER],
+                target=lambda trial, n=number, s=sign: s * trial.values[n],
             )
     return pd.DataFrame(columns).fillna(0.0)
 

@@ -136,7 +136,9 @@ def _arms_table(
     if paper is None:
         columns = [("subgroup", "subgroup", "s"), *columns, ("positive", "num_positive", ".0f")]
     caption = f"{title}: mean ± standard deviation over seeds (95 % interval)"
-    return Table(name, caption, frame, (*columns, ("classifier", "classifier_key", "s")), folded)
+    if frame["classifier_key"].nunique() > 1:
+        columns.append(("classifier", "classifier_key", "s"))
+    return Table(name, caption, frame, tuple(columns), folded)
 
 
 def _estimate(row) -> str:

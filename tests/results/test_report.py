@@ -22,7 +22,7 @@ from results.page.answer import NO_MORE_THAN_LONGER, UNKNOWN, answer, direction,
 from results.page.generator import audit_finding, image_quality
 from results.page.parts import Section
 from results.page.run import budget_table
-from results.page.search import load_search, search_figures
+from results.page.search import importances, load_search, search_figures
 from results.page.sections import image_parts, render
 from results.page.tables import generator_tables
 from results.report import main, write_report
@@ -180,6 +180,12 @@ def test_the_search_is_read_from_a_folder_of_any_name(tmp_path):
     study.mkdir()
     write_search(study, [])
     assert load_search(study).study_name == study.name
+
+
+def test_a_distance_hangs_on_no_parameter_of_the_classifier(tmp_path):
+    found = importances(load_search(make_study(tmp_path / "demo")), ["backbone", "dropout", "lstm_depth"])
+    assert found.loc["dropout", "Frechet distance"] == 0 < found.loc["dropout", "validation AUROC"]
+    assert found.sum().to_list() == pytest.approx([1, 1])
 
 
 def test_trials_that_use_the_gan_of_a_system_have_no_part_in_the_searchs_own_settings(tmp_path):
