@@ -26,7 +26,7 @@ COLUMNS = {
     ),
     "side": ("split", "side", "subset", "partition", "set"),
 }  # fmt: skip
-PERSON = re.compile("patient|subject|participant|person")
+PERSON = re.compile("(?!.*(age|sex|gender)).*(patient|subject|participant|person)")
 BOXES = {"xmin", "ymin", "xmax", "ymax", "bbox"}
 ASKED = "a CSV manifest has the columns path,label,group, or a path and one column of 0 and 1 for each class"
 
@@ -103,7 +103,7 @@ def _columns(data: Path, header: list[str], lines: list) -> dict[str, int]:
             raise DataError(f"{data} has several columns {header[names.index(wanted)]!r}; leave one")
         if wanted:
             places[column] = names.index(wanted)
-    unused = [name for place, name in enumerate(header) if place not in places.values() and PERSON.search(name.lower())]
+    unused = [name for place, name in enumerate(header) if place not in places.values() and PERSON.match(name.lower())]
     if "group" not in places and unused:
         raise DataError(f"{data}: does the column {unused[0]!r} tell the patient? Name it 'group', or leave it out")
     if "side" in places and not all(side_of(cells[places["side"]]) for _, cells in lines):

@@ -154,7 +154,7 @@ def power(rows: dict) -> str:
 
 def direction(row) -> int:
     """1 or -1 where a row of COMPARISONS shows a difference, else 0; too few groups for an interval show none."""
-    clear = row.p_adjusted < SIGNIFICANCE and pd.notna(row.ci_low)
+    clear = pd.notna(row.ci_low) and row.p_adjusted < SIGNIFICANCE
     return int(clear) * (1 if row.difference > 0 else -1)
 
 

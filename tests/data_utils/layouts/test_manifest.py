@@ -85,6 +85,7 @@ def test_other_names_of_the_column_of_patients(tmp_path, name):
 def test_a_column_that_may_tell_the_patient_is_not_passed_over(tmp_path):
     with pytest.raises(DataError, match="does the column 'pseudonym of patient' tell the patient"):
         recognise(manifest(tmp_path, TEXT.replace("group", "pseudonym of patient")))
+    assert recognise(manifest(tmp_path, TEXT.replace("group", "patient_age"))).records
 
 
 def test_photographs_outside_of_the_manifests_folder_are_refused_with_the_way_out(tmp_path):
