@@ -59,6 +59,14 @@ def from_first_worker(compute):
     return result[0]
 
 
+def from_all_workers(value) -> list:
+    """The (picklable) value of each worker, in their order, on all of them."""
+    values = [value] * num_workers()
+    if num_workers() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
 def load_checkpoint(folder: Path, device: torch.device | str) -> dict | None:
     """The newest undamaged checkpoint of `folder`, the same on every worker; None if there is none."""
     path = from_first_worker(lambda: newest_checkpoint(folder))

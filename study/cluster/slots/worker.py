@@ -24,12 +24,24 @@ def work(settings: dict) -> None:
     mailbox, number = settings["mailbox"], 0
     device = train.torch.get_device() if settings["device"] == "cuda" else torch.device("cpu")
     while True:
-        number, job = ray.get(mailbox.take.remote(number))
+        number, job = next_job(mailbox, number)
         if job is None:
             return
         with suppress(Withdrawn):
             work_at(ray.get(job[0]), number, mailbox, device)
         free_memory()
+
+
+def next_job(mailbox, after: int) -> tuple[int, list | None]:
+    """The newest job after number `after`, the same on every worker: after a fault one may hear of a later one."""
+    from study.training.workers import from_all_workers
+
+    while True:
+        number, job = ray.get(mailbox.take.remote(after))
+        numbers = from_all_workers(number)
+        if min(numbers) == max(numbers):
+            return number, job
+        after = max(numbers) - 1
 
 
 def work_at(task, number: int, mailbox, device: torch.device) -> None:

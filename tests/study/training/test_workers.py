@@ -16,6 +16,7 @@ from study.gan.train import train_gan
 from study.training.preemption import any_notice
 from study.training.workers import (
     average_gradients,
+    from_all_workers,
     from_first_worker,
     load_checkpoint,
     mean_over_workers,
@@ -71,6 +72,7 @@ def worker(rank: int, folder, prepared, settings: dict) -> None:
     results["share"] = share(torch.arange(4))
     results["mean"] = mean_over_workers(torch.tensor([float(rank), 1.0]))
     results["from first"] = from_first_worker(lambda: f"worker {rank}")
+    results["from all"] = from_all_workers(f"worker {rank}")
     weight = torch.nn.Parameter(torch.zeros(2))
     weight.grad = torch.tensor([rank, 4.0])
     average_gradients([weight, torch.nn.Parameter(torch.zeros(1))])
@@ -143,7 +145,7 @@ def test_share_mean_broadcast_and_gradient(both):
     for rank, results in enumerate(both):
         assert results["share"].tolist() == [[0, 1], [2, 3]][rank]
         assert results["mean"].tolist() == [0.5, 1.0]
-        assert results["from first"] == "worker 0"
+        assert results["from first"] == "worker 0" and results["from all"] == ["worker 0", "worker 1"]
         assert results["gradient"].tolist() == [0.5, 4.0]
 
 
@@ -152,7 +154,7 @@ def test_one_process_changes_nothing():
     weight.grad = torch.ones(1)
     average_gradients([weight])
     assert num_workers() == 1 and share(values) is values and weight.grad.item() == 1
-    assert mean_over_workers(values) is values and from_first_worker(lambda: 7) == 7
+    assert mean_over_workers(values) is values and from_first_worker(lambda: 7) == 7 and from_all_workers(7) == [7]
 
 
 def test_all_workers_learn_of_one_workers_notice(both):

@@ -41,6 +41,19 @@ def test_a_job_is_taken_by_each_worker_once_and_a_withdrawn_one_by_nobody():
     assert asyncio.run(play()) == [(1, ["a"]), (1, ["a"]), (2, None), (2, None)]
 
 
+def test_workers_that_hear_of_different_jobs_take_the_later_one(monkeypatch):
+    taken, others = [], iter([[2, 1], [2, 2]])  # the other worker has the second job first
+    monkeypatch.setattr(worker.ray, "get", lambda answer: answer)
+    monkeypatch.setattr("study.training.workers.from_all_workers", lambda number: next(others))
+
+    def take(after: int) -> tuple[int, list]:
+        taken.append(after)
+        return len(taken), [f"job {len(taken)}"]
+
+    mailbox = SimpleNamespace(take=SimpleNamespace(remote=take))
+    assert worker.next_job(mailbox, 0) == (2, ["job 2"]) and taken == [0, 1]
+
+
 def test_a_job_that_was_done_is_not_withdrawn():
     async def play() -> bool:
         mailbox = Mailbox()
