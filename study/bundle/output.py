@@ -10,8 +10,9 @@ from study.errors import ConfigError
 def fresh_folder(out: Path, marker: str, force: bool, flag: str = "--out", mark: str = "") -> Path:
     """An empty folder at `out`; see `writable_folder`. With `force` its content is deleted."""
     out = writable_folder(out, marker, force, flag, mark)
-    shutil.rmtree(out)
-    out.mkdir()
+    if any(out.iterdir()):
+        shutil.rmtree(out)
+        out.mkdir()
     return out
 
 
