@@ -108,6 +108,9 @@ def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, lis
         if len(ended := select(evidence.trials, phase="judge")):
             planned = f"{len(ended)} trials of {ended['num_judging_seeds'].max():.0f} judging seeds have ended"
             reason = f"The judgement is not over: {planned}; `{CONFIRM}` goes on."
+            if not judging_goes_on(evidence):
+                failed = (ended["status"] != "completed").sum()
+                reason = f"{failed} of {len(ended)} judging trials failed: too few seeds."
     return ["Not answered yet", reason], None, facts + quality
 
 

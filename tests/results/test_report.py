@@ -293,6 +293,11 @@ def test_no_answer_before_the_last_judging_seed_and_failed_ones_are_counted(evid
     last = evidence.trials["trial_id"].eq("judge-real_and_synthetic_1-1002")
     found = answer(replace(evidence, trials=evidence.trials[~last]))
     assert found.lines[0] == "Not answered yet" and "8 trials of 3 judging seeds have ended" in found.lines[1]
+    all_failed = evidence.trials.copy()
+    all_failed.loc[all_failed["phase"] == "judge", "status"] = "failed"
+    none = evidence.comparisons[evidence.comparisons["phase"] != "judge"]
+    found = answer(replace(evidence, trials=all_failed, comparisons=none))
+    assert found.lines == ["Not answered yet", "9 of 9 judging trials failed: too few seeds."]
     trials = evidence.trials.assign(status=evidence.trials["status"].where(~last, "failed"))
     rows = with_comparisons(evidence, 0.04).comparisons.assign(num_seeds=2)
     basis = answer(replace(evidence, trials=trials, comparisons=rows)).lines[2]
