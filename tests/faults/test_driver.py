@@ -50,8 +50,8 @@ class Slot:
 
 connect(sys.argv[1])
 ray.get(Controller.options(lifetime="detached").remote().reserve.remote(1))
-slot = Slot.remote()
-ray.get(slot.run.remote())
+slots = [Slot.remote() for _ in range(2)]
+ray.get([slot.run.remote() for slot in slots])
 print("reserves", flush=True)
 time.sleep(600)
 """
@@ -179,7 +179,7 @@ def test_killed_command(tmp_path, own_ray, trials, kills):
 
 def test_what_the_actors_of_killed_jobs_have_reserved_is_freed():
     """Ray marks a group neither with its actor's death nor with its job's where it was reserved just after them."""
-    kills = 3
+    kills = 2
     with ray_of_another_process() as address:
         for _ in range(kills):
             with started([sys.executable, "-c", A_JOB_THAT_RESERVES, address]) as job:
