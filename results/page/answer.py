@@ -10,7 +10,6 @@ from results.stats.evidence import Evidence, arm_name, select
 from results.stats.power import SIGNIFICANCE, detectable_gain
 from results.tables.published import SETTINGS, claimed_gain
 
-JUDGED_ARMS = 3  # the chosen one, real images, and repeated real images
 TESTED = ["num_leaked_test", "test_num_images"]
 OUTCOMES = {"accuracy": "accuracy", "auroc": "AUROC"}
 UNITS = {"accuracy": (100, "+.1f", " points"), "auroc": (1, "+.3f", "")}  # scale, format, unit of a difference
@@ -58,7 +57,8 @@ def answer(evidence: Evidence) -> Answer:
     families = ("synthetic against real", "against oversampled")
     against_real, oversampled = (_comparisons(evidence, family) for family in families)
     quality = [("image quality", image_quality(evidence)), ("audit", audit_finding(evidence))]
-    if set(against_real) != set(OUTCOMES) or judging_goes_on(evidence):
+    ended, planned = evidence.judging  # their number was fixed before the first: no look in between
+    if set(against_real) != set(OUTCOMES) or ended < planned:
         return Answer(*_unanswered(evidence, quality), limits(evidence))
     choice, row = evidence.choice, against_real["accuracy"]
     longer = "not compared with repeated real images"
@@ -87,12 +87,6 @@ def _comparisons(evidence: Evidence, family: str) -> dict:
     return {row.metric: row for row in rows.itertuples() if row.metric in OUTCOMES}
 
 
-def judging_goes_on(evidence: Evidence) -> bool:
-    """Whether trials of the judgement have no row yet. Their number was fixed before the first: no look in between."""
-    ended = select(evidence.trials, phase="judge")
-    return ended.empty or len(ended) < JUDGED_ARMS * ended["num_judging_seeds"].max()
-
-
 def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, list]:
     """Lines, differences and facts before the chosen arm was judged."""
     best, baseline = evidence.best_of_search, evidence.baseline
@@ -105,12 +99,11 @@ def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, lis
     if choice := evidence.choice:
         facts.insert(0, ("chosen on validation", f"{arm_name(choice.arm)}, GAN {choice.gan}, {choice.num_seeds} seeds"))
         reason = f"The arm is chosen but not judged; `{CONFIRM}` goes on with seeds of their own, two at the least."
-        if len(ended := select(evidence.trials, phase="judge")):
-            planned = f"{len(ended)} trials of {ended['num_judging_seeds'].max():.0f} judging seeds have ended"
-            reason = f"The judgement is not over: {planned}; `{CONFIRM}` goes on."
-            if not judging_goes_on(evidence):
-                failed = (ended["status"] != "completed").sum()
-                reason = f"{failed} of {len(ended)} judging trials failed: too few seeds."
+        ended, planned = evidence.judging
+        if ended < planned:
+            reason = f"{ended} of {planned} judging trials have ended; `{CONFIRM}` goes on."
+        elif ended:
+            reason = f"{ended - len(evidence.judged)} of {planned} judging trials failed: too few seeds."
     return ["Not answered yet", reason], None, facts + quality
 
 

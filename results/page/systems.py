@@ -153,9 +153,7 @@ def of_the_distance(trials: pd.DataFrame, classifier: str = "") -> str | None:
     parts = []
     for arm, words in (("synthetic_only_1", "synthetic images alone"), ("real_and_synthetic_1", "real and synthetic")):
         rows = select(trials, arm=arm).dropna(subset=["frechet_distance", "test_auroc"])
-        if rows["confirms"].nunique() < 4:
-            return None
-        if rows["test_auroc"].nunique() < 2:
+        if rows["confirms"].nunique() < 4 or rows["test_auroc"].nunique() < 2:
             return None
         low, high = np.nanpercentile(resampled_correlations(rows), [2.5, 97.5])
         parts.append(f"{correlation(rows):+.2f} ({low:+.2f} to {high:+.2f}) for {words}")

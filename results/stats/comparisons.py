@@ -23,6 +23,7 @@ from results.stats.significance import (
 
 METRICS = {"between GANs": ["auroc"]}  # of all other families accuracy, which the paper claims, and AUROC
 SHARED = ("classifier_key", "training_fraction", "positive_fraction")  # equal in all arms that are compared
+OF_OTHER_GROUPS = ("standard_error", "degrees_of_freedom", "p_value", "ci_low", "ci_high")
 FILLED = "real_balanced_synthetic"
 PAIRED = "paired t, seeds and groups random"
 JUDGED = "Welch's t, seeds and groups random"
@@ -42,13 +43,19 @@ def compare(scores: list[Scores]) -> list[dict]:
     arms = [arm for arm in scores if arm.condition["corruption"] == "none"]
     main = main_split(arms)
     rows = [
-        {"family": family, "metric": metric, **row}
+        {"family": family, "metric": metric, **row, **_unknown(a, b)}
         for a, b in permutations(arms, 2)
         if a.images.side == b.images.side and (family := _family(a.arm, b.arm, main))
         for metric in METRICS.get(family, ["accuracy", "auroc"])
         if (row := _compared(family, a, b, metric, arms)) is not None
     ]
     return _adjusted(rows)
+
+
+def _unknown(a: Scores, b: Scores) -> dict:
+    """The columns that too few groups of a class leave empty."""
+    too_few = min(scores.images.groups_of_rarer_class for scores in (a, b)) < MIN_GROUPS
+    return dict.fromkeys(OF_OTHER_GROUPS) if too_few else {}
 
 
 def _compared(family: str, a: Scores, b: Scores, metric: str, arms: list[Scores]) -> dict | None:
@@ -121,14 +128,13 @@ def _choosing_values(arm: Scores, metric: str, scores: list[Scores]) -> np.ndarr
 
 def _row(a: Scores, b: Scores, values: np.ndarray, found: Difference, test: str) -> dict:
     of_a, of_b = np.split(values, 2)
-    known = a.images.groups_of_rarer_class >= MIN_GROUPS
     return {
-        **_columns(a, b, found.value, found.interval if known else (None, None)),
+        **_columns(a, b, found.value, found.interval),
         "value_a": float(of_a.mean()),
         "value_b": float(of_b.mean()),
-        "standard_error": found.standard_error if known else None,
-        "degrees_of_freedom": found.degrees_of_freedom if known else None,
-        "p_value": found.p_value if known else None,
+        "standard_error": found.standard_error,
+        "degrees_of_freedom": found.degrees_of_freedom,
+        "p_value": found.p_value,
         "test": test,
         "num_seeds": len(of_a),
         **a.images.counts,
@@ -142,16 +148,14 @@ def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
     if np.isnan(distribution.value):
         return None
     error = np.hypot(parts[0].standard_error, parts[1].standard_error)
-    known = min(scores.images.groups_of_rarer_class for scores in (a, b)) >= MIN_GROUPS
-    p_value = 2 * norm.sf(abs(distribution.value) / error) if error else distribution.value == 0
     return {
-        **_columns(a, b, distribution.value, distribution.interval() if known else (None, None)),
+        **_columns(a, b, distribution.value, distribution.interval()),
         "arm_a": f"{a.arm['arm']} (random split)",
         "value_a": float(parts[0].value),
         "value_b": float(parts[1].value),
-        "standard_error": float(error) if known else None,
+        "standard_error": float(error),
         "degrees_of_freedom": None,
-        "p_value": float(p_value) if known else None,
+        "p_value": float(2 * norm.sf(abs(distribution.value) / error)) if error else float(distribution.value == 0),
         "test": UNPAIRED_TEST,
         "num_seeds": min(len(a.seeds), len(b.seeds)),
         **{name: count + b.images.counts[name] for name, count in a.images.counts.items()},

@@ -13,6 +13,7 @@ from results.stats.scores import collect_scores
 from results.tables.schema import COMPARISONS, ESTIMATES, EVIDENCE, FINALIST, FINDINGS, HONEST, REPEATED
 from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
+JUDGED_ARMS = 3  # the chosen one, real images, and repeated real images
 CHOICE = ["confirms", "arm", "classifier_key"]
 ARM_NAMES = {
     "real_and_synthetic_": "real + synthetic, ratio ",
@@ -95,6 +96,12 @@ class Evidence:
     def judged(self) -> pd.DataFrame:
         """Completed trials with the judging seeds."""
         return select(self.completed, phase="judge")
+
+    @cached_property
+    def judging(self) -> tuple[int, int]:
+        """How many trials of the judgement have ended, in any way, and how many were planned."""
+        ended = select(self.trials, phase="judge")
+        return len(ended), int(JUDGED_ARMS * ended["num_judging_seeds"].max()) if len(ended) else 0
 
     @cached_property
     def best_of_search(self) -> pd.Series | None:

@@ -24,7 +24,7 @@ def run_with_bundle(work: Callable[[], int]) -> int:
             raise
         print(error_text(f"{error.filename or 'the disk'}: {error.strerror}"), file=sys.stderr)
     except ModuleNotFoundError as error:
-        print(error_text(f"{error.name} is not installed here, and this option needs it"), file=sys.stderr)
+        print(error_text(f"{error.name} is not installed here, and this command needs it"), file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

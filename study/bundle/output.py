@@ -7,17 +7,17 @@ from pathlib import Path
 from study.errors import ConfigError
 
 
-def fresh_folder(out: Path, marker: str, force: bool, flag: str = "--out", mark: str = "") -> Path:
+def fresh_folder(out: Path, marker: str, mark: str, force: bool, flag: str = "--out") -> Path:
     """An empty folder at `out`; see `writable_folder`. With `force` its content is deleted."""
-    out = writable_folder(out, marker, force, flag, mark)
+    out = writable_folder(out, marker, mark, force, flag)
     if any(out.iterdir()):
         shutil.rmtree(out)
         out.mkdir()
     return out
 
 
-def writable_folder(out: Path, marker: str, force: bool, flag: str = "--out", mark: str = "") -> Path:
-    """The folder `out`, absolute; ConfigError, which names the `flag`, where one with content is there.
+def writable_folder(out: Path, marker: str, mark: str, force: bool, flag: str = "--out") -> Path:
+    """The folder `out`, absolute, made where it is missing; ConfigError, which names the `flag`, where it has content.
 
     With `force` it may have content, but only where a file `marker` with the text `mark` shows that an earlier run
     wrote it.

@@ -49,8 +49,8 @@ LONG_AGO_S = 3600.0  # another study's command may be writing among the prepared
 def run(options: Namespace) -> int:
     """Prepare, search, report."""
     refuse_missing(options.log)
-    if options.name and (Path(options.name).name != options.name or options.name == "prepared"):
-        raise ConfigError(f"--name {options.name!r} is no name of a folder in --out; choose one without a slash")
+    if options.name and (Path(options.name).name != options.name or options.name in ("prepared", "..")):
+        raise ConfigError(f"--name {options.name!r} cannot be a study's folder in --out; choose one without a slash")
     stored = peek_settings(study_to_resume(options)) if options.resume else None
     settings = StudySettings.resolve(options, stored)
     if options.dry_run:

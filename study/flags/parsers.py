@@ -27,7 +27,8 @@ def sweep_parser() -> ArgumentParser:
     add("--split-seed", type=seed, default=0, metavar="N", help="seed of the 70:15:15 split (default 0)")
     add("--skip-bad", action="store_true", help="leave out files that cannot be decoded, and record how many")
     add("--image-ids", type=Path, metavar="CSV",
-        help="write each file's salted id there, to name subgroups by; keep it private")  # fmt: skip
+        help="write each file's salted id there, to name subgroups by; a list of these ids stays as it is; keep it "
+             "private")  # fmt: skip
     add("--inception-weights", type=Path, metavar="PATH",
         help="torch-fidelity's Inception weights; Inception then guides the search")  # fmt: skip
     add = parser.add_argument_group("search").add_argument

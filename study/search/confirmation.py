@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from results.leaderboard import leaderboard
+from results.stats.evidence import JUDGED_ARMS
 from study.config import GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.search.proposer import Proposal
@@ -28,7 +29,7 @@ class Protocol:
 
     @property
     def num_judging_trials(self) -> int:
-        return 3 * self.num_judging  # see `judgement`
+        return JUDGED_ARMS * self.num_judging
 
 
 def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[str] | None) -> list[str]:

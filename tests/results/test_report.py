@@ -292,7 +292,7 @@ def test_outcomes_without_an_error_have_no_power(evidence):
 def test_no_answer_before_the_last_judging_seed_and_failed_ones_are_counted(evidence):
     last = evidence.trials["trial_id"].eq("judge-real_and_synthetic_1-1002")
     found = answer(replace(evidence, trials=evidence.trials[~last]))
-    assert found.lines[0] == "Not answered yet" and "8 trials of 3 judging seeds have ended" in found.lines[1]
+    assert found.lines[0] == "Not answered yet" and "8 of 9 judging trials have ended" in found.lines[1]
     all_failed = evidence.trials.copy()
     all_failed.loc[all_failed["phase"] == "judge", "status"] = "failed"
     none = evidence.comparisons[evidence.comparisons["phase"] != "judge"]

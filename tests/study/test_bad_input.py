@@ -56,8 +56,9 @@ def test_flags_and_fields(command, arguments, words):
     [
         ("--set gan_batch_size=400", ["gan_batch_size=400", "training images", "--set gan_batch_size="]),
         ("--set training_fraction=0.2", ["gan_batch_size=32 is more than the 6", "--set gan_batch_size=6 or less"]),
-        ("--name a/b", ["--name 'a/b' is no name of a folder"]),
-        ("--name prepared", ["--name 'prepared' is no name"]),
+        ("--name a/b", ["--name 'a/b' cannot be a study's folder"]),
+        ("--name prepared", ["--name 'prepared' cannot be"]),
+        ("--name ..", ["--name '..' cannot be"]),
         ("--set decoder_width=31", ["decoder_width=31 must be a multiple of"]),
         ("--set classifier_backbone=restnet", ["restnet"]),
         ("--workers-per-trial 3", ["gan_batch_size=32", "evenly over 3 workers"]),

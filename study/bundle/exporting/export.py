@@ -63,7 +63,7 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
         train_again(study, row)
     weights = read_classifier(study, row["trial_id"])
     verdicts = checked_verdicts(study, row, wanted.anyway, announce)
-    out = writable_folder(out, folder.MANIFEST, force, mark=folder.FORMAT)
+    out = writable_folder(out, folder.MANIFEST, folder.FORMAT, force)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tmp-bundle-") as name:
         made = Path(name) / "bundle"
         made.mkdir()

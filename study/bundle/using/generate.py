@@ -42,7 +42,7 @@ def generate(bundle: Bundle, request: Request, out: Path, form: str, engine: str
     generator's checksum, options, and whether the command came to its end.
     """
     generator = load_generator(bundle, engine)
-    out = fresh_folder(out, RECORD, force, mark="generator_sha256")
+    out = fresh_folder(out, RECORD, "generator_sha256", force)
     record = generation_record(bundle, request, form, engine)
     write_record(out, record | {"finished": False})
     stream = synthetic_images(generator, bundle.z_dim, request)

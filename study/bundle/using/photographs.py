@@ -34,9 +34,9 @@ def _below(path: Path) -> Iterator[tuple[Path, Path]]:
         yield path, path.resolve().parent  # the user named the file itself, wherever it lies
         return
     for parent, folders, names in os.walk(path):
-        if linked := [name for name in folders if Path(parent, name).is_symlink()]:
-            print(f"not searched: the linked folder {Path(parent, linked[0])}; name it itself", file=sys.stderr)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for linked in filter(Path.is_symlink, (Path(parent, name) for name in folders)):
+            print(f"not searched: the linked folder {linked}; name it itself", file=sys.stderr)
         for name in sorted(names):
             if Path(name).suffix.lower() in SUFFIXES | UNREAD and not name.startswith("."):
                 yield Path(parent, name), path  # of a format that is not read the answers say so

@@ -85,7 +85,7 @@ def predict(
     files = photographs(paths)
     judge = load_judge(bundle, engine)
     if explain is not None:
-        explain = fresh_folder(explain, MARKER, force, "--explain")
+        explain = fresh_folder(explain, MARKER, NOTE, force, "--explain")
         (explain / MARKER).write_text(NOTE, encoding="utf-8")
     rows = list(tqdm(judged(judge, files, explain), total=len(files), unit=" photographs", disable=None))
     if out is None:

@@ -51,6 +51,7 @@ class Slot(tune.Trainable):
     def setup(self, config: dict) -> None:
         self.mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
         self.number, self.run, self.at_work = 0, None, False
+        self.began = 0  # the first job of the run
         self.reset_config(config)
 
     def reset_config(self, config: dict) -> bool:
@@ -62,7 +63,8 @@ class Slot(tune.Trainable):
         self.mailbox.give.remote(self.number, [ray.put(config["task"])])  # a reference: the mailbox imports no torch
         if self.run is None or not self.run.is_alive():
             trainer = new_trainer(config["task"].study, config["resources"], self.mailbox)
-            self.run = threading.Thread(target=fit, args=(trainer, self.mailbox), daemon=True)
+            self.began = self.number
+            self.run = threading.Thread(target=fit, args=(trainer, self.mailbox, self.began), daemon=True)
             self.run.start()
         return True
 
@@ -71,9 +73,9 @@ class Slot(tune.Trainable):
         while True:
             report = ray.get(self.mailbox.get.remote())
             if "over" in report:
-                self.run.join(FAREWELL_S)
-                if self.run.is_alive():
-                    continue  # the run before it is meant, which ended between two trials
+                if report["began"] != self.began:
+                    continue  # the run before this one, which ended between two trials
+                self.run.join()
                 self.at_work = False
                 return {"error": report["over"], DONE: True}
             if "exception" in report:
@@ -116,12 +118,12 @@ def new_trainer(study: Path, resources: Resources, mailbox) -> TorchTrainer:
     )
 
 
-def fit(trainer: TorchTrainer, mailbox) -> None:
-    """Run it to its end, of which the slot hears in any case."""
+def fit(trainer: TorchTrainer, mailbox, began: int) -> None:
+    """Run it to its end, of which the slot hears in any case; `began`: the run's first job."""
     over = "the run has ended"
     try:
         trainer.fit()
     except BaseException as error:
         over = str(error)
     finally:
-        ray.get(mailbox.put.remote({"over": over}))
+        ray.get(mailbox.put.remote({"over": over, "began": began}))

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 from optuna.trial import TrialState
 
-from study.config import PAPER_SYSTEMS, TrialConfig, make_config
+from results.page.search import OF_THE_CLASSIFIER
+from study.config import PAPER_SYSTEMS, GanConfig, TrialConfig, make_config
 from study.search.proposer import FAIR_SHARE, NEW_GAN_EVERY, OBJECTIVES, Search
 from study.search.records import proposal_file
 from study.search.space import NUISANCE, SCIENTIFIC, SPACE, generator_side, paper_configurations
@@ -38,6 +39,7 @@ def simulated(tmp_path_factory):
 
 def test_every_searched_parameter_is_a_config_field():
     assert SPACE.keys() <= TrialConfig.model_fields.keys() and not SCIENTIFIC.keys() & NUISANCE.keys()
+    assert {name for name in SPACE if name not in GanConfig.model_fields} == OF_THE_CLASSIFIER
     for name, domain in SCIENTIFIC.items():
         for value in domain.values:
             assert getattr(make_config({name: value}), name) == value

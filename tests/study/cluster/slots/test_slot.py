@@ -71,7 +71,7 @@ def a_slot(monkeypatch, reports: list) -> slot.Slot:
     made = object.__new__(slot.Slot)
     made.mailbox = SimpleNamespace(get=SimpleNamespace(remote=lambda: reports.pop(0)))
     made.number, made.failures, made.at_work = 7, 0, True
-    made.run = SimpleNamespace(join=lambda seconds: None, is_alive=lambda: False)
+    made.run, made.began = SimpleNamespace(join=lambda: None), 5
     return made
 
 
@@ -98,13 +98,12 @@ def test_a_trial_survives_ten_deaths_of_workers_and_no_more(monkeypatch):
 
 
 def test_the_end_of_the_run_loses_the_trial_and_the_next_one_starts_anew(monkeypatch):
-    one = a_slot(monkeypatch, [{"over": "no room"}])
+    one = a_slot(monkeypatch, [{"over": "no room", "began": 5}])
     assert one.step() == {"error": "no room", "done": True} and not one.at_work
 
 
 def test_the_end_of_a_run_between_two_trials_is_not_that_of_the_next_run(monkeypatch):
-    one = a_slot(monkeypatch, [{"over": "the controller died"}, {"number": 7, "epoch": 1}])
-    one.run.is_alive = lambda: True
+    one = a_slot(monkeypatch, [{"over": "the controller died", "began": 1}, {"number": 7, "epoch": 1}])
     assert one.step() == {"number": 7, "epoch": 1, "done": False} and one.at_work
 
 
