@@ -88,10 +88,10 @@ def say_defaults_for_cpus(options: Namespace) -> None:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether matrix products in bfloat16 are fast here: tensor cores, or AMX on a processor."""
+    """Whether matrix products in bfloat16 are fast here: tensor cores, or a processor with AMX or AVX512-BF16."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 @contextmanager

@@ -188,6 +188,13 @@ def test_trials_and_audits_load_no_ray():
     assert run.stdout.strip() == "False"
 
 
+def test_of_a_slot_only_the_workers_load_torch():
+    """What Tune's actor and Ray Train's controller unpickle."""
+    code = "import sys, study.cluster.slots.slot, study.trial.record; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("command", ["run_sweep", "confirm", "audit", "reproduce", "doctor"])
 def test_help_loads_nothing_slow(command):
     code = (

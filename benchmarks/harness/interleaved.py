@@ -14,6 +14,8 @@ import torch
 
 from study.trial.provenance import commit, hardware
 
+FAST_BFLOAT16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flags of a processor; the first it has is named
+
 
 def take_turns(
     sides: dict[str, Callable[[], object]], turns: int, device: str = "cpu", warm_up: int = 1
@@ -51,9 +53,10 @@ def show(speed: dict[str, float]) -> str:
 def where(device: str = "cpu") -> dict:
     """Machine, versions, threads and commit, for a benchmark's JSON."""
     info = Path("/proc/cpuinfo")
-    has_amx = info.exists() and "amx_bf16" in info.read_text(encoding="utf-8")
+    flags = info.read_text(encoding="utf-8") if info.exists() else ""
+    fast = next((f", {name}" for flag, name in FAST_BFLOAT16.items() if flag in flags), "")
     return {
-        "machine": hardware(torch.device(device)) + (", AMX" if has_amx else ""),
+        "machine": hardware(torch.device(device)) + fast,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),

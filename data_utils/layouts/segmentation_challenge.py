@@ -1,5 +1,6 @@
 """Photographs with wound masks: Foot Ulcer Segmentation Challenge, AZH wound segmentation, DFUC 2022."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,11 +32,17 @@ def _holds_no_folders(images: Path) -> bool:
     return images.is_dir() and not any(path.is_dir() for path in images.iterdir() if not path.name.startswith("."))
 
 
-def refuse_boxes(data: Path, pairs: list[Pair]) -> None:
-    """Raise `DataError` where what lies beside the photographs are YOLO's boxes and not masks."""
+def refuse_no_masks(data: Path, pairs: list[Pair]) -> None:
+    """Raise `DataError` where a list or YOLO's boxes lie beside the photographs, and no masks."""
     for images, masks, _ in pairs:
-        texts = list(masks.glob("*.txt"))
-        if texts and not list_images(masks, data).images:
+        if list_images(masks, data).images:
+            continue
+        if lists := sorted(masks.glob("*.csv")):
+            raise DataError(
+                f"{masks} holds no masks, but a list. Move it into {images.parent}, with paths that count from there "
+                f"({images.name}/...), and give --data {shlex.quote(str(images.parent / lists[0].name))}"
+            )
+        if texts := list(masks.glob("*.txt")):
             raise DataError(
                 f"{masks} holds boxes as YOLO has them ({texts[0].name}): they say where something lies, and no class "
                 f"of the photographs in {images}. Export the data as folders per class (Roboflow calls that Folder "
@@ -45,7 +52,7 @@ def refuse_boxes(data: Path, pairs: list[Pair]) -> None:
 
 def segmentation_challenge(data: Path, pairs: list[Pair], flags: Flags) -> Source:
     """Patches are cut around wounds and from skin. Without a pattern each photograph is its own group."""
-    refuse_boxes(data, pairs)
+    refuse_no_masks(data, pairs)
     found = [match for pair in pairs for match in _matched(*pair, data)]
     paths = [path.relative_to(data) for path, _, _ in found]
     groups = list(map(str, paths))

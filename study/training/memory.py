@@ -15,9 +15,6 @@ from study.training.workers import from_first_worker, num_workers
 NOTE = "halve-batches"  # empty file in a training's folder: whoever continues the training halves its batches
 HALVES_FAILED = "halved-batches-failed"  # file of several workers' training, with the error: halves do not fit either
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt, in glibc's malloc.h
-# Environment of a process that trains in a thread, as Ray Train does: glibc gives threads memory of their own, of which
-# `keep_freed_memory` keeps little. It must be there when the process starts.
-ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 LIBC = ctypes.CDLL(None)
 IS_GLIBC = hasattr(LIBC, "gnu_get_libc_version")
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -63,7 +60,8 @@ def keep_freed_memory() -> bool:
 
     By default glibc maps a large tensor anew each time, and the system clears each of its pages at the first touch.
     This takes 10 to 20 % of the processor time of a small training. Measured in an epoch of the `search` preset's
-    classifier: 197,664 page faults before, none after. In any but the main thread it needs `ONE_ARENA`.
+    classifier: 197,664 page faults before, none after. In any but the main thread it needs
+    MALLOC_ARENA_MAX=1 in the environment that the process was started with.
     """
     return IS_GLIBC and bool(LIBC.mallopt(M_MMAP_MAX, 0) and LIBC.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 

@@ -13,8 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from study.cluster.slots.slot import WORKER_FAILURES
-from study.training.memory import ONE_ARENA
+from study.cluster.slots.slot import ONE_ARENA, WORKER_FAILURES
 from tests.support.processes import command_of, descendants, wait_until
 from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_disk, run, sweep
 from tests.support.trainings import weights

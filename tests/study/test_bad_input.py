@@ -406,6 +406,15 @@ def test_the_heads_gpu_does_not_decide_for_a_cluster(capsys, monkeypatch, argume
     assert advice in printed if advice else not printed
 
 
+@pytest.mark.parametrize("instructions", [(), ("amx_tile",), ("avx512_bf16",), ("amx_tile", "avx512_bf16")])
+def test_a_processor_trains_in_bfloat16_where_that_is_fast(monkeypatch, instructions):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name in ("amx_tile", "avx512_bf16"):
+        monkeypatch.setattr(f"torch.cpu._is_{name}_supported", lambda name=name: name in instructions)
+    settings = StudySettings.resolve(sweep_parser().parse_args([]))
+    assert settings.base.precision == ("bfloat16" if instructions else "float32")
+
+
 def test_a_dry_run_of_a_resumed_study_has_its_settings(command, study, monkeypatch):
     stored = json.loads((study[0] / "study.json").read_bytes())["config"]["precision"]
     other = {"float32": "bfloat16", "bfloat16": "float32"}[stored]

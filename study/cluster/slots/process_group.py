@@ -11,14 +11,15 @@ from datetime import timedelta
 
 import psutil
 import ray
-import torch.distributed as dist
-from ray.train.backend import Backend
-from ray.train.torch import TorchConfig
+from ray.train.backend import Backend, BackendConfig
 
 
 @dataclass
-class OwnAddressConfig(TorchConfig):
-    """Ray Train's `TorchConfig` with `OwnAddress` as its backend; `init_method` has no meaning."""
+class OwnAddressConfig(BackendConfig):
+    """torch's backend, nccl or gloo, and how long a worker waits for the others, in seconds."""
+
+    backend: str
+    timeout_s: float
 
     @property
     def backend_cls(self):
@@ -51,6 +52,8 @@ def free_port() -> tuple[str, int]:
 
 def join(rank: int, size: int, address: str, port: int, backend: str, timeout_s: float) -> None:
     """Join the process group of `size` workers; the first one opens its store at address:port."""
+    import torch.distributed as dist  # not in Ray Train's controller, which imports this file
+
     interface = interface_of(ray.util.get_node_ip_address())
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         os.environ.setdefault(name, interface)

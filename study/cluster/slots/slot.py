@@ -2,7 +2,8 @@
 
 Ray starts seven processes for a trial of Tune with a run of Ray Train in it, and most of them import torch. So Tune
 hands a slot its next trial (`reuse_actors`), the slot hands the trial's task to the run's workers through a mailbox,
-and their reports come back by Ray Train's controller.
+and their reports come back by Ray Train's controller. Only the workers import torch: it would double the memory of a
+slot's other processes, and their start.
 """
 
 import threading
@@ -12,19 +13,21 @@ from pathlib import Path
 import ray
 from ray import train, tune
 from ray.train import UserCallback
-from ray.train.torch import TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # TorchTrainer without the import of torch
 from ray.tune.result import DONE
 
 from study.cluster.resources import Resources
 from study.cluster.slots.mailbox import Mailbox
 from study.cluster.slots.process_group import OwnAddressConfig
 from study.cluster.slots.worker import work
-from study.training.memory import ONE_ARENA
 
 COLLECTIVE_TIMEOUT_S = 24 * 3600  # workers wait while another trial trains the GAN that they share
 # Of a trial: a long one may lose several spot machines, while its workers train and, counted apart, while they start.
 WORKER_FAILURES = 10
 FAREWELL_S = 5.0
+# Environment of a process that trains in a thread, as Ray Train does: glibc gives threads memory of their own, of which
+# `study.training.memory.keep_freed_memory` keeps little. It must be there when the process starts.
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 
 
 def ray_folder(study: Path) -> Path:
@@ -93,11 +96,11 @@ class Slot(tune.Trainable):
         self.run.join(FAREWELL_S)
 
 
-def new_trainer(study: Path, resources: Resources, mailbox) -> TorchTrainer:
+def new_trainer(study: Path, resources: Resources, mailbox) -> DataParallelTrainer:
     per_worker = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
-    return TorchTrainer(
+    return DataParallelTrainer(
         work,
         train_loop_config={"mailbox": mailbox, "device": resources.device},
         scaling_config=train.ScalingConfig(
@@ -105,7 +108,7 @@ def new_trainer(study: Path, resources: Resources, mailbox) -> TorchTrainer:
             use_gpu=bool(resources.gpus_per_worker),
             resources_per_worker=per_worker,
         ),
-        torch_config=OwnAddressConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
+        backend_config=OwnAddressConfig("nccl" if resources.gpus_per_worker else "gloo", COLLECTIVE_TIMEOUT_S),
         run_config=train.RunConfig(
             # An equal name would silently resume an earlier run's Ray state.
             name=f"slot-{time.time_ns()}",
@@ -118,7 +121,7 @@ def new_trainer(study: Path, resources: Resources, mailbox) -> TorchTrainer:
     )
 
 
-def fit(trainer: TorchTrainer, mailbox, began: int) -> None:
+def fit(trainer: DataParallelTrainer, mailbox, began: int) -> None:
     """Run it to its end, of which the slot hears in any case; `began`: the run's first job."""
     over = "the run has ended"
     try:

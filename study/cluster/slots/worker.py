@@ -1,6 +1,7 @@
 """A worker of a slot: takes jobs from the mailbox, a trial's task each, until it is sent home.
 
-It reports to Ray Train each Frechet distance of the task's GAN, and the task's end.
+It reports to Ray Train each Frechet distance of the task's GAN, and the task's end. What imports torch is imported in
+functions: Tune's and Ray Train's own processes import this file too.
 """
 
 import threading
@@ -8,7 +9,6 @@ from contextlib import suppress
 from functools import partial
 
 import ray
-import torch
 from ray import train
 from ray.exceptions import RayError
 
@@ -19,10 +19,16 @@ MEASUREMENT = ("epoch", "frechet_distance", "num_real", "num_fake", "gan_key", "
 
 def work(settings: dict) -> None:
     """What Ray Train runs on each worker. Memory is freed between jobs."""
+    import torch
+    from ray.train.torch import get_device
+
     from study.training.memory import free_memory
 
     mailbox, number = settings["mailbox"], 0
-    device = train.torch.get_device() if settings["device"] == "cuda" else torch.device("cpu")
+    device = torch.device("cpu")
+    if settings["device"] == "cuda":
+        device = get_device()
+        torch.cuda.set_device(device)
     while True:
         number, job = next_job(mailbox, number)
         if job is None:
@@ -44,11 +50,11 @@ def next_job(mailbox, after: int) -> tuple[int, list | None]:
         after = max(numbers) - 1
 
 
-def work_at(task, number: int, mailbox, device: torch.device) -> None:
+def work_at(task, number: int, mailbox, device) -> None:
     """One job: a task from start to row, unless it has its row, after a fault of the worker. Raises Withdrawn."""
     from study.training.withdrawal import heeding
     from study.training.workers import from_first_worker
-    from study.trial.execute import execute  # heavy, and Tune's and Train's own processes import this file too
+    from study.trial.execute import execute
 
     with heeding(withdrawal(mailbox, number)):
         # All do the same: one of several machines may see the row later than another.

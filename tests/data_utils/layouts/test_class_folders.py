@@ -106,6 +106,7 @@ def test_classes_below_patients_are_to_be_put_above_them(tmp_path):
         (("a.jpg", "labels.csv"), "--data .*labels.csv"),
         (("photos/a.jpg", "photos.zip"), "unzip .*photos.zip"),
         (("train/images/a.jpg", "train/labels/a.txt", "data.yaml"), "boxes as YOLO has them.*folders per class"),
+        (("images/a.jpg", "labels/labels.csv"), r"no masks, but a list.*\(images/\.\.\.\).*--data .*/labels.csv"),
         (("images/train/a.jpg", "labels/train/a.txt"), "Boxes as YOLO has them.*folders per class"),
         (("train/a.jpg", "train/_annotations.coco.json"), "Boxes as COCO has them"),
     ],

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from results.tables.store import read_table
+from study.cluster.slots.slot import ONE_ARENA
 from study.config import make_config
 from study.diagnosis import train as diagnosis
 from study.errors import Diverged
 from study.gan.folder import GanFolder
 from study.gan.step import GanTraining
 from study.storage.sealed import read_json
-from study.training.memory import NOTE, ONE_ARENA, within_memory
+from study.training.memory import NOTE, within_memory
 from study.trial.execute import execute
 from study.trial.record import Task
 from study.trial.run import run_trial

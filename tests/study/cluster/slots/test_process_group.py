@@ -16,7 +16,7 @@ def sum_over_workers(rank: int, address: str, port: int, found) -> None:
     total = torch.tensor(rank + 1)
     dist.all_reduce(total)
     addresses = {one.address for one in listeners([psutil.Process()])}
-    process_group.OwnAddress().on_shutdown(None, process_group.OwnAddressConfig())  # another worker has died
+    process_group.OwnAddress().on_shutdown(None, process_group.OwnAddressConfig("gloo", 60))  # another worker has died
     found.put((total.item(), addresses, dist.is_initialized()))
     dist.barrier()
 
