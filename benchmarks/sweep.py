@@ -75,6 +75,9 @@ class Listed:
     def num_left(self) -> int:
         return self.num_trials - self.asked
 
+    def gans_left(self) -> int:
+        return self.num_left()
+
     def ask(self) -> Proposal | None:
         if not self.num_left():
             return None

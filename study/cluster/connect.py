@@ -5,7 +5,6 @@ import logging
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from contextlib import suppress
@@ -15,7 +14,7 @@ import psutil
 import ray
 
 from study.cluster.head import answers
-from study.cluster.nodes import head_asks_this_ray, living_nodes
+from study.cluster.nodes import living_nodes
 from study.cluster.private import ray_on_this_machine, session_folder, stay_on_loopback, use_token_if_there_is_one
 from study.cluster.resources import Machine, autoscaled_machines, named_machines
 from study.errors import ConfigError
@@ -24,7 +23,6 @@ logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defa
 QUIET = {"log_to_driver": False, "configure_logging": False}  # options of `ray.init`
 START_TRIES = 3
 LOOPBACK = "127.0.0.1"
-PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 LONGEST_SOCKET = 107  # characters of a socket's path on Linux
 SOCKET_BELOW = 80  # characters that Ray adds to the path of its folder
 SOCKET_BELOW_TMPDIR = 40  # and that Python's multiprocessing adds to TMPDIR
@@ -36,35 +34,20 @@ WORKER_START_S = {"machine": 300, "cluster": 24 * 3600}
 def connect(address: str | None) -> list[Machine]:
     """Join the cluster at `address`, or the one this head belongs to, or start Ray here; returns its machines.
 
-    For a cluster that scales from zero these are the machines it can grow to. ConfigError where no Ray answers, and
-    where its dashboard does not, or answers for another Ray: then Ray never frees the workers of a stopped trial.
+    For a cluster that scales from zero these are the machines it can grow to. ConfigError where no Ray answers.
     """
     growing_to, machines = autoscaled_machines(), named_machines()
     source = "--address" if address else "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "ray up"
     address = address or os.environ.get("RAY_ADDRESS") or ("auto" if growing_to or machines else None)
-    bypass_proxy(address)
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WORKER_START_S["cluster" if address else "machine"])
     if address:
         refuse_silent_address(address, source)
         if on_loopback_alone(address):
             use_loopback()
         use_token_if_there_is_one()
-    context = join(address) if address else start_here()
-    if not dashboard_answers(context):
-        ray.shutdown()
-        raise ConfigError(
-            "Ray's dashboard does not answer, and without it stopped trials would hold their CPUs for ever; "
-            'install ray[default] on the head and start it with --include-dashboard=true'
-        )
-    if not head_asks_this_ray():
-        ray.shutdown()
-        proxies = [name for name in PROXIES if os.environ.get(name)]
-        raise ConfigError(
-            "Ray's own question about its nodes, asked on the head, is not answered by this Ray, and stopped trials "
-            "would hold their CPUs for ever. "
-            + (f"A proxy is set ({', '.join(proxies)}): add the head's address to no_proxy, or " if proxies else "")
-            + "Stop the other Rays on the head (`ray stop`)"
-        )
+        join(address)
+    else:
+        start_here()
     if growing_to:
         return growing_to
     if machines:
@@ -72,10 +55,10 @@ def connect(address: str | None) -> list[Machine]:
     return [machine_of(node) for node in living_nodes()]
 
 
-def join(address: str):
-    """What `ray.init` gives for the cluster at this address; ConfigError where it does not let us in."""
+def join(address: str) -> None:
+    """ConfigError where the cluster at this address does not let us in."""
     try:
-        return ray.init(address, **QUIET)
+        ray.init(address, **QUIET)
     except Exception as error:
         raise ConfigError(
             f"no Ray cluster could be joined at {address}: {str(error).strip()}. If it demands a token, copy the token "
@@ -83,17 +66,18 @@ def join(address: str):
         ) from None
 
 
-def start_here():
-    """What `ray.init` gives for a Ray that it starts on this machine; ConfigError where none comes up.
+def start_here() -> None:
+    """Start Ray on this machine; ConfigError where none comes up.
 
     Ray gives up where its agent has not read its files within 15 s, as on a busy machine or a slow disk
     (github.com/ray-project/ray/issues/65983). They are in memory when it is tried again.
     """
     for tries_left in reversed(range(START_TRIES)):
-        pin_local_address()
+        use_loopback()
         options, before = local_options(), set(psutil.Process().children(recursive=True))
         try:
-            return ray.init("local", **QUIET, **options)
+            ray.init("local", **QUIET, **options)
+            return
         except Exception as error:  # Ray raises a bare one where one of its processes takes too long
             for process in set(psutil.Process().children(recursive=True)) - before:
                 with suppress(psutil.Error):
@@ -104,15 +88,6 @@ def start_here():
                     "machine is busy, wait until it is not"
                 ) from None
             print("Ray did not start in its time, and is started again", flush=True)
-
-
-def bypass_proxy(address: str | None) -> None:
-    """Let loopback, this machine and the head never be reached through a proxy: Ray's State API obeys `http_proxy`."""
-    head = (address or "").rpartition("/")[2].rpartition(":")[0]
-    local = ["localhost", LOOPBACK, "::1", ray.util.get_node_ip_address(), *([head] if head else [])]
-    for name in ("no_proxy", "NO_PROXY"):
-        known = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*known, *local]))
 
 
 def machine_of(node: dict) -> Machine:
@@ -129,23 +104,11 @@ def wait_for_machines(number: int, timeout: float = 300.0) -> None:
         print(f"{joined} of {number} machines have joined; the study runs without the others", flush=True)
 
 
-def pin_local_address() -> None:
-    """Choose the address of the Ray that is about to start, on loopback, and tell all its processes.
-
-    Nobody on the network can reach it: 127.0.0.1 is what Ray listens on where it does without clusters. The port is
-    named because Ray Train's cleaner looks Ray up by address when it frees the workers of a stopped trial; with
-    another Ray on the machine it would ask the wrong one, and the study would wait for ever.
-    """
-    use_loopback()
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port = probe.getsockname()[1]
-    os.environ["RAY_GCS_SERVER_PORT"] = str(port)
-    os.environ["RAY_ADDRESS"] = f"{LOOPBACK}:{port}"
-
-
 def use_loopback() -> None:
-    """Make this process and those it starts use 127.0.0.1 as this machine's address."""
+    """Make this process and those it starts use 127.0.0.1 as this machine's address.
+
+    Nobody on the network can reach it: 127.0.0.1 is what Ray listens on where it does without clusters.
+    """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     stay_on_loopback()
 
@@ -173,9 +136,9 @@ def local_options() -> dict:
         )
     private = new_private_folder(place)
     if len(tempfile.gettempdir()) + SOCKET_BELOW_TMPDIR > LONGEST_SOCKET:
-        os.environ["TMPDIR"] = str(private)  # Ray's dashboard and its workers make sockets there, too
+        os.environ["TMPDIR"] = str(private)  # Ray's agents and its workers make sockets there, too
     hide_token(private)
-    return {"include_dashboard": True} | session_folder(private / "r")  # Ray opens its own folder to all
+    return {"include_dashboard": False} | session_folder(private / "r")  # Ray opens its own folder to all
 
 
 def new_private_folder(place: Path) -> Path:
@@ -228,14 +191,3 @@ def refuse_silent_address(address: str, source: str = "--address") -> None:
             f"no Ray cluster answers at {found or 'this machine'} ({source} gave {address}); is it up? `ray status` on "
             f"its head tells. {'Unset RAY_ADDRESS' if source == 'RAY_ADDRESS' else 'Leave it out'} to start Ray here"
         )
-
-
-def dashboard_answers(context, timeout: float = 60.0) -> bool:
-    """Whether something accepts connections at the dashboard's address."""
-    url = context.address_info.get("webui_url")
-    deadline = time.monotonic() + timeout
-    while url and time.monotonic() < deadline:
-        if answers(url):
-            return True
-        time.sleep(0.5)
-    return False

@@ -70,27 +70,3 @@ def what_is_free() -> str:
 def session_name() -> str:
     """The name of this Ray in the command lines of its processes."""
     return ray.get_runtime_context().get_session_name()
-
-
-def head_asks_this_ray() -> bool:
-    """Whether Ray's State API, asked on the head without an address, speaks of this cluster.
-
-    Ray Train's cleaner asks it before it frees the workers of a stopped trial; where several Rays run on the head, the
-    answer may be about another one.
-    """
-    told = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(nodes_of_state_api).remote()
-    try:
-        return not ray.get(told, timeout=ANSWER_S).isdisjoint(node["NodeID"] for node in living_nodes())
-    except RayError:
-        return False
-
-
-def nodes_of_state_api() -> set[str]:
-    """The ids of the nodes of the Ray that the State API finds by itself; none where it finds no Ray, or several."""
-    from ray.util.state import list_nodes
-    from ray.util.state.exception import RayStateApiException
-
-    try:
-        return {node.node_id for node in list_nodes(timeout=10)}
-    except (RayStateApiException, ConnectionError):
-        return set()

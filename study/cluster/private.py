@@ -1,5 +1,9 @@
 """Every use of Ray's private interfaces, which may change with any version of Ray; no other file reaches for one."""
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import ray
@@ -7,7 +11,12 @@ from ray._private import ray_constants, services
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.state import state
 from ray.core.generated.gcs_pb2 import ActorTableData, JobTableData, PlacementGroupTableData
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+STRANGER = "import sys; from ray._raylet import GcsClient; GcsClient(sys.argv[1]).internal_kv_keys(b'', timeout=9)"
 
 
 def use_token_if_there_is_one() -> None:
@@ -30,14 +39,29 @@ def session_folder(path: Path) -> dict:
     return {"_temp_dir": str(path)}
 
 
-def dashboard_url() -> str:
-    """Host and port of the dashboard."""
-    return ray.get_runtime_context().worker.node.webui_url.removeprefix("http://")
-
-
 def started_here() -> bool:
     """Whether this process has started Ray, rather than joined one."""
     return ray.get_runtime_context().worker.node.is_head()
+
+
+class LeanTrainer(DataParallelTrainer):
+    """Ray Train's trainer without two helpers, processes of 120 MB for each run: one for data sets of Ray, and one that
+    asks the dashboard every second whether the controller lives, to free its workers; `free_orphans` does that.
+
+    Unlike `TorchTrainer` it does not import torch, which no process of a run needs but the workers.
+    """
+
+    def _create_default_callbacks(self) -> list:
+        left_out = DatasetsCallback, PlacementGroupCleanerCallback
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, left_out)]
+
+
+def token_is_demanded() -> bool:
+    """Whether Ray's head refuses to tell a process without a token what it stores, as it tells a driver first."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with tempfile.TemporaryDirectory() as home:
+        command = [sys.executable, "-c", STRANGER, ray.get_runtime_context().gcs_address]
+        return subprocess.run(command, env=environment | {"HOME": home}, capture_output=True).returncode != 0
 
 
 def free_orphans() -> None:

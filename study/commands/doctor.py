@@ -1,7 +1,5 @@
 """The work of `study/doctor.py`: check whether all that a study needs is there, one line a check."""
 
-import urllib.error
-import urllib.request
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,29 +52,18 @@ def ray_checks(address: str | None, out: Path, prepared: Path | None) -> Iterato
     """Checks of every node of the cluster. ConfigError if Ray or a node does not answer."""
     from study.cluster import nodes  # Ray takes seconds to import: not for --help
     from study.cluster.connect import connect
-    from study.cluster.private import dashboard_url, started_here
+    from study.cluster.private import started_here, token_is_demanded
 
     cpus, num_gpus = totals(connect(address))
-    is_ours, url = started_here(), dashboard_url()
+    is_ours = started_here()
     where = "started on this machine" if is_ours else f"{len(nodes.living_nodes())} node(s) up"
-    yield Check("Ray", True, f"{where}, {cpus} CPU(s), {num_gpus:g} GPU(s); it finds itself")
-    yield Check("dashboard", True, f"answers at {url}")
+    yield Check("Ray", True, f"{where}, {cpus} CPU(s), {num_gpus:g} GPU(s)")
     found = survey(nodes.ask_nodes, out, prepared)
     yield from node_checks(found, out, prepared)
     yield check_gpus(nodes.ask_nodes(gpus))
-    demanded = token_is_demanded(url)
+    demanded = token_is_demanded()
     yield check_token(found.nodes, demanded, is_ours)
     yield check_ports(nodes.ask_nodes(exposed_ports, nodes.session_name()), demanded, is_ours)
-
-
-def token_is_demanded(url: str) -> bool:
-    """Whether Ray refuses a request without a token."""
-    stranger = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        stranger.open(f"http://{url}/api/version", timeout=10).close()
-    except urllib.error.HTTPError as refusal:
-        return refusal.code == 401
-    return False
 
 
 def check_weights(inception: Path) -> Check:

@@ -36,7 +36,7 @@ def four_cpus(monkeypatch):
     for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT"):
         monkeypatch.delenv(name, raising=False)  # put back afterwards as they were
     options = ray_cluster.local_options
-    monkeypatch.setattr(ray_cluster, "local_options", lambda: options() | {"num_cpus": CPUS})
+    monkeypatch.setattr(ray_cluster, "local_options", lambda: options() | {"num_cpus": CPUS, "include_dashboard": True})
     ray_cluster.connect(None)
     yield
     ray.shutdown()

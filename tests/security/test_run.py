@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -10,6 +11,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +47,7 @@ class Watched:
     listeners: set[Listener] = field(default_factory=set)
     knocks: dict[str, int] = field(default_factory=dict)  # exit code by what the caller had
     answers: dict[tuple[int, str], int] = field(default_factory=dict)  # HTTP status by port and path
+    of_ray: dict[str, bool] = field(default_factory=dict)  # Ray's actors by name: whether torch is in memory
 
     @property
     def study(self) -> Path:
@@ -70,6 +74,8 @@ def watch(base: Path, *more: str) -> Watched:
             watched.listeners |= listeners([psutil.Process(process.pid)])
             if not watched.knocks and any(TRAIN_WORKER in one.command for one in watched.listeners):
                 knock(watched)
+            for name, has_torch in of_ray(process.pid):
+                watched.of_ray[name] = has_torch or watched.of_ray.get(name, False)
             time.sleep(0.2)
         watched.code, watched.printed = process.returncode, text_of(printed)
         return watched
@@ -82,6 +88,14 @@ def watch(base: Path, *more: str) -> Watched:
 
 def text_of(printed: Path) -> str:
     return printed.read_text(encoding="utf-8", errors="replace")
+
+
+def of_ray(command: int) -> Iterator[tuple[str, bool]]:
+    """Ray's actors below this process, and whether each has torch in memory."""
+    for pid in descendants(command):
+        if name := re.match(r"ray::\w+", command_of(pid)):
+            with suppress(OSError):  # it has ended
+                yield name[0], "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
 def knock(watched: Watched) -> None:
@@ -129,10 +143,17 @@ def test_the_study_itself_succeeds(watched):
 
 @pytest.mark.timeout(2 * PATIENCE_S)
 def test_nothing_listens_beyond_loopback(watched):
-    parts = ("gcs_server", "raylet", "dashboard.py", "ray::DashboardAgent", TRAIN_WORKER, "run_sweep.py")
+    parts = ("gcs_server", "raylet", "ray::DashboardAgent", TRAIN_WORKER, "run_sweep.py")
     unseen = [part for part in parts if not any(part in one.command for one in watched.listeners)]
     assert not unseen
     assert [one for one in watched.listeners if not one.is_loopback] == []
+
+
+@pytest.mark.timeout(2 * PATIENCE_S)
+def test_of_rays_processes_only_the_workers_load_torch_and_two_helpers_are_not_there(watched):
+    assert watched.of_ray.keys() >= {"ray::Mailbox", "ray::TrainController", TRAIN_WORKER}
+    assert not watched.of_ray.keys() & {"ray::PlacementGroupCleaner", "ray::DatasetManager"}
+    assert [name for name, has_torch in watched.of_ray.items() if has_torch] == [TRAIN_WORKER]
 
 
 @pytest.mark.timeout(2 * PATIENCE_S)

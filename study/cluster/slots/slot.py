@@ -2,8 +2,8 @@
 
 Ray starts seven processes for a trial of Tune with a run of Ray Train in it, and most of them import torch. So Tune
 hands a slot its next trial (`reuse_actors`), the slot hands the trial's task to the run's workers through a mailbox,
-and their reports come back by Ray Train's controller. Only the workers import torch: it would double the memory of a
-slot's other processes, and their start.
+and their reports come back through it. Only the workers import torch: it would double the memory of a slot's other
+processes, and their start.
 """
 
 import threading
@@ -13,9 +13,9 @@ from pathlib import Path
 import ray
 from ray import train, tune
 from ray.train import UserCallback
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # TorchTrainer without the import of torch
 from ray.tune.result import DONE
 
+from study.cluster.private import LeanTrainer
 from study.cluster.resources import Resources
 from study.cluster.slots.mailbox import Mailbox
 from study.cluster.slots.process_group import OwnAddressConfig
@@ -35,14 +35,11 @@ def ray_folder(study: Path) -> Path:
     return study / "ray"
 
 
-class Forward(UserCallback):
-    """Puts the reports of a run's first worker, and the deaths of workers, into a mailbox."""
+class Deaths(UserCallback):
+    """Puts the deaths of a run's workers into a mailbox."""
 
     def __init__(self, mailbox):
         self.mailbox = mailbox
-
-    def after_report(self, run_context, metrics: list[dict], checkpoint) -> None:
-        ray.get(self.mailbox.put.remote(metrics[0]))
 
     def after_exception(self, run_context, worker_exceptions: dict[int, Exception]) -> None:
         ray.get(self.mailbox.put.remote({"exception": str(next(iter(worker_exceptions.values())))}))
@@ -96,11 +93,11 @@ class Slot(tune.Trainable):
         self.run.join(FAREWELL_S)
 
 
-def new_trainer(study: Path, resources: Resources, mailbox) -> DataParallelTrainer:
+def new_trainer(study: Path, resources: Resources, mailbox) -> LeanTrainer:
     per_worker = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
-    return DataParallelTrainer(
+    return LeanTrainer(
         work,
         train_loop_config={"mailbox": mailbox, "device": resources.device},
         scaling_config=train.ScalingConfig(
@@ -115,13 +112,13 @@ def new_trainer(study: Path, resources: Resources, mailbox) -> DataParallelTrain
             storage_path=str(ray_folder(study)),
             # The slot counts trial by trial; Ray Train would count over the slot's life.
             failure_config=train.FailureConfig(max_failures=-1, controller_failure_limit=WORKER_FAILURES),
-            callbacks=[Forward(mailbox)],
+            callbacks=[Deaths(mailbox)],
             worker_runtime_env={"env_vars": ONE_ARENA},
         ),
     )
 
 
-def fit(trainer: DataParallelTrainer, mailbox, began: int) -> None:
+def fit(trainer: LeanTrainer, mailbox, began: int) -> None:
     """Run it to its end, of which the slot hears in any case; `began`: the run's first job."""
     over = "the run has ended"
     try:

@@ -1,7 +1,8 @@
 """A worker of a slot: takes jobs from the mailbox, a trial's task each, until it is sent home.
 
-It reports to Ray Train each Frechet distance of the task's GAN, and the task's end. What imports torch is imported in
-functions: Tune's and Ray Train's own processes import this file too.
+The first of a trial's workers reports each Frechet distance of the task's GAN, and the task's end, to the mailbox:
+`ray.train.report` would have Ray Train's controller ask each worker for news several times a second. What imports torch
+is imported in functions: Tune's and Ray Train's own processes import this file too.
 """
 
 import threading
@@ -9,7 +10,6 @@ from contextlib import suppress
 from functools import partial
 
 import ray
-from ray import train
 from ray.exceptions import RayError
 
 from study.errors import Unheard, Withdrawn
@@ -58,9 +58,9 @@ def work_at(task, number: int, mailbox, device) -> None:
 
     with heeding(withdrawal(mailbox, number)):
         # All do the same: one of several machines may see the row later than another.
-        result = from_first_worker(task.read_row) or execute(task, partial(report_measurement, number), device)
+        result = from_first_worker(task.read_row) or execute(task, partial(report_measurement, mailbox, number), device)
         ended = {"trial_id": task.trial_id, **result}
-        tell({"number": number, "epoch": result.get("gan_epoch") or 0, "ended": ended})
+        tell(mailbox, {"number": number, "epoch": result.get("gan_epoch") or 0, "ended": ended})
 
 
 def withdrawal(mailbox, number: int) -> threading.Event:
@@ -76,14 +76,17 @@ def withdrawal(mailbox, number: int) -> threading.Event:
     return event
 
 
-def report_measurement(number: int, entry: dict) -> None:
+def report_measurement(mailbox, number: int, entry: dict) -> None:
     """Send a GAN's measurement to the launcher; raises Unheard where it no longer receives reports."""
     if entry["stage"] == "gan":
-        tell({"number": number} | {name: entry[name] for name in MEASUREMENT})
+        tell(mailbox, {"number": number} | {name: entry[name] for name in MEASUREMENT})
 
 
-def tell(report: dict) -> None:
+def tell(mailbox, report: dict) -> None:
+    from study.training.workers import is_first_worker
+
     try:
-        train.report(report)
+        if is_first_worker():
+            ray.get(mailbox.put.remote(report))
     except RayError as error:  # the head is lost, say, and this worker is still there
         raise Unheard(str(error)) from error

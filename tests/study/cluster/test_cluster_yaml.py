@@ -58,7 +58,6 @@ def test_dashboard_listens_on_loopback_and_the_autoscaler_is_on(config):
     start = config["head_start_ray_commands"][-1]
     assert "--dashboard-host=127.0.0.1" in start
     assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in start
-    assert "include-dashboard" not in start  # without it the workers of stopped trials are never freed
 
 
 def test_what_is_shipped_installs_and_holds_no_results(config):

@@ -7,14 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from study.cluster.connect import (
-    bypass_proxy,
     connect,
-    dashboard_answers,
     hide_token,
     local_options,
     new_private_folder,
@@ -34,7 +31,7 @@ def test_silent_address_is_refused(address):
 @pytest.fixture
 def on_this_machine(monkeypatch, tmp_path):
     """What `connect` sets does not outlive the test."""
-    for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "no_proxy", "NO_PROXY"):
+    for name in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("study.cluster.connect.new_private_folder", lambda place: tmp_path)
@@ -47,13 +44,13 @@ def test_ray_that_does_not_start_is_told(monkeypatch, error):
     tries = []
 
     def fail(*arguments, **options):
-        tries.append(os.environ["RAY_ADDRESS"])
+        tries.append(arguments)
         raise error
 
     monkeypatch.setattr("study.cluster.connect.ray.init", fail)
     with pytest.raises(ConfigError, match=f"Ray could not be started here: {str(error).strip()} It was tried 3 times"):
         connect(None)
-    assert len(tries) == len(set(tries)) == 3  # at another address each
+    assert tries == 3 * [("local",)]
 
 
 @pytest.mark.usefixtures("on_this_machine")
@@ -64,11 +61,11 @@ def test_ray_that_was_too_slow_is_started_again_and_leaves_no_process(monkeypatc
         processes.append(subprocess.Popen(["sleep", "60"]))
         if len(processes) == 1:
             raise Exception("The current node timed out during startup.")
-        return "context"
 
     monkeypatch.setattr("study.cluster.connect.ray.init", init)
     try:
-        assert start_here() == "context" and "started again" in capsys.readouterr().out
+        start_here()
+        assert len(processes) == 2 and "started again" in capsys.readouterr().out
         assert processes[0].wait(10) == -signal.SIGKILL and processes[1].poll() is None
     finally:
         processes[-1].kill()
@@ -114,34 +111,10 @@ def test_a_ray_of_another_command_is_found_on_loopback(monkeypatch):
             assert not on_loopback_alone(f"127.0.0.2:{port}") and not on_loopback_alone("auto")
 
 
-def test_dashboard_that_is_off_or_silent():
-    def answers(url, timeout=0.6):
-        return dashboard_answers(SimpleNamespace(address_info={"webui_url": url}), timeout)
-
-    assert not answers(None) and not answers("") and not answers("127.0.0.1:1")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert answers(address) and answers(f"http://{address}")
-
-
-@pytest.mark.parametrize("given", [None, "example.org"])
-def test_a_proxy_is_never_asked_for_loopback_or_the_head(monkeypatch, given):
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, given) if given else monkeypatch.delenv(name, raising=False)
-    bypass_proxy("ray://10.1.2.3:6379")
-    bypass_proxy(None)  # a second time adds nothing
-    for name in ("no_proxy", "NO_PROXY"):
-        hosts = os.environ[name].split(",")
-        assert {"localhost", "127.0.0.1", "::1", "10.1.2.3"} <= set(hosts) and len(hosts) == len(set(hosts))
-        assert ("example.org" in hosts) == (given is not None)
-
-
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:1"])
 def test_an_address_from_the_environment_that_leads_nowhere_is_named(monkeypatch, address):
     monkeypatch.setattr("study.cluster.connect.ray_on_this_machine", lambda: None)
     monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("NO_PROXY", "")
     started = time.monotonic()
     with pytest.raises(ConfigError, match=f"RAY_ADDRESS gave {address}.*Unset RAY_ADDRESS"):
         connect(None)

@@ -108,18 +108,27 @@ def test_the_end_of_a_run_between_two_trials_is_not_that_of_the_next_run(monkeyp
 
 
 def test_a_worker_that_the_head_no_longer_hears_leaves_its_trial_unfinished(monkeypatch, tmp_path):
-    def unavailable(metrics):
+    def unavailable(report):
         raise ActorUnavailableError("failed to connect to all addresses", None)
 
     def run_until_the_first_report(task, report, device):
         report({"stage": "gan", **dict.fromkeys(worker.MEASUREMENT)})
 
-    monkeypatch.setattr(worker.train, "report", unavailable)
+    mailbox = SimpleNamespace(put=SimpleNamespace(remote=unavailable))
     monkeypatch.setattr(worker, "withdrawal", lambda mailbox, number: threading.Event())
     monkeypatch.setattr("study.trial.execute.execute", run_until_the_first_report)
     task = Task(tmp_path, tmp_path, "paper-000", SMOKE, 1, 1, {})
     with pytest.raises(Unheard, match="failed to connect"):
-        worker.work_at(task, 1, None, CPU)
+        worker.work_at(task, 1, mailbox, CPU)
+
+
+def test_of_several_workers_the_first_one_reports(monkeypatch):
+    monkeypatch.setattr(worker.ray, "get", lambda answer: answer)
+    for is_first in (True, False):
+        heard = []
+        monkeypatch.setattr("study.training.workers.is_first_worker", lambda is_first=is_first: is_first)
+        worker.tell(SimpleNamespace(put=SimpleNamespace(remote=heard.append)), {"number": 7})
+        assert heard == [{"number": 7}] * is_first
 
 
 # ---- a trial that is stopped
