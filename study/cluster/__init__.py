@@ -16,9 +16,13 @@ SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is heard here
     "RAY_AIR_NEW_OUTPUT": "0",  # progress is printed by the bridge, a line an event
-    "RAY_prestart_worker_first_driver": "0",  # a process a CPU that no trial uses
-    "RAY_num_workers_soft_limit": "0",  # nor one that has answered a question
+    # Ray is to need little of the CPUs: no process a CPU that waits for tasks, since there are none after the first
+    # questions; no metrics, which nothing reads; no search for new logs ten times a second, which are not sent here.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_num_workers_soft_limit": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "60",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a slot; `study.training.preemption` hears of it sooner
 }
 LEFT_OVER = ("RAY_TRAIN_", "RAY_AIR_", "RAY_NAMESPACE", "RAY_JOB_CONFIG", "RAY_RUNTIME_ENV", "TUNE_")

@@ -15,6 +15,7 @@ from results.tables.store import read_trials
 from study.cluster import connect as ray_cluster
 from study.cluster import driver as tune_driver
 from study.cluster.bridge import StopBadGans
+from study.cluster.private import free_orphans
 from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
 from study.config import make_config
@@ -70,9 +71,14 @@ def in_use() -> dict:
 
 
 def seconds_until(slots: int) -> float:
-    """How long it takes until no more than so many slots hold anything; at most the limit."""
+    """How long it takes until no more than so many slots hold anything; at most the limit.
+
+    After the study Ray frees the groups of dead slots when the command ends, else the next command does.
+    """
     started, expected = time.monotonic(), {name: slots * number for name, number in OF_A_SLOT.items()}
     while any((left := in_use())[name] > number for name, number in expected.items()):
+        if not slots:
+            free_orphans()
         assert time.monotonic() - started < LIMIT_S, f"after {LIMIT_S} s there are {left} in place of {expected}"
         time.sleep(0.5)
     return time.monotonic() - started
