@@ -21,10 +21,11 @@ from tests.support.studies import PATIENCE_S, ROOT, clean_environment, rows_on_d
 
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 A_RAY = """
-import os, sys
+import sys
+import ray
 from study.cluster.connect import connect
 connect(None)
-print(os.environ["RAY_ADDRESS"], flush=True)
+print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
 

@@ -34,8 +34,7 @@ PATIENCE_S = 900
 @pytest.fixture
 def four_cpus(monkeypatch):
     """A Ray of this process that takes the machine for one of four CPUs."""
-    for name in ("RAY_ADDRESS", "RAY_GCS_SERVER_PORT"):
-        monkeypatch.delenv(name, raising=False)  # put back afterwards as they were
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)  # put back afterwards as it was
     options = ray_cluster.local_options
     monkeypatch.setattr(ray_cluster, "local_options", lambda: options() | {"num_cpus": CPUS, "include_dashboard": True})
     ray_cluster.connect(None)
