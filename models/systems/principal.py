@@ -54,8 +54,9 @@ class PrincipalGenerator(nn.Module):
         rank = min(self.components, len(pixels) - 1)
         axes = torch.svd_lowrank(pixels - self.mean, q=rank, niter=POWER_ITERATIONS)[2]  # (3 S S, rank)
         self.axes[:rank] = axes.T
-        coordinates = (pixels - self.mean) @ axes
-        jitter = JITTER * torch.eye(rank).to(axes)
+        # In float64: at 128 px the rounding of a small class's covariance would exceed the jitter.
+        coordinates = ((pixels - self.mean) @ axes).double()
+        jitter = JITTER * torch.eye(rank).to(coordinates)
         for label in range(len(self.centres)):
             own = coordinates[labels == label]
             pieces = halved(own, self.gaussians)

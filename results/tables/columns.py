@@ -122,7 +122,7 @@ frechet_recent              real  mean Frechet distance over the last quarter of
 fid                         real  FID to the validation images; null without Inception's weights
 fid_floor                   real  FID of `num_fake` training images to the validation images
 fid_train                   real  FID to the training images
-fid_train_floor             real  FID of the validation images to the training images
+fid_train_floor             real  FID of num_fake validation images to the training images; null where there are fewer
 fid_kid                     real  kernel distance to the validation images in Inception's features
 fid_seconds                 real  measuring the FID, seconds, real images' features left out
 kid_mean                    real  kernel distance to validation images, mean over subsets

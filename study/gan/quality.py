@@ -113,7 +113,8 @@ class GanQuality:
         """The FID (Heusel et al. 2017) and KID of synthetic images uint8 (N, 3, S, S), to be compared at equal counts.
 
         `fid` is against the validation images, `fid_train` against the training images, as most papers report it. The
-        floors are those of real images: `num_fake` training images against validation, and validation against training.
+        floors are those of as many real images: training images against validation, and validation images against
+        training, of which there may be too few.
         """
         if self.inception is None:
             return dict.fromkeys(("fid", "fid_floor", "fid_train", "fid_train_floor", "fid_kid", "fid_seconds"))
@@ -125,7 +126,7 @@ class GanQuality:
                 "fid": frechet_distance(features, validation.features),
                 "fid_floor": _frechet_floor(len(fake), validation, train, torch.Generator().manual_seed(0)),
                 "fid_train": frechet_distance(features, train.features),
-                "fid_train_floor": frechet_distance(validation.features, train.features),
+                "fid_train_floor": _frechet_floor(len(fake), train, validation, torch.Generator().manual_seed(0)),
                 "fid_kid": kernel_distance(features, validation.features, 0)["kid_mean"],
                 "fid_seconds": time.perf_counter() - started,
             }
@@ -178,11 +179,12 @@ def _nearest(images: ImageFeatures, train: ImageFeatures):
     return torch.cdist(images.features.double(), train.features.double()).min(dim=1)
 
 
-def _frechet_floor(count: int, validation: ImageFeatures, train: ImageFeatures, generator) -> float | None:
-    if len(train) < count:
+def _frechet_floor(count: int, reference: ImageFeatures, others: ImageFeatures, generator) -> float | None:
+    """The distance of `count` other real images, a seeded choice, to the reference; None where there are fewer."""
+    if len(others) < count:
         return None
-    chosen = torch.randperm(len(train), generator=generator)[:count]
-    return frechet_distance(train.features[chosen], validation.features)
+    chosen = torch.randperm(len(others), generator=generator)[:count]
+    return frechet_distance(others.features[chosen], reference.features)
 
 
 def _real_or_fake(fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, generator) -> dict:

@@ -63,6 +63,8 @@ class GanTraining(Training):
                 generator_losses.append(self.generator_step(batches[-1].labels, z, batches[-1].real, augmentation))
                 self.update_ema(numbers.stop // config.critic_steps)
         losses = dict(zip(("critic_loss", "wasserstein", "penalty"), torch.stack(critic_parts).mean(0), strict=True))
+        penalties = sum(number % config.penalty_interval == 0 for number in range((epoch - 1) * steps, epoch * steps))
+        losses["penalty"] *= steps / max(1, penalties)  # the mean of the steps that have one
         if generator_losses:  # an epoch shorter than critic_steps may hold none
             losses["generator_loss"] = torch.stack(generator_losses).mean()
         means = mean_over_workers(torch.stack(list(losses.values())))

@@ -23,6 +23,7 @@ from study.gan_audit.audit import audit_gan
 from study.gan_audit.reference import Reference, seen_by
 from study.gan_audit.subgroups import real_skin_tones, synthetic_skin_tones
 from study.training.memory import keep_freed_memory
+from study.training.precision import allow_tf32
 from study.trial.record import prepared_file, row_config
 
 
@@ -33,6 +34,7 @@ def audit_study(study: Path, announce: Callable[[str], None] = print, everything
     Raises ConfigError where there is no such GAN or its prepared data is missing, DataError where that is damaged.
     """
     keep_freed_memory()
+    allow_tf32(False)  # trials have measured real images without
     rows = gan_rows(study, everything)
     audited = set(read_table(study, "generator_metrics")["gan_key"])
     waiting = [row for row in rows if row["gan_key"] not in audited]

@@ -122,12 +122,21 @@ def _few_data_and_leakage(
     repeated = real.model_copy(update={"oversampling": config.synthetic_ratio})
     arms = [(source, config), (None, real), (None, repeated)]
     parts = [
-        arm_proposal(name, arm.model_copy(update={"training_fraction": fraction}), split)
+        arm_proposal(name, of_part(arm, fraction), split)
         for fraction in protocol.fractions
         for name, arm in arms
     ]
     leakage = [arm_proposal(name, arm, OTHER_SPLIT[split]) for name, arm in arms[:2]] if protocol.other_split else []
     return parts + leakage
+
+
+def of_part(config: TrialConfig, fraction: float) -> TrialConfig:
+    """The same trial on a part of the groups, its GAN trained for as many steps as on all: an epoch is a pass over the
+    part."""
+    part = {"training_fraction": fraction}
+    if config.uses_gan and config.gan_epochs:
+        part |= {name: round(getattr(config, name) / fraction) for name in ("gan_epochs", "gan_eval_interval")}
+    return config.model_copy(update=part)
 
 
 def without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:

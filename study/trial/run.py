@@ -110,12 +110,18 @@ def check_networks(configs: Iterable[TrialConfig]) -> None:
 
 
 def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
-    """Raise ConfigError where the training images do not fill a batch, where a batch does not divide evenly over the
-    workers, and where a class would get no synthetic image."""
+    """Raise ConfigError where the training images do not fill a batch, where the generator would not be trained once,
+    where a batch does not divide evenly over the workers, and where a class would get no synthetic image."""
     if config.gan_batch_size > num_train:
         raise ConfigError(
             f"gan_batch_size={config.gan_batch_size} is more than the {num_train} training images; "
             f"a search with --set gan_batch_size={num_train} or less fits them"
+        )
+    steps = config.gan_epochs * (num_train // config.gan_batch_size)
+    if config.uses_gan and 0 < steps < config.critic_steps:
+        raise ConfigError(
+            f"gan_epochs={config.gan_epochs} are {steps} steps of the critic with {num_train} training images, and the "
+            f"generator would not be trained once: it follows every {config.critic_steps} (critic_steps)"
         )
     if config.synthetic_ratio and round(config.synthetic_ratio * num_train) < 2:
         raise ConfigError(

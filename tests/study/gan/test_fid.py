@@ -46,6 +46,9 @@ def test_real_images_score_the_floor(quality, phantoms):
     columns = quality.fid_columns(phantoms.side("validation").images)
     assert columns["fid"] == pytest.approx(0, abs=1e-2) and columns["fid_seconds"] > 0
     assert columns["fid_train"] == pytest.approx(columns["fid_train_floor"], rel=1e-3)
+    images = phantoms.side("train").images
+    assert len(images) > len(phantoms.side("validation").images), "no floor of as many images"
+    assert quality.fid_columns(images)["fid_train_floor"] is None
 
 
 def test_it_is_left_out_when_asked_or_where_there_are_no_weights(tiny_settings, phantoms, monkeypatch):

@@ -86,15 +86,19 @@ def test_the_key_of_a_gan_depends_on_its_own_fields_only(config):
 def test_the_lazy_penalty_is_rarer_and_heavier(config, phantoms, tmp_path, monkeypatch):
     from study.gan import step as module
 
-    calls, critic_loss = [], module.critic_loss
+    calls, penalties, critic_loss = [], [], module.critic_loss
 
     def spy(critic, real, fake, labels, penalty_weight, epsilon, *more, **objective):
         calls.append((penalty_weight, epsilon is not None))
-        return critic_loss(critic, real, fake, labels, penalty_weight, epsilon, *more, **objective)
+        losses = critic_loss(critic, real, fake, labels, penalty_weight, epsilon, *more, **objective)
+        penalties.append(losses[2].item())
+        return losses
 
     monkeypatch.setattr(module, "critic_loss", spy)
-    train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, ignore, GanFolder(tmp_path / "lazy"))
+    reports = []
+    train_gan(config.model_copy(update={"gan_epochs": 2}), phantoms, reports.append, GanFolder(tmp_path / "lazy"))
     assert calls == [(20.0, True), (20.0, False)] * 3  # across the end of the first epoch too
+    assert reports[-1]["penalty"] == pytest.approx(penalties[4]), "the second epoch's mean, of the steps that have one"
     calls.clear()
     changes = {"gan_epochs": 1, "penalty_interval": 1}
     train_gan(config.model_copy(update=changes), phantoms, ignore, GanFolder(tmp_path / "always"))

@@ -138,7 +138,11 @@ def test_real_arms_are_shared_and_few_data_is_the_first_gans():
     shared = plan({"a": first, "b": second}, BASE, SMALL, "grouped")
     assert names(shared)["real", 1.0, "grouped"] == 2 and names(shared)["real_oversampled_1", 1.0, "grouped"] == 2
     assert names(shared)["real_and_synthetic_1", 1.0, "grouped"] == 4
-    assert {p.columns["confirms"] for p in shared if p.config.training_fraction < 1} == {"a", None}
+    few = [p for p in shared if p.config.training_fraction < 1]
+    assert {p.columns["confirms"] for p in few} == {"a", None}
+    steps = {p.config.gan_epochs * p.config.training_fraction for p in few if p.config.uses_gan}
+    assert steps == {BASE.gan_epochs}, "a pass over a quarter of the groups is a quarter of the steps"
+    assert all(p.config.gan_epochs % p.config.gan_eval_interval == 0 for p in few)
 
 
 def test_trials_that_train_a_gan_come_first():

@@ -336,6 +336,7 @@ def test_every_config_field_is_a_column():
     [
         ({"gan_batch_size": 100}, 1, "gan_batch_size=100 is more than the 68 training images"),
         ({"classifier_batch_size": 15}, 2, "classifier_batch_size=15 does not divide evenly over 2 workers"),
+        ({"gan_epochs": 1, "gan_batch_size": 34, "critic_steps": 3}, 1, "gan_epochs=1 are 2 steps .* every 3"),
         ({"synthetic_ratio": 0.01}, 1, "synthetic_ratio=0.01 of 68 training images .* at least 0.029"),
     ],
 )
