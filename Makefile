@@ -1,4 +1,4 @@
-# `make sweep` and `make test` make the environment where it is missing. Needs Python >= 3.11 and make.
+# `make sweep` and `make test` make the environment where it is missing, `make setup` that alone. Needs Python >= 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
 ARGS ?=
@@ -6,13 +6,15 @@ ARGS ?=
 #   make sweep PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PIP_ARGS ?=
 
-.PHONY: sweep test lint
+.PHONY: sweep test setup
 sweep: $(VENV)/.ready
-	$(VENV)/bin/python study/run_sweep.py $(ARGS)
+	$(VENV)/bin/python study/run_sweep.py --preset smoke $(ARGS)
 
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt requirements-no-deps.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'

@@ -9,7 +9,7 @@
 #
 # Runs a command of the study on the nodes of a Slurm job, from the repository's folder, whose .venv all nodes see:
 #
-#   sbatch slurm.sh sweep --data /shared/photographs --out /shared/runs
+#   sbatch slurm.sh sweep --data /shared/photographs --out /shared/runs --preset search --set precision=bfloat16
 #   sbatch slurm.sh sweep --data /shared/photographs --out /shared/runs --resume
 #   sbatch slurm.sh confirm /shared/runs/STUDY --top 3 --seeds 5
 #
@@ -33,8 +33,13 @@ chmod 600 ~/.ray/auth_token
 # No two jobs of a user have one port, and nobody has Ray's default one. Ray's other ports are free ones.
 port=$((20000 + SLURM_JOB_ID % 20000))
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
-address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | tr ' ' '\n' | grep -v '^127\.' | sed -n 1p)
-export RAY_ADDRESS="$address:$port"
+addresses=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname -I | tr ' ' '\n')
+address=$(grep -E '^[0-9.]+$' <<< "$addresses" | sed -n 1p || true)  # IPv4
+if [ -z "$address" ]; then
+    echo "error: $head has no IPv4 address besides loopback; \`hostname -I\` says: $addresses" >&2
+    exit 1
+fi
+export RAY_ADDRESS="$address:$port" RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # s, for nodes that read .venv slowly
 
 ulimit -n 65536 || true
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_ON_NODE" \

@@ -36,7 +36,7 @@ COLUMNS = [
 ]  # fmt: skip
 BY_AUROC = (
     "Trials are ranked by val: their validation AUROC with standard error (se), drawn to that of their GAN and of all "
-    "trials as far as one training is luck; the best were trained again."
+    "trials as far as one training is luck; a search of six trials or more ends by training its best again."
 )
 BY_DISTANCE = (
     "Trials are ranked by the mean Frechet distance over the last quarter of their GAN's epochs, for a single distance "

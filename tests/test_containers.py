@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 STAND_INS = {
     "scontrol": 'echo "$DFU_HEAD"; echo node2',
-    "hostname": "echo 127.0.1.1 10.1.2.3",
+    "hostname": '[ "$*" = -I ] && echo "${DFU_ADDRESSES:-fd00::1 10.1.2.3 172.17.0.1}"',
     "ray": 'echo "ray $*" >> "$DFU_CALLS"; if [ "$1" = get-auth-token ]; then echo secret > ~/.ray/auth_token; fi',
     # Skips the options of srun itself.
     "srun": 'while [[ "$1" == --* ]]; do shift; done; "$@"',
@@ -82,6 +82,13 @@ def test_a_job_starts_ray_on_its_nodes_and_the_command_on_the_first(submit, tmp_
         "dfu-study sweep --data /shared/my photographs",
     ]
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_head_without_an_address_is_named(submit, monkeypatch):
+    monkeypatch.setenv("DFU_ADDRESSES", "fd00::1")
+    process, calls = submit("sweep")
+    assert process.returncode == 1 and "node1 has no IPv4 address" in process.stderr
+    assert calls == ["ray get-auth-token --generate"]
 
 
 def test_a_job_without_a_command_says_what_to_give(submit):

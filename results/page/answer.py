@@ -22,6 +22,7 @@ HEADLINES = {
 }
 # A gain over real images alone that repeated real images may explain.
 NO_MORE_THAN_LONGER = "Better than real images alone, but not shown to be more than longer training"
+UNDECIDED = "Not decided: too little to see or to exclude a gain of {} points, the least that the paper claims"
 UNKNOWN = "No verdict: a class of the test images lies in too few groups"
 LONGER_TRAINING = {
     frozenset(): "no difference shown to real images repeated for as many steps",
@@ -102,6 +103,8 @@ def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, lis
         ended, planned = evidence.judging
         if ended < planned:
             reason = f"{ended} of {planned} judging trials have ended; `{CONFIRM}` goes on."
+        elif ended and len(evidence.judged) == ended:
+            reason = f"All judging trials have ended and are not compared yet; `{CONFIRM}` goes on."
         elif ended:
             reason = f"{ended - len(evidence.judged)} of {planned} judging trials failed: too few seeds."
     return ["Not answered yet", reason], None, facts + quality
@@ -119,6 +122,9 @@ def verdict(against_real: dict, oversampled: dict) -> str:
     shown = directions(against_real)
     if shown == {1} and oversampled and directions(oversampled) != {1}:
         return NO_MORE_THAN_LONGER
+    claim, _ = claimed_gain()
+    if not shown and not against_real["accuracy"].ci_high < claim:
+        return UNDECIDED.format(f"{100 * claim:.0f}")
     return HEADLINES[shown]
 
 

@@ -161,7 +161,8 @@ def leakage(evidence: Evidence) -> Drawing | Note:
     axes.set_yticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
     legend_below(figure, axes)
     listed = "; ".join(f"{row.name}, {row.split_protocol} split {row.value:.3f}" for row in rows.itertuples())
-    return Drawing("leakage", "AUROC under a random split and a split by groups", f"AUROC of {listed}.", figure)
+    protocols = " and ".join(f"the {protocol} split" for protocol in dict.fromkeys(rows["split_protocol"]))
+    return Drawing("leakage", f"AUROC under {protocols}", f"AUROC of {listed}.", figure)
 
 
 def _arm_and_gan(arm: str, gan: str | None) -> str:

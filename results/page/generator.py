@@ -48,7 +48,7 @@ def audit_finding(evidence: Evidence) -> str:
         return f"copies, collapse and wrong labels were not looked for yet: {AUDIT}"
     flagged = rows[rows["verdict"] != HONEST]
     if flagged.empty:
-        return f"none of {len(rows)} audited GANs copies training images, has collapsed or draws the wrong labels"
+        return f"in none of {len(rows)} audited GANs were copies of training images, collapse or wrong labels found"
     seeds = flagged.sort_values("seed").groupby(["verdict", "model"])["seed"]
     seeds = seeds.agg(lambda own: ", ".join(f"{seed:.0f}" for seed in own))
     by_verdict = []

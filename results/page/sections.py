@@ -35,7 +35,7 @@ def sections(evidence: Evidence, show_real: bool) -> list[Section]:
     return [
         Section(
             "effect", "Synthetic against real images",
-            "Right of zero, synthetic images raised the accuracy; an interval that crosses zero shows no difference.",
+            "Right of zero, synthetic images raised the accuracy; an interval that crosses zero decides nothing.",
             [differences(evidence), *comparisons_table(evidence)],
         ),
         Section(

@@ -58,8 +58,8 @@ SHARE_COLUMNS = (
 
 
 BY_AUROC = (
-    "validation AUROC, which is drawn to that of the GAN and of all trials as far as one training is luck. The best "
-    "were trained again."
+    "validation AUROC, which is drawn to that of the GAN and of all trials as far as one training is luck. A search of "
+    "six trials or more ends by training its best again."
 )
 BY_DISTANCE = "the mean Frechet distance over the last quarter of a GAN's measurements."
 

@@ -200,7 +200,7 @@ images_per_second  real  real images per second of GAN training since the report
 critic_loss        real  loss of the critic, mean over the last epoch
 generator_loss     real  loss of the generator, mean over the last epoch
 wasserstein        real  critic's estimate of the Wasserstein distance, mean over the last epoch
-penalty            real  gradient penalty, mean over the last epoch
+penalty            real  gradient penalty, mean over the steps of the last epoch that have one
 augmentation       real  share of the critic's images that are augmented, at the end of the last epoch
 frechet_distance   real  Frechet distance to validation images
 num_real           int   real images of the Frechet distance, all validation images

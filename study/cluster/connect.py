@@ -16,7 +16,7 @@ import ray
 from study.cluster.head import answers
 from study.cluster.nodes import living_nodes
 from study.cluster.private import ray_on_this_machine, session_folder, stay_on_loopback, use_token_if_there_is_one
-from study.cluster.resources import Machine, autoscaled_machines, named_machines
+from study.cluster.resources import BOOTSTRAP_CONFIG, Machine, autoscaled_machines, named_machines
 from study.errors import ConfigError
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # its notes on tokens and defaults are not the user's concern
@@ -185,9 +185,10 @@ def refuse_silent_address(address: str, source: str = "--address") -> None:
 
     `auto` stands for the Ray that runs on this machine. `source` is what gave the address.
     """
+    ways = {"--address": "Leave it out", "RAY_ADDRESS": "Unset RAY_ADDRESS", "ray up": f"Move {BOOTSTRAP_CONFIG} away"}
     found = ray_on_this_machine() if address == "auto" else address
     if found is None or not answers(found, timeout=10.0):
         raise ConfigError(
             f"no Ray cluster answers at {found or 'this machine'} ({source} gave {address}); is it up? `ray status` on "
-            f"its head tells. {'Unset RAY_ADDRESS' if source == 'RAY_ADDRESS' else 'Leave it out'} to start Ray here"
+            f"its head tells. {ways[source]} to start Ray here"
         )

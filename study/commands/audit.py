@@ -7,7 +7,7 @@ import pandas as pd
 from results.tables.store import read_table
 from study.gan_audit.study import audit_study
 
-TABLE = "{:<24.24} {:>7} {:>5} {:>5} {:>5}  {}"
+TABLE = "{:<19.19} {:>4} {:>7} {:>5} {:>5} {:>5}  {}"
 
 
 def run(options: Namespace) -> int:
@@ -21,10 +21,11 @@ def verdict_table(metrics: pd.DataFrame) -> str:
     """What the audit found of both classes together, a line a GAN and extractor."""
     lines = []
     for extractor, rows in metrics[metrics["label"].isna()].groupby("feature_extractor"):
-        lines += [f"\nFeatures of {extractor}", TABLE.format("trial", "Frechet", "floor", "cover", "floor", "verdict")]
-        lines += [
-            TABLE.format(row.trial_id, *cells(row), row.verdict) for row in rows.sort_values("trial_id").itertuples()
-        ]
+        header = TABLE.format("GAN of", "seed", "Frechet", "floor", "cover", "floor", "verdict")
+        lines += [f"\nFeatures of {extractor}", header]
+        names = rows["confirms"].fillna(rows["trial_id"])
+        rows = rows.assign(name=names).sort_values(["name", "seed"])
+        lines += [TABLE.format(row.name, f"{row.seed:.0f}", *cells(row), row.verdict) for row in rows.itertuples()]
     return "\n".join(lines)
 
 

@@ -56,6 +56,8 @@ def users_mistake(error: Exception, again: str) -> Exception | None:
     from study.storage.faults import storage_fault
 
     if isinstance(error, (OSError, StorageInternalError, StorageFault)):
+        if isinstance(error, PermissionError) and error.filename:
+            return ConfigError(f"{error.filename}: {error.strerror}; ask its owner, or work on a copy of the study")
         kept = f"finished trials are kept: free space or repair the disk, then {again}"
         return (fault := storage_fault(error)) and StorageFault(f"a disk error stopped the study: {fault}; {kept}")
     return error if isinstance(error, (DataError, TableError, ExtractorUnavailable)) else None

@@ -32,7 +32,8 @@ def sweep_parser() -> ArgumentParser:
     add("--inception-weights", type=Path, metavar="PATH",
         help="torch-fidelity's Inception weights; Inception then guides the search")  # fmt: skip
     add = parser.add_argument_group("search").add_argument
-    add("--preset", choices=PRESET_NAMES, help="default: smoke, or search if there is a GPU")
+    add("--preset", choices=PRESET_NAMES,
+        help="default: smoke, or search if there is a GPU; name it on a cluster that is up")  # fmt: skip
     add("--trials", type=count, metavar="N", help="trials to search, besides the real-only baseline and the systems")
     add("--time-budget", type=duration, metavar="TIME", help="end the search after this long: 90m, 12h")
     add("--objective", choices=tuple(OBJECTIVES), default="pareto",

@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sqlalchemy import URL
 
 from study.errors import ConfigError
 from study.loggers.ended import EndedTrial
+from study.storage.atomic import write_atomically
 
 PROJECT = "dfu-gan-study"
 MLFLOW_STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -49,10 +51,12 @@ def to_mlflow(folder: Path, trial: EndedTrial) -> None:
     known = client.get_experiment_by_name(trial.study)
     place = None if server else (folder / "mlflow-artifacts").absolute().as_uri()
     experiment = known.experiment_id if known else client.create_experiment(trial.study, place)
-    for run in client.search_runs([experiment], f"tags.trial_id = '{trial.trial_id}'"):  # an export that was cut off
+    tags = {"trial_id": trial.trial_id, "study_id": study_id(folder)}
+    cut_off = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
+    for run in client.search_runs([experiment], cut_off):
         client.delete_run(run.info.run_id)
     start = int(trial.started * 1000)
-    run = client.create_run(experiment, start, trial.notes, trial.trial_id).info.run_id
+    run = client.create_run(experiment, start, trial.notes | tags, trial.trial_id).info.run_id
     metrics = [Metric(name, value, start, 0) for name, value in trial.metrics.items()]
     for stage, epoch, seconds, numbers in trial.history:
         moment = start + int(seconds * 1000)
@@ -73,7 +77,7 @@ def to_wandb(folder: Path, trial: EndedTrial) -> None:
     private = {"x_disable_meta": True, "disable_git": True, "save_code": False, "host": "-"}  # neither path nor host
     settings = wandb.Settings(mode=os.environ.get("WANDB_MODE", "offline"), **quiet, **private)
     run = wandb.init(
-        project=os.environ.get("WANDB_PROJECT", PROJECT), group=trial.study, id=f"{trial.study}-{trial.trial_id}",
+        project=os.environ.get("WANDB_PROJECT", PROJECT), group=trial.study, id=f"{study_id(folder)}-{trial.trial_id}",
         name=trial.trial_id, dir=folder, config=trial.settings | trial.notes, settings=settings, reinit="create_new",
     )  # fmt: skip
     for stage, epoch, _, numbers in trial.history:
@@ -82,6 +86,15 @@ def to_wandb(folder: Path, trial: EndedTrial) -> None:
         run.log({"samples": wandb.Image(str(trial.samples))})
     run.summary.update(trial.metrics)
     run.finish(exit_code=int(trial.status == "failed"))
+
+
+def study_id(folder: Path) -> str:
+    """Of this study alone: on a server others may have its name."""
+    file = folder / "logged" / "id"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, uuid.uuid4().hex.encode())
+    return file.read_text()
 
 
 # The names of `--log`; each is also the name of the extra that brings its package, and of that package's module.

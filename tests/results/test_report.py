@@ -298,10 +298,18 @@ def test_no_answer_before_the_last_judging_seed_and_failed_ones_are_counted(evid
     none = evidence.comparisons[evidence.comparisons["phase"] != "judge"]
     found = answer(replace(evidence, trials=all_failed, comparisons=none))
     assert found.lines == ["Not answered yet", "9 of 9 judging trials failed: too few seeds."]
+    found = answer(replace(evidence, comparisons=none))
+    assert "All judging trials have ended and are not compared yet" in found.lines[1]
     trials = evidence.trials.assign(status=evidence.trials["status"].where(~last, "failed"))
     rows = with_comparisons(evidence, 0.04).comparisons.assign(num_seeds=2)
     basis = answer(replace(evidence, trials=trials, comparisons=rows)).lines[2]
     assert "with 2 seeds (of 3; trainings of the others failed) that took" in basis
+
+
+@pytest.mark.parametrize(("high", "said"), [(0.079, "No measurable gain"), (0.081, "Not decided")])
+def test_no_gain_is_said_where_the_papers_is_excluded(evidence, high, said):
+    rows = evidence.comparisons.assign(difference=0.01, ci_low=-0.05, ci_high=high, p_adjusted=0.5)
+    assert answer(replace(evidence, comparisons=rows)).lines[0].startswith(said)
 
 
 def test_outcomes_that_disagree_are_called_so(evidence):
@@ -325,7 +333,7 @@ def test_no_comparison_is_no_answer_and_no_interval_no_evidence(evidence):
     assert answer(replace(evidence, comparisons=evidence.comparisons.iloc[:0])).lines[0] == "Not answered yet"
     rows = evidence.comparisons.assign(ci_low=None, ci_high=None)
     found = answer(replace(evidence, comparisons=rows.astype({"ci_low": float, "ci_high": float})))
-    assert found.lines[0] == "No measurable gain"
+    assert found.lines[0].startswith("Not decided: too little to see or to exclude a gain of 8 points")
     assert found.lines[1].startswith("Accuracy +4.0 points (no 95 % interval)")
     assert set(found.differences.frame["interval"]) == {"-"}
     assert "without an interval" in dict(found.facts)["paper's claim"]

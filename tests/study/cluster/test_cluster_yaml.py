@@ -65,7 +65,7 @@ def test_what_is_shipped_installs_and_holds_no_results(config):
     packages = {pattern.rstrip("*") for pattern in BUILD["tool"]["setuptools"]["packages"]["find"]["include"]}
     assert packages | {"pyproject.toml", "requirements-no-deps.txt", BUILD["project"]["readme"]} <= shipped
     assert not shipped & {".", "./", "runs", "data", ".venv"}
-    assert {"runs/", "data/", ".venv/"} <= set(config["rsync_exclude"])
+    assert not {"runs/", "data/"} & set(config["rsync_exclude"]), "photographs may lie in such a folder"
 
 
 def test_no_version_is_pinned_outside_pyproject(config):

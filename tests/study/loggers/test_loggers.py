@@ -15,7 +15,7 @@ from study.errors import ConfigError
 from study.flags.parsers import LOGGER_NAMES, sweep_parser
 from study.gan.folder import GanFolder
 from study.loggers.exporting import exporting
-from study.loggers.targets import LOGGERS, refuse_missing
+from study.loggers.targets import LOGGERS, refuse_missing, study_id
 from study.search.attempts import lost_reason
 from study.trial.record import Task
 
@@ -169,6 +169,19 @@ def test_mlflows_run_holds_settings_metrics_history_and_picture(study, monkeypat
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_two_studies_of_one_name_share_an_mlflow_server(study, monkeypatch, tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason="pip install -e '.[mlflow]'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/server.db")
+    for folder in (study, tmp_path / "elsewhere" / study.name):
+        end_trial(folder, "search-000")
+        assert export(folder, "mlflow") == []
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name(study.name).experiment_id])
+    assert [run.info.run_name for run in runs] == ["search-000"] * 2
+    assert len({run.data.tags["study_id"] for run in runs}) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_wandbs_run_stays_on_this_machine(study, monkeypatch):
     pytest.importorskip("wandb", reason="pip install -e '.[wandb]'")
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -176,7 +189,7 @@ def test_wandbs_run_stays_on_this_machine(study, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "planted-host")
     assert export(study, "wandb") == []
     (folder,) = (study / "wandb").glob("offline-run-*")
-    file, deadline = folder / f"run-{study.name}-search-000.wandb", time.monotonic() + 60
+    file, deadline = folder / f"run-{study_id(study)}-search-000.wandb", time.monotonic() + 60
     while b"test_auroc" not in file.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.1)  # wandb's own process writes it, on a busy machine a little later
     stored = file.read_bytes()
