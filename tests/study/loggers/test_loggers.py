@@ -172,6 +172,7 @@ def test_mlflows_run_holds_settings_metrics_history_and_picture(study, monkeypat
 def test_two_studies_of_one_name_share_an_mlflow_server(study, monkeypatch, tmp_path):
     mlflow = pytest.importorskip("mlflow", reason="pip install -e '.[mlflow]'")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/server.db")
+    monkeypatch.chdir(tmp_path)  # where such a server keeps its pictures
     for folder in (study, tmp_path / "elsewhere" / study.name):
         end_trial(folder, "search-000")
         assert export(folder, "mlflow") == []
