@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from study.cluster.facts import Listener, listeners
+from study.cluster.private import STRANGER
 from tests.support.planted import PATIENT, leaks, plant
 from tests.support.processes import command_of, descendants
 
@@ -30,8 +31,6 @@ TINY = (
     "measure_fid=false", "lstm_width=8", "classifier_epochs=1", "classifier_width=8", "classifier_lstm_width=8",
 )  # fmt: skip
 PATIENCE_S = 400  # a busy machine takes several times the minute of a free one
-# Asks the cluster for the names of what it stores, as a driver does first.
-KNOCK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).internal_kv_keys(b'', timeout=9)"
 TRAIN_WORKER = "ray::RayTrainWorker"
 RUNS_CODE = ("/api/jobs/", "/api/job_agent/jobs/", "/get_or_create_runtime_env", "/api/packages/gcs/x")
 
@@ -108,7 +107,7 @@ def knock(watched: Watched) -> None:
             "a wrong token": stranger | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
             "the token": stranger | {"RAY_AUTH_MODE": "token", "HOME": os.environ["HOME"]},
         }
-        command = [sys.executable, "-c", KNOCK, f"127.0.0.1:{gcs}"]
+        command = [sys.executable, "-c", STRANGER, f"127.0.0.1:{gcs}"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         knocking = {name: subprocess.Popen(command, env=environment, **quiet) for name, environment in callers.items()}
         watched.knocks = {name: process.wait(PATIENCE_S / 4) for name, process in knocking.items()}

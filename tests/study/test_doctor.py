@@ -262,7 +262,7 @@ def test_silent_cluster_is_one_line_and_this_machine_is_checked(tmp_path, capsys
 
 
 @pytest.mark.parametrize(("mode", "demanded"), [("token", True), ("disabled", False)])
-def test_token_is_demanded_where_a_stranger_is_refused(tmp_path, mode, demanded):
+def test_token_is_demanded_where_a_stranger_is_refused(mode, demanded):
     code = (
         "from study.cluster.private import token_is_demanded; import ray; "
         "ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False); print(token_is_demanded())"
