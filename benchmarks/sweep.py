@@ -145,7 +145,7 @@ def run(out: Path, base: TrialConfig, num_trials: int, turns: int) -> dict:
     """All figures; AssertionError where driver and loop differ in any metric."""
     prepared = prepare(None, out / "prepared", image_size=base.image_size)
     quality = GanQuality(base, load_dataset(prepared.path, base.image_size))
-    for side in ("validation", "train", "noisy_train"):
+    for side in ("validation", "train", "mirrored_train", "noisy_train"):
         getattr(quality, side)  # kept for all sides: the first would pay for it
     started = time.perf_counter()
     connect(None)

@@ -135,11 +135,11 @@ manifold_f1                 real  harmonic mean of manifold_precision and manifo
 real_or_fake_precision      real  share of real ones among the images that a logistic regression calls real
 real_or_fake_recall         real  share of the real images that it calls real
 real_or_fake_f1             real  harmonic mean of real_or_fake_precision and real_or_fake_recall
-ssim_nearest                real  SSIM of a synthetic image and its nearest training image, mean
+ssim_nearest                real  SSIM of a synthetic image and its nearest training image, mirrored or not, mean
 ssim_nearest_real           real  the same for validation images
-psnr_nearest                real  PSNR of a synthetic image and its nearest training image, mean, dB
+psnr_nearest                real  PSNR of a synthetic image and its nearest training image, mirrored or not, mean, dB
 psnr_nearest_real           real  the same for validation images, dB
-nearest_train_ratio         real  median distance to the nearest training image over that of validation images
+nearest_train_ratio         real  median distance to the nearest training image, mirrored or not, over that of validation
 num_real                    int   real images of the Frechet distance, all validation images
 num_fake                    int   synthetic images of the Frechet distance
 gan_epoch                   int   epochs that the GAN was trained

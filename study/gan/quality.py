@@ -62,6 +62,10 @@ class GanQuality:
         return side_features(self.dataset, "train", self.extractor, self.config.training_part)
 
     @cached_property
+    def mirrored_train(self) -> ImageFeatures:
+        return side_features(self.dataset, "train", self.extractor, self.config.training_part, "mirrored")
+
+    @cached_property
     def noisy_train(self) -> ImageFeatures:
         """Training images with noise: what any generator should be better than."""
         return side_features(self.dataset, "train", self.extractor, self.config.training_part, "noisy")
@@ -82,7 +86,7 @@ class GanQuality:
 
     def final_metrics(self, fake: Tensor) -> dict:
         """All image-quality columns of a finished GAN."""
-        reals, noisy = (self.validation, self.train), self.noisy_train
+        reals, noisy = (self.validation, self.train, self.mirrored_train), self.noisy_train
         started = time.perf_counter()
         # numpy's threads follow torch's: on busy cores two BLAS threads took 40 times the CPU time of one for the KID
         with threadpool_limits(torch.get_num_threads(), user_api="blas"):
@@ -133,11 +137,11 @@ class GanQuality:
 
 
 def quality_metrics(
-    fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, seed: int = 0
+    fake: ImageFeatures, validation: ImageFeatures, train: ImageFeatures, mirrored: ImageFeatures, seed: int = 0
 ) -> dict[str, float | int | None]:
     """The image-quality columns; None where there are too few images, never NaN.
 
-    "Real" means the validation images, unless training images are named.
+    "Real" means the validation images, unless training images are named; `mirrored` are those, mirrored.
 
     - `frechet_distance` and `frechet_floor` depend on the counts `num_fake` and `num_real`: compare only equal ones.
       `frechet_floor` is what a perfect generator would score: `num_fake` training images, a seeded choice, against
@@ -147,15 +151,15 @@ def quality_metrics(
       it: `inception_score_real`, the score of the validation images, shows what can be reached.
     - `manifold_precision`, `manifold_recall`: `study.gan.metrics.precision_recall`; `manifold_f1`: their F1.
     - `real_or_fake_*`: see `_real_or_fake`.
-    - `ssim_nearest`, `psnr_nearest` (dB): mean over synthetic images, each against its nearest training image in
-      feature space, since a GAN's images have no paired truth. High values mean copied training images. `*_real` is
-      the same for the validation images, which cannot be copies.
+    - `ssim_nearest`, `psnr_nearest` (dB): mean over synthetic images, each against its nearest training image, mirrored
+      or not, in feature space, since a GAN's images have no paired truth. High values mean copied training images.
+      `*_real` is the same for the validation images, which cannot be copies.
     - `nearest_train_ratio`: median feature distance of synthetic images to their nearest training image, over that of
       validation images; well under 1 means copying.
     """
     generator = torch.Generator().manual_seed(seed)
     prc = precision_recall(fake.features, validation.features)
-    fake_nearest, real_nearest = (_nearest(images, train) for images in (fake, validation))
+    fake_nearest, real_nearest = (_nearest(images, train, mirrored) for images in (fake, validation))
     return {
         "frechet_distance": frechet_distance(fake.features, validation.features),
         "frechet_floor": _frechet_floor(len(fake), validation, train, generator),
@@ -166,17 +170,20 @@ def quality_metrics(
         "manifold_recall": prc["recall"],
         "manifold_f1": prc["f_score"],
         **_real_or_fake(fake, validation, train, generator),
-        **_likeness(fake, train, fake_nearest.indices, ""),
-        **_likeness(validation, train, real_nearest.indices, "_real"),
-        "nearest_train_ratio": distance_ratio(fake_nearest.values, real_nearest.values),
+        **_likeness(fake.images, fake_nearest[1], ""),
+        **_likeness(validation.images, real_nearest[1], "_real"),
+        "nearest_train_ratio": distance_ratio(fake_nearest[0], real_nearest[0]),
         "num_real": len(validation),
         "num_fake": len(fake),
     }
 
 
-def _nearest(images: ImageFeatures, train: ImageFeatures):
-    """`values` (N,) and `indices` (N,): distance to, and place of, the nearest training image in feature space."""
-    return torch.cdist(images.features.double(), train.features.double()).min(dim=1)
+def _nearest(images: ImageFeatures, train: ImageFeatures, mirrored: ImageFeatures) -> tuple[Tensor, Tensor]:
+    """Distance (N,) in feature space to the nearest training image, mirrored or not, and that image (N, 3, H, W)."""
+    either_way = torch.cat([train.features, mirrored.features]).double()
+    distances, places = torch.cdist(images.features.double(), either_way).min(dim=1)
+    rows, as_it_is = places % len(train), places < len(train)
+    return distances, torch.where(as_it_is.view(-1, 1, 1, 1), train.images[rows], mirrored.images[rows])
 
 
 def _frechet_floor(count: int, reference: ImageFeatures, others: ImageFeatures, generator) -> float | None:
@@ -215,14 +222,14 @@ def labelled(real: Tensor, fake: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat([real, fake]).numpy(), np.repeat([1, 0], [len(real), len(fake)])
 
 
-def _likeness(images: ImageFeatures, train: ImageFeatures, nearest: Tensor, suffix: str) -> dict[str, float]:
-    """Mean SSIM and PSNR of images to the training images `nearest` (N,)."""
+def _likeness(images: Tensor, nearest: Tensor, suffix: str) -> dict[str, float]:
+    """Mean SSIM and PSNR of images to their nearest training images, both uint8 (N, 3, H, W)."""
     # Heavy to import, and not needed by trials that reuse a GAN.
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     ssim, psnr = [], []  # in small batches, which stay in the cache: twice as fast
-    for batch, index in zip(images.images.split(8), nearest.split(8), strict=True):
-        pair = batch.float(), train.images[index].float()
+    for batch in zip(images.split(8), nearest.split(8), strict=True):
+        pair = tuple(side.float() for side in batch)
         ssim.append(structural_similarity_index_measure(*pair, data_range=255.0, reduction="none").view(-1))
         psnr.append(peak_signal_noise_ratio(*pair, data_range=255.0, reduction="none", dim=(1, 2, 3)))
     return {

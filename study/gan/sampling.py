@@ -38,10 +38,13 @@ def load_generator(config: GanConfig, folder: GanFolder, device: torch.device) -
 def sample_images(generator: nn.Module, labels: Tensor, config: GanConfig, purpose: str) -> Tensor:
     """Synthetic images uint8 (N, 3, S, S) of the classes `labels` (N,); equal arguments give equal images."""
     draws = make_generator(labels.device, config.seed, "sample", purpose)
-    z = torch.randn(len(labels), config.z_dim, generator=draws, device=labels.device)
-    sampler = for_inference(generator, torch.bfloat16 if config.precision == "bfloat16" else z.dtype)
-    batches = zip(z.split(SAMPLING_BATCH), labels.split(SAMPLING_BATCH), strict=True)
-    return torch.cat([to_uint8(sampler(*batch)) for batch in batches])
+    sampler = for_inference(generator, torch.bfloat16 if config.precision == "bfloat16" else torch.float32)
+
+    def images(labels: Tensor) -> Tensor:
+        z = torch.randn(len(labels), config.z_dim, generator=draws, device=labels.device)
+        return to_uint8(sampler(z, labels))
+
+    return torch.cat([images(batch) for batch in labels.split(SAMPLING_BATCH)])
 
 
 def grid_images(generator: nn.Module, config: GanConfig, device: torch.device) -> Tensor:

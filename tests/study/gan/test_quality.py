@@ -12,8 +12,7 @@ from PIL import Image
 from models.feature_extractor import FeatureExtractor
 from study.config import make_config
 from study.gan.features import ImageFeatures, real_features, with_noise
-from study.gan.quality import GanQuality
-from study.gan.quality import quality_metrics as measure
+from study.gan.quality import GanQuality, quality_metrics
 from study.gan.sampling import sample_grid
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,6 +34,15 @@ def sample(count, seed, shift=0.0, logits=True):
     generator = torch.Generator().manual_seed(seed + 1000)
     images = torch.randint(0, 256, (count, 3, 16, 16), generator=generator).byte()
     return ImageFeatures(images, gaussian(count, seed, shift), gaussian(count, seed, 0.0, 10) if logits else None)
+
+
+def mirrored(images):
+    """As if the features of an image were turned round with it."""
+    return ImageFeatures(images.images.flip(-1), -images.features, images.logits)
+
+
+def measure(fake, validation, train):
+    return quality_metrics(fake, validation, train, mirrored(train))
 
 
 def select(images, index):
@@ -142,9 +150,10 @@ def test_the_discriminator_recognises_bad_fakes_and_guesses_on_good_ones():
     assert good["real_or_fake_precision"] == pytest.approx(0.5, abs=0.12)
 
 
-def test_copied_training_images_raise_ssim_and_psnr():
+@pytest.mark.parametrize("change", [lambda images: images, mirrored])
+def test_copied_training_images_raise_ssim_and_psnr(change):
     train = sample(60, 3)
-    copies = measure(select(train, slice(20)), sample(30, 2), train)
+    copies = measure(change(select(train, slice(20))), sample(30, 2), train)
     assert copies["ssim_nearest"] == pytest.approx(1)
     assert copies["psnr_nearest"] == pytest.approx(58.92, abs=0.01)  # error at the bound of 8-bit rounding
     assert copies["nearest_train_ratio"] == pytest.approx(0, abs=1e-6)
