@@ -13,7 +13,9 @@ from ray._private.state import state
 from ray.core.generated.gcs_pb2 import ActorTableData, JobTableData, PlacementGroupTableData
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.result import Result
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 # Asks the cluster for the names of what it stores, as a driver does first.
@@ -45,12 +47,26 @@ def started_here() -> bool:
     return ray.get_runtime_context().worker.node.is_head()
 
 
+class FixedWorkers(FixedScalingPolicy):
+    """As many workers as configured. The autoscaler is not asked for them: it sees the placement group that waits."""
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
+
+    _send_resource_request = _cancel_resource_request = _maybe_send_resource_request
+
+
 class LeanTrainer(DataParallelTrainer):
-    """Ray Train's trainer without two helpers, processes of 120 MB for each run: one for data sets of Ray, and one that
-    asks the dashboard every second whether the controller lives, to free its workers; `free_orphans` does that.
+    """Ray Train's trainer without three helpers, processes of 120 MB: for each run one for data sets of Ray, and one
+    that asks the dashboard every second whether the controller lives, to free its workers, as `free_orphans` does; for
+    all runs one that tells the autoscaler every 20 s what they need.
 
     Unlike `TorchTrainer` it does not import torch, which no process of a run needs but the workers.
     """
+
+    def _initialize_and_run_controller(self, **arguments) -> Result:
+        arguments["scaling_policy"] = FixedWorkers(self.scaling_config)
+        return super()._initialize_and_run_controller(**arguments)
 
     def _create_default_callbacks(self) -> list:
         left_out = DatasetsCallback, PlacementGroupCleanerCallback
