@@ -139,7 +139,7 @@ ssim_nearest                real  SSIM of a synthetic image and its nearest trai
 ssim_nearest_real           real  the same for validation images
 psnr_nearest                real  PSNR of a synthetic image and its nearest training image, mirrored or not, mean, dB
 psnr_nearest_real           real  the same for validation images, dB
-nearest_train_ratio         real  median distance to the nearest training image, mirrored too, over that of validation images
+nearest_train_ratio         real  median distance to the nearest training image, mirrored too, over that of validation
 num_real                    int   real images of the Frechet distance, all validation images
 num_fake                    int   synthetic images of the Frechet distance
 gan_epoch                   int   epochs that the GAN was trained
