@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
 try:
     import pillow_heif
@@ -30,7 +30,7 @@ SEVERAL_IMAGES = ("MPO", "HEIF")  # phones put previews and depth maps behind th
 LARGE = 1 << 22  # pixels; larger JPEG files are decoded at a part of their size, other files one at a time
 MAX_REDUCED = 1 << 28  # pixels of a JPEG file that is decoded at a part of its size: phones reach 200 million
 ONE_LARGE = threading.Lock()
-DEPTHS = (8, 10, 12, 16)  # bits that cameras and scanners use of 16
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use of 16
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,7 +52,8 @@ def decode(path: Path, root: Path, shorter_side: int | None = None) -> Image.Ima
 
     With `shorter_side`, a JPEG file of over four megapixels is decoded at 1/2, 1/4 or 1/8 of its size, as long as
     its shorter side keeps that many pixels: a phone's 200 megapixels then take little memory. Grayscale, palette,
-    CMYK and 16-bit images are converted; 16 bits are scaled from the 8, 10, 12 or 16 bits that are used.
+    CMYK and 16-bit images are converted, and so are colours of another profile than sRGB, as phones write it; 16 bits
+    are scaled from the 8, 10, 12, 14 or 16 bits that are used.
 
     Raises `BadImage` for files outside `root` (links followed), pipes and devices, empty or damaged files, files that
     are no image, too many pixels, several frames, transparent pixels, and pixels of unknown range.
@@ -154,10 +155,19 @@ def _to_rgb(image: Image.Image, sixteen_bits: bool) -> Image.Image:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
             raise BadImage("transparent pixels; flatten it onto its background")
-    image = image if image.mode == "RGB" else image.convert("RGB")
-    if sixteen_bits and 0 < max(high for _, high in image.getextrema()) < 16:  # Pillow keeps the upper 8 of 16 bits
-        raise BadImage("only 12 or fewer of its 16 bits a colour are used; save it with 8 bits a colour")
+    image = _in_srgb(image)
+    if sixteen_bits and 0 < max(high for _, high in image.getextrema()) < 64:  # Pillow keeps the upper 8 of 16 bits
+        raise BadImage("only 14 or fewer of its 16 bits a colour are used; save it with 8 bits a colour")
     return image
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """RGB pixels, whatever the colour profile; one that cannot be used, and one of grey levels, is passed over."""
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info.get("icc_profile") or b""))
+        if image.mode in ("RGB", "CMYK") and "srgb" not in ImageCms.getProfileDescription(profile).lower():
+            return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_sixteen_bits(pixels: np.ndarray) -> Image.Image:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from data_utils.parquet_file import read_table, write_table
@@ -18,10 +19,11 @@ def resplit(path: Path, protocol: str) -> tuple[Path, str]:
     groups are too few or too large to be split.
     """
     table, metadata = read_table(path)
-    labels, groups = table["label"].to_numpy().astype(np.int64), table["group"].to_numpy(zero_copy_only=False)
+    labels = table["label"].to_numpy().astype(np.int64)
+    groups = pd.factorize(table["group"].to_numpy(zero_copy_only=False))[0]  # by their order: their names are salted
     split = SPLITS[protocol](labels, groups, metadata["split_seed"])
     fingerprint = hashlib.sha256(f"{metadata['fingerprint']} {protocol}".encode()).hexdigest()[:16]
-    columns = {name: table[name].combine_chunks() for name in table.schema.names}
+    columns = {name: table[name] for name in table.schema.names}
     columns["split"] = pa.array(split.tolist())
     metadata |= {"fingerprint": fingerprint, "split_protocol": protocol}
     new = path.with_name(f"{fingerprint}.parquet")

@@ -23,7 +23,7 @@ def grouped_split(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
     """
     if len(np.unique(groups)) >= MIN_GROUPS:
         folds = StratifiedGroupKFold(len(FOLDS), shuffle=True, random_state=seed).split(labels, labels, groups)
-        split = _name_sides(folds, len(labels))
+        split = _nearest_sides(folds, labels, seed)
         if not _lacking(labels, split, SHARES):
             return split
     return _searched_split(labels, groups, seed, SHARES)
@@ -72,6 +72,25 @@ def _name_sides(folds, num_images: int) -> np.ndarray:
     for name, (_, members) in zip(FOLDS, folds, strict=True):
         split[members] = name
     return split
+
+
+def _nearest_sides(folds, labels: np.ndarray, seed: int) -> np.ndarray:
+    """The folds' sides in a random order, out of `ATTEMPTS` the one nearest to the shares of both classes.
+
+    scikit-learn puts the largest groups into the first folds: in the order of `FOLDS` they would all be in train.
+    """
+    numbers = np.empty(len(labels), dtype=int)
+    for number, (_, members) in enumerate(folds):
+        numbers[members] = number
+    counts = np.stack([np.bincount(numbers, labels == label, len(FOLDS)) for label in (0, 1)])  # (2, folds)
+    rng, names = np.random.default_rng(seed), np.array(FOLDS, dtype=object)
+
+    def error(order: np.ndarray) -> float:
+        have = np.stack([counts[:, order == name].sum(axis=1) for name in SHARES])
+        wanted = np.outer(list(SHARES.values()), counts.sum(axis=1))
+        return (((have - wanted) / counts.sum(axis=1)) ** 2).sum()
+
+    return min((rng.permutation(names) for _ in range(ATTEMPTS)), key=error)[numbers]
 
 
 def _lacking(labels: np.ndarray, split: np.ndarray, shares: dict[str, float]) -> list[str]:

@@ -41,23 +41,26 @@ def candidates(greys: Tensor, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
     order and the view that correlate best.
     """
     small = F.interpolate(greys[:, None], size=(SIZE, SIZE), mode="area")[:, 0]
-    keys, found = _keys(_spectra(small)).T.contiguous(), []
+    keys, best = _keys(_spectra(small)).T.contiguous(), []
     for start in range(0, len(greys), CHUNK):
-        seen = _views(greys[start : start + CHUNK])
-        for number, view in enumerate(seen):
+        found = []
+        for number, view in enumerate(_views(greys[start : start + CHUNK])):
             correlations = (view @ keys).numpy()
             rows, columns = np.divmod(np.flatnonzero(correlations >= MIN_CORRELATION), len(greys))
             apart = other[rows + start] != other[columns]
             rows, columns = rows[apart], columns[apart]
-            found.append((rows + start, columns, np.full(len(rows), number), correlations[rows, columns]))
-    return _best(*map(np.concatenate, zip(*found, strict=True)))
+            pairs = np.stack([rows + start, columns], axis=1)
+            found.append((pairs, np.full(len(rows), number), correlations[rows, columns]))
+        best.append(_best(found))
+    return _best(best)[:2]
 
 
-def _best(rows: np.ndarray, columns: np.ndarray, views: np.ndarray, correlations: np.ndarray):
+def _best(found: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """Of pairs (P, 2), their views and correlations (P,), each pair once, as it correlates best."""
+    pairs, views, correlations = map(np.concatenate, zip(*found, strict=True))
     order = np.lexsort((views, -correlations))
-    pairs = np.stack([rows, columns], axis=1)[order]
-    first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)[1]
-    return pairs[first], views[order][first]
+    first = order[np.unique(np.sort(pairs[order], axis=1), axis=0, return_index=True)[1]]
+    return pairs[first], views[first], correlations[first]
 
 
 def _views(greys: Tensor):

@@ -7,15 +7,13 @@ from data_utils.errors import DataError
 from data_utils.layouts.class_names import Classes, choose_classes, likely_positive
 from data_utils.layouts.groups import name_groups
 from data_utils.layouts.image_files import (
-    MASK_FOLDERS,
     folders_with_images,
+    is_of_masks,
     left_out_notes,
     list_images,
-    plain,
     side_of,
-    sides_note,
 )
-from data_utils.layouts.source import Flags, Record, Source, listed
+from data_utils.layouts.source import Flags, Record, Source, listed, sides_note
 
 MAX_SETS = 3  # of photographs, each with its classes; more that are alike are patients
 MAX_DEPTH = 3  # folders below the given one in which classes are looked for
@@ -76,13 +74,13 @@ def class_records(
         Record(path, label, group, side=side)
         for (label, path, _), group, side in zip(found, groups, sides, strict=True)
     ]
-    return records, notes + left_out_notes(by_class) + _sides_note(records)
+    return records, notes + left_out_notes(by_class) + sides_note(records)
 
 
 def _look(folder: Path, root: Path) -> _Place:
     """The class folders in `folder`, or in the only folder in it, or in those of a split's sides."""
     children = folders_with_images(folder, root)
-    masks = [child for child in children if plain(child.name) in MASK_FOLDERS]
+    masks = [child for child in children if is_of_masks(child.name)]
     sides = [child for child in children if side_of(child.name)]
     others = [child for child in children if child not in masks and child not in sides]
     notes = (f"WARNING: the folders {listed(m.name for m in masks)} hold masks and were left out.",) if masks else ()
@@ -91,7 +89,7 @@ def _look(folder: Path, root: Path) -> _Place:
     classes = [(child, child.name) for child in others]
     for side in sides:
         inner = [(child, child.name) for child in folders_with_images(side, root) if not side_of(child.name)]
-        inner = [(child, name) for child, name in inner if plain(name) not in MASK_FOLDERS]
+        inner = [(child, name) for child, name in inner if not is_of_masks(name)]
         if others and not {name for _, name in inner} <= {name for _, name in classes}:
             inner = []
         if not inner:
@@ -119,8 +117,3 @@ def _side_on_path(path: Path, folder: Path, root: Path) -> str | None:
 
 def _without_sides(path: Path) -> Path:
     return Path(*[part for part in path.parts[:-1] if not side_of(part, numbered=False)], path.name)
-
-
-def _sides_note(records: list[Record]) -> tuple[str, ...]:
-    sides = [side for side in ("train", "validation", "test") if side in {record.side for record in records}]
-    return (f"WARNING: {sides_note(sides)}",) if sides else ()

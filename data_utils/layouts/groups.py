@@ -17,8 +17,10 @@ MAX_UNPARSED = 0.01  # share of photographs without a group
 MIN_JUDGED = 40
 MIN_GUESSED_GROUPS = 20
 MAX_GUESSED_SHARE = 0.15  # of the photographs in one group: a side of the split
+MIN_FOLDERS = 3  # that may be patients; two may be feet, years or cameras
 ROBOFLOW = re.compile(r"_[a-z]+\.rf\.", re.IGNORECASE)  # NAME_jpg.rf.CODE.jpg, one of several copies of NAME.jpg
 OWN_GROUP, OWN_GROUP_OF_COPIES = r"'(.+)\.'", r"'(.+)_[a-zA-Z]+\.rf\.'"
+OF_FOLDER = "'(?:.*/(?=[^/]*/))?([^/]+)'"  # the folder that holds a photograph; one in none is its own
 ALONE = (
     "WARNING: no file name tells a patient before an underscore, so each name counts as a group of its own, equal "
     "names as one. If several images show one patient or wound, name it: --group-pattern REGEX."
@@ -48,10 +50,14 @@ def name_groups(below: list[PurePath], pattern: str | None) -> tuple[list[str], 
     if any(by_name):
         groups = _completed(by_name, below, GROUP_PATTERN)
         _judge(groups, "the text before the first underscore of a file's name", below)
-        num, said = len(set(groups)), "texts before the first underscore of the file names are the groups"
-        return groups, (ALONE if num == len(groups) else f"The {num} {said} (patients or wounds).",)
-    _judge_cameras(below)
-    return list(map(str, below)), (ALONE,)
+        if (num := len(set(groups))) < len(groups):
+            said = "texts before the first underscore of the file names are the groups"
+            return groups, (f"The {num} {said} (patients or wounds).",)
+    else:
+        _judge_cameras(below)
+        groups = list(map(str, below))
+    _judge_folders(below)
+    return groups, (ALONE,)
 
 
 def way_out(below: list[PurePath]) -> str:
@@ -112,7 +118,7 @@ def _group_in_name(name: str) -> str | None:
 def _lie_in_folders(below: list[PurePath]) -> bool:
     """Whether most photographs lie in folders below their class, and in several."""
     folders = [path.parts[0] for path in below if len(path.parts) > 1]
-    return len(folders) > len(below) / 2 and len(set(folders)) > 2
+    return len(folders) > len(below) / 2 and len(set(folders)) >= MIN_FOLDERS
 
 
 def _judge_cameras(below: list[PurePath]) -> None:
@@ -122,6 +128,17 @@ def _judge_cameras(below: list[PurePath]) -> None:
         raise DataError(
             f"the groups cannot be guessed: {len(names)} of {len(below)} file names are a camera's, {names[0]!r} for "
             f"one, and tell no patient. {way_out(below)}"
+        )
+
+
+def _judge_folders(below: list[PurePath]) -> None:
+    """Raise `DataError` where folders may tell the patient, but not those next below the classes, and no name does."""
+    folders = sorted({path.parent for path in below if len(path.parts) > 1})
+    if len(folders) >= MIN_FOLDERS:
+        raise DataError(
+            f"the groups cannot be guessed: no file name tells a patient, and some photographs lie in {len(folders)} "
+            f"folders, {str(folders[0])!r} for one. {way_out(below)}; --group-pattern {OF_FOLDER} makes "
+            "each folder that holds photographs one"
         )
 
 

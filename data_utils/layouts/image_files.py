@@ -10,7 +10,9 @@ from data_utils.decode import HEIC, HEIC_ADVICE, SUFFIXES, UNREAD
 from data_utils.errors import DataError
 
 MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotation", "annotations", "groundtruth", "gt", "segmentation"}
+NUMBERED = {"label", "labels", "gt"}  # are of something else where a number follows
 MASK_FILE = re.compile(r".*[_-]mask(_\d+)?", re.IGNORECASE)  # without its suffix: photograph_mask_1
+OF_DISKS = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}  # at their root; not to be read
 SIDES = {
     "train": "train", "training": "train", "trainset": "train", "trainingset": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
@@ -43,7 +45,7 @@ def list_images(folder: Path, root: Path, of_masks: bool = False) -> Listing:
     found = Listing()
     for parent, folders, names in os.walk(folder, onerror=_stop):
         found.others += sum(Path(parent, name).is_symlink() for name in folders)
-        masks = [name for name in folders if plain(name) in MASK_FOLDERS and not name.startswith(".")]
+        masks = [name for name in folders if is_of_masks(name) and not name.startswith(".")]
         found.masks += sum(_num_images(Path(parent, name)) for name in masks if not Path(parent, name).is_symlink())
         folders[:] = [name for name in folders if not name.startswith(".") and name not in masks]
         for path in (Path(parent, name) for name in names):
@@ -94,17 +96,22 @@ def left_out_notes(listings: dict[str, list[Listing]]) -> tuple[str, ...]:
 
 
 def folders_with_images(folder: Path, root: Path) -> list[Path]:
-    """Folders in `folder` that hold photographs, read or not, at any depth; hidden and unreadable ones excluded.
+    """Folders in `folder` that hold photographs, read or not, at any depth, without hidden ones and a disk's own.
 
-    A disk's root holds a lost+found that nobody may read; within a class such a folder is an error.
+    Raises OSError where one cannot be read.
     """
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [path for path in folders if os.access(path, os.R_OK | os.X_OK) and _holds_images(path, root)]
+    return [path for path in folders if path.name not in OF_DISKS and _holds_images(path, root)]
 
 
 def _holds_images(folder: Path, root: Path) -> bool:
     found = list_images(folder, root)
     return bool(found.images or found.unread)
+
+
+def is_of_masks(name: str) -> bool:
+    """Whether a folder is called as those of masks are; GT01 may be a patient, and label_1 a class."""
+    return plain(name) in MASK_FOLDERS - (NUMBERED if name[-1:].isdigit() else set())
 
 
 def plain(name: str) -> str:
@@ -120,11 +127,3 @@ def side_of(name: str, numbered: bool = True) -> str | None:
     if not numbered and re.sub(r"(19|20)\d\d$", "", name)[-1:].isdigit():
         return None
     return SIDES.get(plain(name))
-
-
-def sides_note(sides: list[str]) -> str:
-    """What becomes of the sides that the data came with."""
-    return (
-        f"The photographs come divided into {', '.join(sides)}: --split given takes these sides as they are, any "
-        "other split joins them and divides anew."
-    )

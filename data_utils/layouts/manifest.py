@@ -3,9 +3,13 @@
 import codecs
 import csv
 import io
+import os
 import re
+import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from os.path import abspath, commonpath
 from pathlib import Path, PureWindowsPath
 
@@ -13,7 +17,7 @@ from data_utils.errors import DataError
 from data_utils.layouts.class_names import choose_classes
 from data_utils.layouts.groups import name_groups
 from data_utils.layouts.image_files import SUFFIXES, side_of
-from data_utils.layouts.source import Flags, Record, Source, listed
+from data_utils.layouts.source import Flags, Record, Source, listed, sides_note
 
 FILE_TYPES = (".csv", ".tsv", ".txt")
 # What is asked for, and other names that lists give it; the first that is there is taken
@@ -26,7 +30,10 @@ COLUMNS = {
     ),
     "side": ("split", "side", "subset", "partition", "set"),
 }  # fmt: skip
-PERSON = re.compile("(?!.*(age|sex|gender)).*(patient|subject|participant|person)")
+PERSON = re.compile(
+    "(?!.*(age|sex|gender)).*(patient|subject|participant|person).*|mrn|lesion|pat"
+    "|(p|pat|mrn|lesion|ulcer|foot|record|medicalrecord|hospital)(id|no|nr|number|code)"
+)  # names of columns, letters alone
 BOXES = {"xmin", "ymin", "xmax", "ymax", "bbox"}
 ASKED = "a CSV manifest has the columns path,label,group, or a path and one column of 0 and 1 for each class"
 
@@ -46,7 +53,9 @@ def manifest(data: Path, flags: Flags) -> Source:
     places = _columns(data, header, lines)
     if "group" in places and flags.group_pattern is not None:
         raise DataError(f"--group-pattern has no use with {data}: its column {header[places['group']]!r} says it")
-    rows, notes = _without_repeats(data, [_row(data, places, *line) for line in _labelled(data, header, places, lines)])
+    files = cache(_files)
+    rows = [_row(data, places, files, *line) for line in _labelled(data, header, places, lines)]
+    rows, notes = _without_repeats(data, rows)
     _refuse_missing(data, rows)
     _refuse_outside(data, rows)
     found = sorted({row.label for row in rows})
@@ -60,7 +69,8 @@ def manifest(data: Path, flags: Flags) -> Source:
         Record(row.path, classes.labels[row.label], group, side=row.side)
         for row, group in zip(rows, groups, strict=True)
     ]
-    return Source("CSV manifest", data.parent, classes.names, records, classes.left_out(found) + notes)
+    notes = classes.left_out(found) + notes + sides_note(records)
+    return Source("CSV manifest", data.parent, classes.names, records, notes)
 
 
 # ---- text to cells
@@ -103,10 +113,13 @@ def _columns(data: Path, header: list[str], lines: list) -> dict[str, int]:
             raise DataError(f"{data} has several columns {header[names.index(wanted)]!r}; leave one")
         if wanted:
             places[column] = names.index(wanted)
-    unused = [name for place, name in enumerate(header) if place not in places.values() and PERSON.match(name.lower())]
-    if "group" not in places and unused:
-        raise DataError(f"{data}: does the column {unused[0]!r} tell the patient? Name it 'group', or leave it out")
-    if "side" in places and not all(side_of(cells[places["side"]]) for _, cells in lines):
+    people = [place for place, name in enumerate(names) if place not in places.values() and PERSON.fullmatch(name)]
+    if "group" not in places and people:
+        name = header[people[0]]
+        raise DataError(f"{data}: does the column {name!r} tell the patient? Name it 'group', or leave it out")
+    for place in people:
+        _refuse_torn(data, header, lines, place, places["group"])
+    if "side" in places and not _are_sides({cells[places["side"]].strip() for _, cells in lines}):
         del places["side"]  # folds, or anything else of that name
     if "path" not in places or ("label" not in places and len(_class_columns(places, header, lines)) < 2):
         missing = "path" if "path" not in places else "label"
@@ -115,6 +128,24 @@ def _columns(data: Path, header: list[str], lines: list) -> dict[str, int]:
             raise DataError(f"{seen}: boxes, which say where something lies and not of which class it is; {ASKED}")
         raise DataError(f"{seen}; {ASKED}")
     return places
+
+
+def _refuse_torn(data: Path, header: list[str], lines: list, person: int, group: int) -> None:
+    """Raise `DataError` where photographs of one person are in several groups."""
+    groups: dict[str, set[str]] = {}
+    for _, cells in lines:
+        groups.setdefault(cells[person].strip(), set()).add(cells[group].strip())
+    torn = [name for name, found in groups.items() if name and len(found) > 1]
+    if torn:
+        raise DataError(
+            f"{data}: photographs of one {header[person]!r}, {torn[0]!r} for one, are in several groups of the column "
+            f"{header[group]!r}. Name the column that tells the patient 'group', and leave the other out"
+        )
+
+
+def _are_sides(cells: set[str]) -> bool:
+    """Whether they name sides of a split, as far as they are not empty."""
+    return cells != {""} and all(map(side_of, cells - {""}))
 
 
 def _class_columns(places: dict[str, int], header: list[str], lines: list) -> list[int]:
@@ -144,17 +175,35 @@ def _labelled(data: Path, header: list[str], places: dict[str, int], lines: list
     return [(number, cells, names[0]) for number, cells, names in marked]
 
 
-def _row(data: Path, places: dict[str, int], number: int, cells: list[str], label: str) -> _Row:
+def _row(data: Path, places: dict[str, int], files: Callable, number: int, cells: list[str], label: str) -> _Row:
     path, group, side = (cells[places[name]].strip() if name in places else "" for name in ("path", "group", "side"))
-    return _Row(number, _resolve(data.parent, path), label, group, side_of(side))
+    return _Row(number, _resolve(data.parent, path, files), label, group, side_of(side))
 
 
-def _resolve(folder: Path, text: str) -> Path:
-    """The file meant: written on Windows, or without its suffix, it may have another name here."""
-    candidates = [text, PureWindowsPath(text).as_posix()]
-    if not Path(text).suffix:
-        candidates += [text + suffix for suffix in sorted(SUFFIXES)]
-    return folder / next((name for name in candidates if (folder / name).is_file()), text)
+def _resolve(folder: Path, text: str, files: Callable[[Path], dict[str, list[str]]]) -> Path:
+    """The file meant: written on Windows or a Mac, or without its suffix, it may have another name here."""
+    paths = [folder / text, folder / PureWindowsPath(text).as_posix()]
+    for path in paths:
+        if path.is_file():
+            return path
+    for path in paths:
+        if len(alike := files(path.parent).get(_alike(path.name), [])) == 1:
+            return path.parent / alike[0]
+    return paths[0]
+
+
+def _files(folder: Path) -> dict[str, list[str]]:
+    """The photographs in a folder, by how their names are alike with and without the suffix."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        if Path(name).suffix.lower() in SUFFIXES:
+            for alike in (name, Path(name).stem):
+                found.setdefault(_alike(alike), []).append(name)
+    return found
+
+
+def _alike(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _below(data: Path, rows: list[_Row], pattern: str | None) -> list[Path]:

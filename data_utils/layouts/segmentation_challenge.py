@@ -7,8 +7,8 @@ from pathlib import Path
 from data_utils.errors import DataError
 from data_utils.layouts.class_names import choose_classes
 from data_utils.layouts.groups import groups_by_pattern
-from data_utils.layouts.image_files import left_out_notes, list_images, side_of, sides_note
-from data_utils.layouts.source import Flags, Record, Source, listed
+from data_utils.layouts.image_files import left_out_notes, list_images, side_of
+from data_utils.layouts.source import Flags, Record, Source, listed, sides_note
 from data_utils.layouts.wound_patches import CLASS_NAMES
 
 MASKS = ("labels", "masks")
@@ -63,7 +63,7 @@ def segmentation_challenge(data: Path, pairs: list[Pair], flags: Flags) -> Sourc
     ]
     classes = choose_classes(list(CLASS_NAMES), data, flags)
     listings = {"photographs": [list_images(images, data) for images, _, _ in pairs]}
-    notes = (*_notes(data, pairs, flags), *left_out_notes(listings))
+    notes = (*_notes(data, pairs, flags), *left_out_notes(listings), *sides_note(records))
     return Source("Foot Ulcer Segmentation Challenge, images and masks", data, classes.names, records, notes)
 
 
@@ -88,5 +88,3 @@ def _notes(data: Path, pairs: list[Pair], flags: Flags) -> Iterator[str]:
     for folder in sorted(path for path in data.iterdir() if side_of(path.name) and path.is_dir()):
         if folder not in with_masks:
             yield f"The folder {folder.name} has no public masks and was left out."
-    if sides := list(dict.fromkeys(side for _, _, side in pairs if side)):
-        yield sides_note(sides)

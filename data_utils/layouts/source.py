@@ -45,3 +45,15 @@ def listed(names) -> str:
     names = list(names)
     more = f" and {len(names) - SHOWN} others" if len(names) > SHOWN else ""
     return ", ".join(repr(str(name)) for name in names[:SHOWN]) + more
+
+
+def sides_note(records: list[Record]) -> tuple[str, ...]:
+    """What becomes of the sides that the data came with, if any."""
+    seen = {record.side for record in records}
+    sides = ", ".join(side for side in ("train", "validation", "test") if side in seen)
+    if not sides:
+        return ()
+    return (
+        f"WARNING: The photographs come divided into {sides}: --split given takes these sides as they are, any other "
+        "split joins them and divides anew.",
+    )

@@ -12,6 +12,7 @@ MARGIN = 1.5  # side of an ulcer patch over the longer side of its wound
 MIN_SIDE = 1 / 8  # of the photograph's shorter side
 MIN_SKIN = 0.9  # share of a skin patch that must look like skin
 SKIN_PATCHES = 2  # at most, from one photograph
+LEAST_APART = 16  # values of a mask that mean something; an edge and JPEG leave all values between
 STRIDES = 4  # candidate positions for each side of a skin patch
 
 
@@ -31,8 +32,11 @@ def cut_patches(photograph: Image.Image, mask: Image.Image) -> list[tuple[Image.
 
 
 def _wound_pixels(mask: Image.Image) -> np.ndarray:
+    """Masks hold 0 and 1, or 0 and 255 with grey at the edges of resized ones, or a value for each kind of tissue."""
     values = np.asarray(mask.convert("L"))
-    return values > values.max() / 2  # masks are stored as 0 and 1 or as 0 and 255
+    levels = np.unique(values).astype(int)
+    of_tissues = levels.max() < LEAST_APART or np.diff(levels).min() >= LEAST_APART
+    return values > (0 if of_tissues else values.max() / 2)
 
 
 def _components(wound: np.ndarray) -> list[tuple[slice, slice]]:

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from data_utils.decode import BadImage, decode, square
 
@@ -38,6 +38,30 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     Image.fromarray((RAMP * 257).astype(np.uint16)).save(tmp_path / "a.png")
     pixels = np.asarray(decode(tmp_path / "a.png", tmp_path))[..., 0]
     assert np.abs(pixels - RAMP).max() <= 1
+
+
+def display_p3() -> bytes:
+    """The profile of phones: that of sRGB with other primaries and another name."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    primaries = {
+        b"rXYZ": (0.5151, 0.2412, -0.0011),
+        b"gXYZ": (0.2920, 0.6922, 0.0419),
+        b"bXYZ": (0.1571, 0.0666, 0.7841),
+    }
+    for entry in range(132, 132 + 12 * struct.unpack_from(">I", profile, 128)[0], 12):
+        name, place, _ = struct.unpack_from(">4sII", profile, entry)
+        if name in primaries:
+            struct.pack_into(">3i", profile, place + 8, *(round(part * 65536) for part in primaries[name]))
+    return bytes(profile).replace("sRGB".encode("utf-16-be"), "P3 !".encode("utf-16-be"))
+
+
+def test_colours_of_another_profile_are_converted(tmp_path):
+    plain = Image.new("RGB", (8, 8), (156, 58, 55))
+    plain.save(tmp_path / "a.png", icc_profile=display_p3())
+    assert np.abs(np.asarray(decode(tmp_path / "a.png", tmp_path), int)[0, 0] - (170, 45, 45)).max() <= 6
+    for other in (ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), b"no profile"):
+        plain.save(tmp_path / "b.png", icc_profile=other)
+        assert np.array_equal(decode(tmp_path / "b.png", tmp_path), plain)
 
 
 def test_exif_orientation_is_applied_and_metadata_dropped(tmp_path):
@@ -157,7 +181,7 @@ def test_a_large_jpeg_file_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatc
     assert decode(tmp_path / "a.jpg", tmp_path).size == (480, 640)
     reduced = decode(tmp_path / "a.jpg", tmp_path, shorter_side=100)
     assert reduced.size == (120, 160)
-    assert np.abs(np.asarray(square(reduced, 20), int) - np.asarray(square(whole, 20), int)).max() <= 3
+    assert np.abs(np.asarray(square(reduced, 20), int) - np.asarray(square(whole, 20), int)).max() <= 6
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # a phone's 200 megapixels are over it
     assert decode(tmp_path / "a.jpg", tmp_path, shorter_side=100).size == (120, 160)
     with pytest.raises(BadImage, match="too many pixels"):  # held in memory whole

@@ -38,6 +38,18 @@ def test_only_the_random_split_breaks_groups():
     assert max(sides_of_groups(random_split(labels, groups, 0), groups)) > 1
 
 
+def test_the_largest_groups_may_be_on_any_side():
+    sizes = np.random.default_rng(0).geometric(0.2, size=100)
+    groups = np.repeat(np.arange(100), sizes)
+    labels, largest = groups % 2, np.argsort(sizes)[-10:]
+    splits = [grouped_split(labels, groups, seed) for seed in range(20)]
+    sides = np.array([[split[groups == group][0] for group in largest] for split in splits])
+    for side, share in SHARES.items():
+        assert (sides == side).mean() == pytest.approx(share, abs=0.1)
+    for split in splits:
+        assert (split == "train").mean() == pytest.approx(0.7, abs=0.02)
+
+
 def test_impossible_splits():
     in_one = np.r_[np.arange(30), np.full(30, 30)]
     for groups, labels, seen in [

@@ -1,5 +1,7 @@
 """Class folders as exports have them: with sides of a split, masks, patients, unread formats and nested layouts."""
 
+import os
+import re
 from collections import Counter
 
 import pytest
@@ -166,6 +168,39 @@ def test_folders_below_the_class_are_groups(tmp_path):
     assert sizes(source) == [2] * 6 and "6 folders below the classes are the groups" in notes(source)
     assert sizes(recognise(tmp_path, group_pattern=r"(patient\d+)")) == [2] * 6
     assert sizes(recognise(tmp_path, group_pattern=r"patient(\d)/")) == [2] * 6
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["healthy/left/p{n}/1.jpg ulcer/right/p{n}/1.jpg", "healthy/{n}.jpg healthy/{n}{n}.jpg ulcer/p{n}/1.jpg"],
+)
+def test_folders_that_may_be_patients_are_not_passed_over(tmp_path, path):
+    touch(tmp_path, *(one.format(n=n) for one in path.split() for n in range(10, 20)))
+    with pytest.raises(DataError, match="no file name tells a patient, and some photographs lie in") as error:
+        recognise(tmp_path)
+    (pattern,) = re.findall("'([^']+)' makes each folder", str(error.value))
+    groups = {record.group for record in recognise(tmp_path, group_pattern=pattern).records}
+    assert groups >= {f"p{n}" for n in range(10, 20)} and len(groups) == (10 if "left" in path else 30)
+
+
+def test_patients_and_classes_called_like_masks_with_a_number(tmp_path):
+    touch(tmp_path, *(f"label_{n % 2}/GT{n:02}/1.jpg" for n in range(8)))
+    source = recognise(tmp_path, positive="label_1")
+    assert sizes(source) == [1] * 8 and "masks" not in notes(source)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    touch(tmp_path, "healthy/a.jpg", "ulcer/b.jpg", "test/healthy/c.jpg", "lost+found/d.jpg")
+
+    def walk(folder, onerror):
+        if "test" in str(folder.relative_to(tmp_path)) or "lost" in str(folder.relative_to(tmp_path)):
+            onerror(PermissionError(13, "Permission denied", str(folder)))
+        return real(folder, onerror=onerror)
+
+    real = os.walk
+    monkeypatch.setattr(image_files.os, "walk", walk)
+    with pytest.raises(PermissionError, match="test"):
+        image_files.folders_with_images(tmp_path, tmp_path)
 
 
 def test_photographs_in_no_folder_belong_to_the_patient_of_their_name(tmp_path):

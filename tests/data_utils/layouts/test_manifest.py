@@ -88,6 +88,23 @@ def test_a_column_that_may_tell_the_patient_is_not_passed_over(tmp_path):
     assert recognise(manifest(tmp_path, TEXT.replace("group", "patient_age"))).records
 
 
+@pytest.mark.parametrize("name", ["MRN", "pat_id", "lesion id"])
+def test_photographs_of_one_patient_in_several_groups_are_refused(tmp_path, name):
+    with pytest.raises(DataError, match=f"does the column {name!r} tell the patient"):
+        recognise(manifest(tmp_path, TEXT.replace("group", name)))
+    text = TEXT.replace("group\n", f"wound,{name}\n").replace("p1\n", "w1,7\n", 1).replace("p1\n", "w2,7\n")
+    text = text.replace("clean,\n", "clean,w3,8\n")
+    with pytest.raises(DataError, match=f"one {name!r}, '7' for one, are in several groups of the column 'wound'"):
+        recognise(manifest(tmp_path, text))
+    assert len(recognise(manifest(tmp_path, text.replace("w2,7", "w2,9"))).records) == 3
+
+
+def test_names_that_a_mac_or_a_camera_writes_otherwise(tmp_path):
+    text = "path,label\nf\u00fc\u00df.1,clean\nIMG1,infected\n"
+    source = recognise(manifest(tmp_path, text, "fu\u0308\u00df.1.jpg", "img1.JPG"), group_pattern="(.)")
+    assert [record.path.is_file() for record in source.records] == [True, True]
+
+
 def test_photographs_outside_of_the_manifests_folder_are_refused_with_the_way_out(tmp_path):
     (tmp_path / "lists").mkdir()
     text = TEXT.replace("sub/b.png", "../sub/b.png").replace("a.png", "../a.png")
@@ -102,6 +119,13 @@ def test_a_column_of_sides(tmp_path):
     assert [r.side for r in recognise(manifest(tmp_path, sides)).records] == ["train", "test", "train"]
     folds = sides.replace("train", "1").replace("test", "2")
     assert [r.side for r in recognise(manifest(tmp_path, folds)).records] == [None] * 3
+
+
+def test_a_column_of_sides_is_told_and_may_have_gaps(tmp_path):
+    sides = TEXT.replace("group\n", "group,split\n").replace("p1\n", "p1,train\n").replace("clean,\n", "clean,,\n")
+    source = recognise(manifest(tmp_path, sides))
+    assert [record.side for record in source.records] == ["train", None, "train"]
+    assert "come divided into train: --split given" in source.notes[-1]
 
 
 def test_a_line_given_twice(tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from data_utils.dataset import load_dataset
+from data_utils.prepare import prepare
 from data_utils.resplit import resplit
 from results.tables.schema import TRIALS
 from study.cluster.resources import Resources
@@ -233,6 +234,14 @@ def test_resplit_keeps_the_images_and_leaks_on_purpose(prepared_phantoms):
     shared = set(new.side("train").groups) & set(new.side("test").groups)
     assert shared and not set(old.side("train").groups) & set(old.side("test").groups)
     assert resplit(prepared_phantoms.path, "random") == (path, fingerprint)
+
+
+def test_the_grouped_split_of_a_random_one_is_that_of_the_photographs(phantom_folder, phantoms, tmp_path):
+    """Whatever secret has renamed the groups."""
+    for number in range(2):
+        random = prepare(phantom_folder, tmp_path / str(number), image_size=32, split_protocol="random")
+        path, _ = resplit(random.path, "grouped")
+        assert (load_dataset(path, 32).split == phantoms.split).all()
 
 
 def test_tasks_test_more_only_where_it_is_fair(prepared_phantoms, tmp_path):
