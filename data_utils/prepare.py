@@ -15,6 +15,7 @@ import pandas as pd
 from data_utils.duplicates.pairs import find_pairs, merge_groups, num_leaked_test
 from data_utils.errors import DataError
 from data_utils.layouts import recognise
+from data_utils.layouts.groups import MAX_GUESSED_SHARE, MIN_JUDGED
 from data_utils.parquet_file import read_table, write_table
 from data_utils.patches import Patch, Progress, decode_all, listing, sample_patches
 from data_utils.prepared import Prepared, printable
@@ -42,14 +43,16 @@ def prepare(
     positive: str | None = None,
     negative: str | None = None,
     group_pattern: str | None = None,
+    copies: str | None = None,
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
     """Write `<folder>/<fingerprint>.parquet` from the photographs in `data` (None: the embedded sample data).
 
-    Photographs that are not square are cropped to their centre. Images that look the same join their groups before
-    the split. The fingerprint follows from pixels, labels, grouping, split and size alone, so that the same
-    photographs have the same one everywhere; groups and ids in the file are salted by `<folder>/salt`.
+    Photographs that are not square are cropped to their centre. Images that look the same, or with `copies` "equal"
+    those of equal pixels, join their groups before the split. The fingerprint follows from pixels, labels, grouping,
+    split and size alone, so that the same photographs have the same one everywhere; groups and ids in the file are
+    salted by `<folder>/salt`.
     A file of that fingerprint is reused. `progress` is called after each photograph. Raises `DataError` for whatever
     is wrong with the photographs; files that cannot be decoded, and equal pictures in both classes, are listed unless
     `skip_bad` leaves them out.
@@ -68,7 +71,7 @@ def prepare(
     num_skipped += num_decoded - len(patches)
     labels = np.array([patch.label for patch in patches], dtype=np.int64)
     check_class_sizes(labels, 1 if split_protocol == "none" else MIN_IMAGES, source.notes)
-    groups, pairs, alike = _merged_groups(patches, labels)
+    groups, pairs, alike = _merged_groups(patches, labels, copies)
     split = _split(split_protocol, labels, groups, split_seed, patches)
     fingerprint = _fingerprint(patches, groups, split, image_size, split_protocol)
     metadata = {
@@ -147,13 +150,28 @@ def _groups_by_class(groups: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
 # ---- groups, fingerprint, file
 
 
-def _merged_groups(patches: list[Patch], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _merged_groups(
+    patches: list[Patch], labels: np.ndarray, copies: str | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Groups (N,) numbered in the order of their first image, the near-duplicate pairs (P, 2) that joined some, and
-    the pairs whose labels differ."""
+    the pairs whose labels differ. Raises `DataError` where nearly all photographs look alike."""
     groups = pd.factorize(np.array([patch.group for patch in patches], dtype=object))[0]
-    pairs = find_pairs([patch.signature for patch in patches], groups, labels)
+    if copies == "equal":  # neighbours, since the patches are sorted by their pixels
+        hashes = np.array([patch.content_hash for patch in patches])
+        first = np.flatnonzero(hashes[1:] == hashes[:-1])
+        pairs = np.stack([first, first + 1], axis=1)
+    else:
+        pairs = find_pairs([patch.signature for patch in patches], groups, labels)
     across = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
     merged = pd.factorize(merge_groups(groups, across))[0]
+    size, before = (np.bincount(numbers).max() for numbers in (merged, groups))
+    if len(groups) >= MIN_JUDGED and size > MAX_GUESSED_SHARE * len(groups) and size > 2 * before:
+        a, b = _names_of_pairs(patches, across)[0]
+        raise DataError(
+            f"{len(across)} pairs of photographs of different groups look the same, {a} and {b} for one; they would "
+            f"join {size} of {len(groups)} photographs in one group. If these two show different patients, as whole "
+            "feet on a plain ground may look alike, --copies equal joins photographs of equal pixels alone"
+        )
     return merged, across, pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
 
 

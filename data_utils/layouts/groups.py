@@ -16,7 +16,7 @@ MAX_UNPARSED = 0.01  # share of photographs without a group
 # A guess is judged where there are photographs enough to be split.
 MIN_JUDGED = 40
 MIN_GUESSED_GROUPS = 20
-MAX_GUESSED_SHARE = 0.15  # of the photographs in one group: a side of the split
+MAX_GUESSED_SHARE = 0.15  # of the photographs in one group, also by copies: a side of the split
 MIN_FOLDERS = 3  # that may be patients; two may be feet, years or cameras
 ROBOFLOW = re.compile(r"_[a-z]+\.rf\.", re.IGNORECASE)  # NAME_jpg.rf.CODE.jpg, one of several copies of NAME.jpg
 OWN_GROUP, OWN_GROUP_OF_COPIES = r"'(.+)\.'", r"'(.+)_[a-zA-Z]+\.rf\.'"

@@ -28,7 +28,8 @@ def recognise_photographs(options: Namespace):
 
 def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
     """The prepared file of `--data`, and beside it the file of `--inception-weights`."""
-    given = [f"--{name.replace('_', '-')}" for name, value in names(options).items() if value is not None]
+    said = names(options) | {"copies": options.copies}
+    given = [f"--{name.replace('_', '-')}" for name, value in said.items() if value is not None]
     if given and options.data is None:
         raise ConfigError(f"{given[0]} has no use without --data: the sample data have their classes and groups")
     with Display().counting("photographs") as progress:
@@ -40,7 +41,7 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
             split_seed=options.split_seed,
             skip_bad=options.skip_bad,
             progress=progress,
-            **names(options),
+            **said,
         )
     if options.inception_weights:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file

@@ -203,6 +203,9 @@ def add_classes(add) -> None:
     add("--group-pattern", metavar="REGEX",
         help="matched at the start of the path below the class folder, or of the file name; its one group in "
         "parentheses is the patient or wound")  # fmt: skip
+    add("--copies", choices=("alike", "equal"),
+        help="photographs that join the groups they are in: all that look alike, turned, cut or recompressed "
+        "(default), or those of equal pixels")  # fmt: skip
 
 
 def add_machines(add, share: str = "those that fit; one a worker for several") -> None:

@@ -33,6 +33,7 @@ def prepare_external(options: Namespace, dataset: Dataset, progress: Progress) -
         positive=options.positive,
         negative=options.negative,
         group_pattern=options.group_pattern,
+        copies=options.copies,
         skip_bad=options.skip_bad,
         progress=progress,
     )
@@ -44,7 +45,7 @@ def prepare_external(options: Namespace, dataset: Dataset, progress: Progress) -
         raise ConfigError(
             f"--test-data: {len(shared)} of its {count} images are in the study, too; an external test set holds others"
         )
-    if copies := looking_alike(external, dataset):
+    if options.copies != "equal" and (copies := looking_alike(external, dataset)):
         raise ConfigError(
             f"--test-data: {len(copies)} of its {count} images look like images of the study; an external test set "
             f"holds others, so take them out:{listing(copies)}"

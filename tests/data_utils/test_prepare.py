@@ -396,3 +396,21 @@ def test_a_salt_that_another_process_is_writing_is_waited_for(tmp_path, monkeypa
     (tmp_path / "salt").write_bytes(b"")
     with pytest.raises(DataError, match="does not hold 32 bytes"):
         _read_salt(tmp_path / "salt", patience=0.05)
+
+
+def test_photographs_that_nearly_all_look_alike_are_refused_with_the_way_out(tmp_path):
+    """As whole feet on a plain ground; with --copies equal, equal pictures still join."""
+    rng = np.random.default_rng(0)
+    foot, data = render_phantoms(num_lesions=1, views=1, size=64)[0][0].astype(float), tmp_path / "data"
+    for number in range(60):
+        label = ("clean", "infected")[number % 2]
+        (data / label).mkdir(parents=True, exist_ok=True)
+        pixels = (foot + rng.normal(0, 2, foot.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(data / label / f"p{number}_1.png")
+        if number < 4:
+            Image.fromarray(pixels).save(data / label / f"again{number}_1.png")
+    arguments = {"data": data, "folder": tmp_path / "out", "image_size": 32}
+    with pytest.raises(DataError, match=r"would join 64 of 64 photographs in one group\. .*--copies equal joins"):
+        prepare(**arguments)
+    equal = prepare(**arguments, copies="equal")
+    assert (equal.num_near_duplicates, equal.num_groups) == (4, 60)
