@@ -8,6 +8,7 @@ from results.page.generator import audit_finding, image_quality
 from results.page.parts import CONFIRM, MISSING, Table
 from results.stats.evidence import Evidence, arm_name, select
 from results.stats.power import SIGNIFICANCE, detectable_gain
+from results.tables.attempts import runs_again
 from results.tables.published import SETTINGS, claimed_gain
 
 TESTED = ["num_leaked_test", "test_num_images"]
@@ -97,12 +98,15 @@ def _unanswered(evidence: Evidence, quality: list) -> tuple[list[str], None, lis
     best_name = f"{best.trial_id}, synthetic ratio {best.synthetic_ratio:g}"
     facts = [("best of the search", f"{best_name}: {_scores(best)}"), ("real images alone", _scores(baseline))]
     reason = f"Each trial has one seed so far; `{CONFIRM}` repeats the best over seeds and judges the arm it chooses."
+    lost = sum(select(evidence.trials, phase="confirm")["reason"].map(runs_again))
     if choice := evidence.choice:
         facts.insert(0, ("chosen on validation", f"{arm_name(choice.arm)}, GAN {choice.gan}, {choice.num_seeds} seeds"))
         reason = f"The arm is chosen but not judged; `{CONFIRM}` goes on with seeds of their own, two at the least."
         ended, planned = evidence.judging
         if ended < planned:
             reason = f"{ended} of {planned} judging trials have ended; `{CONFIRM}` goes on."
+        elif lost and not ended:
+            reason = f"{lost} trials of the choice were lost to a machine; `{CONFIRM}` runs them again."
         elif ended and len(evidence.judged) == ended:
             reason = f"All judging trials have ended and are not compared yet; `{CONFIRM}` goes on."
         elif ended:
@@ -120,7 +124,9 @@ def verdict(against_real: dict, oversampled: dict) -> str:
     if any(pd.isna(row.standard_error) for row in against_real.values()):
         return UNKNOWN
     shown = directions(against_real)
-    if shown == {1} and oversampled and directions(oversampled) != {1}:
+    in_both = [name for name, row in against_real.items() if direction(row) == 1 and name in oversampled
+               and direction(oversampled[name]) == 1]  # fmt: skip
+    if shown == {1} and (not in_both or directions(oversampled) != {1}):
         return NO_MORE_THAN_LONGER
     claim, _ = claimed_gain()
     if not shown and not against_real["accuracy"].ci_high < claim:
@@ -137,7 +143,7 @@ def size(rows: dict) -> str:
 def basis(evidence: Evidence, row) -> str:
     """What was compared with what, on how much."""
     choice, planned = evidence.choice, evidence.judged["num_judging_seeds"].max()
-    fewer = f" (of {planned:.0f}; trainings of the others failed)" if row.num_seeds < planned else ""
+    fewer = f" (of {planned:.0f}; the others failed or were lost)" if row.num_seeds < planned else ""
     return (
         f"Compared: {arm_name(choice.arm)} (GAN {choice.gan}) with real images alone, on {row.num_images} test images "
         f"in {row.num_groups} groups, with {row.num_seeds} seeds{fewer} that took no part in the choice."

@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from results.page.figure import OTHERS, SMALL, WIDE, Drawing, legend_below, look, new_figure
 from results.page.parts import CONFIRM, Note
 from results.stats.evidence import Evidence, arm_name, select
+from results.stats.significance import MIN_GROUPS
 from results.tables.published import claimed_gain
 
 FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
@@ -44,7 +45,7 @@ def differences(evidence: Evidence) -> Drawing | Note:
 
 
 def roc(evidence: Evidence) -> Drawing | Note:
-    """Mean over seeds, and the 95 % range over resampled groups."""
+    """Mean over seeds, and the 95 % range over resampled groups, of which each class needs `MIN_GROUPS`."""
     figure, (axes,) = new_figure()
     rows = select(evidence.predictions, side="test", corruption="none")
     listed = []
@@ -58,7 +59,9 @@ def roc(evidence: Evidence) -> Drawing | Note:
         auroc = np.mean([roc_auc_score(labels, probabilities[trial]) for trial in probabilities])
         style = look(number) | {"marker": ""}
         axes.plot(FALSE_POSITIVE_RATES, mean_roc(probabilities), label=f"{name}: {auroc:.3f}", **style)
-        axes.fill_between(FALSE_POSITIVE_RATES, *roc_band(probabilities), color=style["color"], alpha=0.15, linewidth=0)
+        if min(probabilities.reset_index().groupby("label")["group"].nunique()) >= MIN_GROUPS:
+            band = roc_band(probabilities)
+            axes.fill_between(FALSE_POSITIVE_RATES, *band, color=style["color"], alpha=0.15, linewidth=0)
         counts = f"n = {len(labels)}, {labels.sum()} positive, seeds: {probabilities.shape[1]}"
         listed.append(f"{name} {auroc:.3f} ({counts})")
     if not listed:
@@ -131,6 +134,8 @@ def robustness(evidence: Evidence) -> Drawing | Note:
     for axis, corruption in zip(axes, corruptions, strict=False):
         for number, (name, curve) in enumerate(curves.items()):
             points = curve[curve["corruption"].isin(["none", corruption])].sort_values("strength")
+            if points.empty:  # the arm has not been estimated yet
+                continue
             axis.errorbar(points["strength"], points["value"], **_bars(points, number, name))
             listed.append(f"{corruption}, {name} {points['value'].iloc[0]:.3f} to {points['value'].iloc[-1]:.3f}")
         axis.set(title=corruption.replace("_", " "), xticks=range(4))

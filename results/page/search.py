@@ -31,7 +31,7 @@ def search_figures(evidence: Evidence) -> list[Drawing | Note]:
     of_systems = [trial.number for trial in trials if "system" in trial.params]  # without a GAN of the search's own
     parameters = sorted({name for trial in trials for name in trial.params} - {"system"})
     tried = evidence.searched[evidence.searched["phase"].isin(["paper", "search"])]
-    tried = tried[~tried["trial_id"].str.rpartition("-")[2].astype(int).isin(of_systems)]
+    tried = tried[~tried["trial_id"].str.split("-").str[-1].astype(int).isin(of_systems)]
     tried = tried[tried["status"] == "completed"].dropna(subset="validation_auroc").sort_values("validation_auroc")
     if tried.empty or not parameters:
         return [*parts, Note("No trial of the search was completed, so importances and slices are not shown.")]
@@ -39,13 +39,20 @@ def search_figures(evidence: Evidence) -> list[Drawing | Note]:
 
 
 def load_search(folder: Path) -> optuna.Study | None:
-    """The study of the folder's name in `optuna.db`; None where there is none. Raises TableError for a damaged file."""
+    """The study of the folder's name in `optuna.db`; None where there is none, or an empty file.
+
+    Raises TableError for a damaged file.
+    """
     path = folder / "optuna.db"
     if not path.is_file():
         return None
     try:
         with sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True) as connection:
-            connection.execute("PRAGMA schema_version")
+            (found,) = connection.execute("PRAGMA quick_check").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return None
     except sqlite3.DatabaseError as error:
         raise TableError(f"{path} is damaged ({error}); move it away to have the report without the search") from None
     storage = str(URL.create("sqlite", database=str(path)))

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from results.stats.scores import ImageSet, Scores, main_split
+from results.stats.significance import MIN_GROUPS
 from results.tables.schema import BENCHMARK, ESTIMATES
 
 METRICS = ["auroc", "auprc", "accuracy", "f1", "mcc", "tpr", "fpr", "sensitivity_at_95_specificity", "brier", "ece"]
 SUBGROUP_METRICS = ["auroc", "tpr", "fpr"]
 WITHOUT_INTERVAL = {"ece"}
+OF_BOTH_CLASSES = {"auroc", "auprc", "mcc", "sensitivity_at_95_specificity"}  # need MIN_GROUPS groups of each
 
 
 def estimate(arms: list[Scores], attributes: pd.DataFrame) -> list[dict]:
@@ -58,7 +60,8 @@ def _rows(scores: Scores, metrics: list[str], subgroup: str | None) -> list[dict
 def _row(scores: Scores, metric: str, subgroup: str | None) -> dict:
     values = scores.resampled[metric]
     distribution = scores.images.bootstrap.distribution(values)
-    low, high = (None, None) if metric in WITHOUT_INTERVAL else distribution.interval()
+    too_few = metric in OF_BOTH_CLASSES and scores.images.groups_of_rarer_class < MIN_GROUPS
+    low, high = (None, None) if too_few or metric in WITHOUT_INTERVAL else distribution.interval()
     return {
         **{name: value for name, value in scores.arm.items() if name in ESTIMATES.names},
         **scores.condition,

@@ -10,6 +10,7 @@ from results.stats.comparisons import compare
 from results.stats.estimates import estimate
 from results.stats.repeated import worth_of_trials
 from results.stats.scores import collect_scores
+from results.tables.attempts import runs_again
 from results.tables.schema import COMPARISONS, ESTIMATES, EVIDENCE, FINALIST, FINDINGS, HONEST, REPEATED
 from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
@@ -79,9 +80,11 @@ class Evidence:
 
         Only arms with the most seeds compete: an arm whose unlucky seeds diverged is not chosen for its lucky ones.
         Once an arm has been judged, it stays the chosen one: another choice after a look at test images would not be
-        independent of them.
+        independent of them, and so are arms that came later.
         """
         arms = self.main[self.main["arm"].str.startswith("real_and_synthetic", na=False)]
+        if len(self.judged):
+            arms = arms[arms["started_at"] <= select(self.trials, phase="judge")["started_at"].min()]
         scores = arms.groupby(CHOICE)["validation_auroc"].agg(["mean", "count"])
         judged = self.judged.dropna(subset="confirms")
         if len(judged):
@@ -99,9 +102,10 @@ class Evidence:
 
     @cached_property
     def judging(self) -> tuple[int, int]:
-        """How many trials of the judgement have ended, in any way, and how many were planned."""
-        ended = select(self.trials, phase="judge")
-        return len(ended), int(JUDGED_ARMS * ended["num_judging_seeds"].max()) if len(ended) else 0
+        """How many trials of the judgement have ended and do not run again, and how many were planned."""
+        begun = select(self.trials, phase="judge")
+        num_again = sum(begun["reason"].map(runs_again))
+        return len(begun) - num_again, int(JUDGED_ARMS * begun["num_judging_seeds"].max()) if len(begun) else 0
 
     @cached_property
     def best_of_search(self) -> pd.Series | None:

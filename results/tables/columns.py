@@ -170,7 +170,7 @@ micro_batches               int   parts that a batch was split into, 1 where it 
 step_backend                text  how a GAN step runs: eager or cuda_graph
 data_fingerprint            text  checksum of the prepared images
 data_layout                 text  layout that the photographs' folder was recognised as
-split_protocol              text  grouped or random
+split_protocol              text  grouped, random or given
 negative_class              text  name of the negative class
 positive_class              text  name of the positive class
 is_sample_data              flag  the images are rendered phantoms
@@ -312,7 +312,7 @@ study              text  name of the study
 gan                text  searched trial whose GAN the arm uses
 arm                text  what the classifiers were trained on
 classifier_key     text  classifier settings but the arm's
-split_protocol     text  grouped or random
+split_protocol     text  grouped, random or given
 training_fraction  real  share of the training groups that is used
 side               text  test or external
 corruption         text  how the images were changed, none where they were not
@@ -338,7 +338,7 @@ gan                text  searched trial whose GAN the arms use
 arm_a              text  first arm
 arm_b              text  second arm
 classifier_key     text  classifier settings but the arm's
-split_protocol     text  grouped or random
+split_protocol     text  grouped, random or given
 training_fraction  real  share of the training groups that is used
 positive_fraction  real  share of those among them with a positive image that is used
 side               text  test or external

@@ -36,7 +36,16 @@ def run(options: Namespace) -> int:
     if options.systems == ():
         raise ConfigError("--systems none: a benchmark needs at least one system; leave the flag out for all")
     study = options.study.expanduser().absolute()
-    settings, display = stored_settings(study), Display()
+    settings = stored_settings(study)
+    if options.dry_run:
+        return plan_and_run(options, study, settings)
+    with hold(study):
+        for line in set_aside_damaged(study):
+            print(line, flush=True)
+        return plan_and_run(options, study, settings)
+
+
+def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     base, trials = make_config(settings["config"]), read_trials(study)
     columns = columns_of_study(settings, trials)
     if base.training_part:
@@ -58,14 +67,11 @@ def run(options: Namespace) -> int:
     print(describe(options, base, budget, proposals, waiting), flush=True)
     if options.dry_run:
         return 0
-    with hold(study):
-        for line in set_aside_damaged(study):
-            print(line, flush=True)
-        fixed = FixedTrials(study, base, waiting, BENCHMARK)
-        if run_on_ray(options, fixed, dataset, columns, None, display):
-            print("interrupted; run the same command again to continue")
-            return EXIT_INTERRUPTED
-        return write_findings(study, display)
+    fixed, display = FixedTrials(study, base, waiting, BENCHMARK), Display()
+    if run_on_ray(options, fixed, dataset, columns, None, display):
+        print("interrupted; run the same command again to continue")
+        return EXIT_INTERRUPTED
+    return write_findings(study, display)
 
 
 def systems_here(base: TrialConfig) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from results.stats.evidence import read_evidence
 from results.stats.power import read_spread
+from results.tables.attempts import runs_again
 from study.commands.repeated import without_row
 from study.config import TrialConfig
 from study.errors import ConfigError
@@ -15,9 +16,11 @@ from study.trial.record import row_config
 
 
 def judging_proposals(study: Path, base: TrialConfig, num_judging: int, split: str) -> list[Proposal]:
-    """Trials of the arm that validation chose which have no row yet; none where no arm can be chosen."""
+    """Trials of the arm that validation chose which have no row yet; none where no arm can be chosen, or a trial that
+    has a part in the choice is to run again."""
     evidence = read_evidence(study)
-    if evidence.choice is None:
+    choosing = evidence.trials[evidence.trials["phase"] == "confirm"]
+    if evidence.choice is None or (evidence.judged.empty and choosing["reason"].map(runs_again).any()):
         return []
     alike = pd.concat([evidence.main, evidence.judged])  # on all training data, under the study's own split
     row = evidence.of_arm(alike, evidence.choice.arm).iloc[0]

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from data_utils.dataset import Dataset, training_subset
+from results.tables.attempts import runs_again
 from results.tables.schema import REPEATED
 from study.cluster.tasks import TaskMaker
 from study.config import GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.progress.display import Display
-from study.search.attempts import runs_again
 from study.search.proposer import FixedTrials, Proposal
 from study.trial.provenance import study_columns
 from study.trial.run import check_fits

@@ -12,6 +12,7 @@ import pandas as pd
 from data_utils.dataset import load_dataset, training_subset
 from data_utils.prepared import Prepared
 from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
+from results.tables.attempts import runs_again
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import EVIDENCE, FINALIST
 from results.tables.store import read_trials
@@ -25,7 +26,7 @@ from study.flags.cli import EXIT_INTERRUPTED, make_folder
 from study.loggers.exporting import exporting
 from study.loggers.targets import refuse_missing
 from study.progress.display import Display
-from study.search.attempts import runs_again
+from study.progress.standing import ASKED, read_planned, write_asked
 from study.search.finalists import Finalists, num_finalists
 from study.search.proposer import Search
 from study.search.space import paper_configurations, system_configs
@@ -51,7 +52,10 @@ def run(options: Namespace) -> int:
     refuse_missing(options.log)
     if options.name and (Path(options.name).name != options.name or options.name in ("prepared", "..")):
         raise ConfigError(f"--name {options.name!r} cannot be a study's folder in --out; choose one without a slash")
-    stored = peek_settings(study_to_resume(options)) if options.resume else None
+    stored = None
+    if options.resume:
+        study = study_to_resume(options)
+        stored, options.trials = peek_settings(study), options.trials or read_planned(study).get(ASKED)
     settings = StudySettings.resolve(options, stored)
     if options.dry_run:
         return dry_run(options, settings)
@@ -94,7 +98,7 @@ def run_search(
     for line in set_aside_damaged(folder):
         display(line)
     rows = rows_by_id(of_search(folder))
-    remaining = total - len(done(searched(folder)))
+    remaining = max(0, total - len(done(searched(folder))))
     finalists = finalists_of(settings, total, rows, goes_on=remaining > 0)
     repeats = finalists.left(goes_on=remaining > 0)
     resources = None
@@ -106,6 +110,7 @@ def run_search(
         resources = start_ray(options, folder, prepared.path, total - 1, display, gans)
     # The study's file is written only now, so that a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, settings.record(prepared))
+    write_asked(folder, total - 1 - len(settings.systems))
     search = Search(
         folder, settings.base, settings.fixed, settings.objective, rows, settings.systems, remaining, finalists
     )

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+from results.tables.attempts import runs_again
 from results.tables.schema import TRIALS
 from results.tables.store import read_part
 from study.loggers.ended import read_ended
 from study.loggers.targets import LOGGERS
-from study.search.attempts import runs_again
 
 EVERY_S = 5.0
 LAST_EXPORT_S = 120.0  # how long the end of a command waits for the export

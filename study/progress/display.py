@@ -59,7 +59,7 @@ class Display:
         """In a terminal, a bar for each part of a study that has trials left, and one for each trial that runs."""
         if not self.in_terminal:
             return
-        at_work = [part for part in parts if part.running or part.left]
+        at_work = [part for part in parts if part.running] or [part for part in parts if part.left]
         drawn = {part.name: (part_words(part), part.ended.total(), part.planned or 0) for part in at_work}
         for one in (one for part in at_work for one in part.running):
             drawn[one.trial_id] = (running_words(one), one.epoch, one.epochs or 0)
@@ -88,7 +88,7 @@ def part_words(part: Part) -> str:
 
 def running_words(one: Running) -> str:
     """`paper-000  GAN epoch 15 of 60, Frechet 210.1, ~4 min left`"""
-    name = one.trial_id if len(one.trial_id) <= NAME else f"{one.trial_id[: NAME - 1]}~"
+    name = one.trial_id if len(one.trial_id) <= NAME else f"{one.trial_id[:6]}~{one.trial_id[7 - NAME :]}"
     return f"{name:<12} {stage_words(one)}"
 
 

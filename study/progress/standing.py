@@ -15,10 +15,10 @@ from statistics import mean
 
 import pyarrow as pa
 
+from results.tables.attempts import runs_again
 from results.tables.schema import BENCHMARK, CONFIRMED, HISTORY, TRIALS
 from results.tables.store import TableError, read_part
 from study.errors import Damaged
-from study.search.attempts import runs_again
 from study.storage.sealed import read_json, write_json
 from study.trial.record import STAGES, started_file
 
@@ -30,6 +30,9 @@ COLUMNS = [
     "trial_id", "phase", "status", "reason", "seconds", "gan_seconds", "gan_reused", "classifier_seconds",
     "startup_seconds",
 ]  # fmt: skip
+
+
+ASKED = "asked"  # in the same file: the trials of the search that the last command asked for
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ def write_planned(study: Path, part: str, remaining: int, at_once: int, gans: in
     write_json(study / PLANNED, read_planned(study) | {part: planned})
 
 
+def write_asked(study: Path, trials: int) -> None:
+    """Write down how many trials a search is to have, besides the baseline and the systems: `--resume` keeps to it."""
+    write_json(study / PLANNED, read_planned(study) | {ASKED: trials})
+
+
 def read_planned(study: Path) -> dict[str, dict[str, int | None]]:
     try:
         return read_json(study / PLANNED)
@@ -91,7 +99,7 @@ def standing(study: Path, since: datetime | None) -> list[Part]:
             left, gans = (plan["trials"] or 0) - ended.total(), plan.get("gans")
             gans = None if gans is None else gans - sum(map(trained_its_gan, own))
             cost = cost_of_a_trial([row for row in own if row["phase"] not in NOT_TYPICAL], left, gans)
-            seconds = time_left(at_work, left, cost, plan["at_once"])
+            seconds = time_left(at_work, left, cost, plan["at_once"]) if at_work or not running else None
             parts.append(Part(name, plan["trials"], ended, at_work, seconds))
     return parts
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from results.stats.repeated import worth
+from results.tables.attempts import runs_again
 from results.tables.schema import FINALIST
-from study.search.attempts import runs_again
 
 MOST_FINALISTS = 5
 TRIALS_A_FINALIST = 3  # of a small search, so many to each

@@ -13,9 +13,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from results.tables.attempts import runs_again
 from results.tables.schema import FINALIST
 from study.config import OBJECTIVES, SYSTEM_TRIAL, SYSTEMS, GanConfig, TrialConfig, make_config
-from study.search.attempts import runs_again
 from study.search.finalists import Finalists, repeat_id
 from study.search.pictures import Pictures
 from study.search.records import (

@@ -16,8 +16,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL
 
+from results.tables.attempts import runs_again
 from study.errors import Damaged
-from study.search.attempts import runs_again
 from study.search.pictures import Pictures
 from study.storage.sealed import read_json, set_aside, write_json
 

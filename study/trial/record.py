@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.tables.attempts import lost_attempts, lost_reason
 from results.tables.schema import HISTORY, PREDICTIONS, SCHEMA_VERSION, TRIALS
 from results.tables.store import read_part, write_rows
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError, Damaged
-from study.search.attempts import lost_attempts, lost_reason
 from study.storage.sealed import read_json, write_json
 
 STAGES = "epochs"  # what a trial notes at its start: the epochs of each stage

@@ -95,6 +95,15 @@ def test_a_value_is_the_mean_over_seeds_at_each_trials_own_threshold():
             assert row["ci_low"] < row["value"] < row["ci_high"]
 
 
+@pytest.mark.parametrize(("groups", "is_known"), [(4, False), (5, True)])
+def test_no_interval_of_both_classes_where_one_lies_in_few_groups(groups, is_known):
+    row, known = trial(), np.arange(NUM_IMAGES) // 2 % 2 == 1
+    few = np.where(known, np.arange(NUM_IMAGES) // 2, np.arange(NUM_IMAGES) % groups)
+    rows = estimate(scored((row, predict(row, 0.5, group=[f"g{group}" for group in few]))), no_attributes())
+    intervals = {row["metric"]: row["ci_low"] is not None for row in rows}
+    assert intervals["accuracy"] and intervals["auroc"] == intervals["auprc"] == intervals["mcc"] == is_known
+
+
 def test_corrupted_images_have_their_auroc_only():
     row = trial()
     blurred = predict(row, separation=0.5, corruption="blur", strength=2)

@@ -27,6 +27,7 @@ from results.page.sections import image_parts, render
 from results.page.tables import generator_tables
 from results.report import main, write_report
 from results.stats.evidence import Evidence, read_evidence, select
+from results.tables.attempts import lost_reason
 from results.tables.schema import COLLAPSED, COMPARISONS, COPIES, REPEATED
 from results.tables.store import TableError
 from tests.support.report_study import SEEDS, comparisons, make_study, write_search, write_table
@@ -271,6 +272,45 @@ def test_a_gain_over_real_images_is_held_against_repeated_real_images(evidence, 
     assert answer(replace(evidence, comparisons=pd.concat(of_both))).lines[0] == verdict
 
 
+def only(rows: pd.DataFrame, family: str, metric: str) -> pd.DataFrame:
+    """Without the difference in the other outcome."""
+    other = rows["family"].eq(family) & rows["metric"].ne(metric)
+    return rows.assign(difference=rows["difference"].mask(other, 0.0), p_adjusted=rows["p_adjusted"].mask(other, 1.0))
+
+
+def test_helped_needs_one_outcome_that_both_comparisons_show(evidence):
+    rows = with_comparisons(evidence, 0.04).comparisons
+    not_compared = rows[rows["family"] != "against oversampled"]
+    crossed = only(only(rows, "synthetic against real", "accuracy"), "against oversampled", "auroc")
+    both = only(only(rows, "synthetic against real", "accuracy"), "against oversampled", "accuracy")
+    said = [answer(replace(evidence, comparisons=some)).lines[0] for some in (not_compared, crossed, both)]
+    assert said == [NO_MORE_THAN_LONGER, NO_MORE_THAN_LONGER, "Synthetic images helped"]
+
+
+def test_no_verdict_while_a_lost_judging_trial_is_to_run_again(evidence):
+    last = evidence.trials["trial_id"].eq("judge-real_and_synthetic_1-1002")
+    reasons = [lost_reason("node died", None)]
+    for _ in range(2):
+        reasons.append(lost_reason("node died", reasons[-1]))
+    said = []
+    for reason in reasons:
+        trials = evidence.trials.assign(status=evidence.trials["status"].mask(last, "failed"))
+        trials["reason"] = trials["reason"].astype(object).mask(last, reason)
+        said.append(answer(replace(with_comparisons(evidence, 0.04), trials=trials)).lines)
+    assert [lines[0] for lines in said] == ["Not answered yet", "Not answered yet", "Synthetic images helped"]
+    assert "8 of 9 judging trials have ended" in said[0][1]
+
+
+def test_arms_that_came_after_the_judgement_had_no_part_in_the_choice(evidence):
+    arms = select(evidence.trials, phase="confirm")
+    later = arms.assign(
+        trial_id="later-" + arms["trial_id"], confirms=arms["confirms"].mask(arms["confirms"].notna(), "search-009"),
+        validation_auroc=1.0, started_at="2027-01-01T10:00:00+00:00",
+    )  # fmt: skip
+    found = answer(replace(with_comparisons(evidence, 0.04), trials=pd.concat([evidence.trials, later])))
+    assert dict(found.facts)["choice of the arm"] == "best of 4 on validation, with 3 seeds of its own"
+
+
 def test_no_verdict_from_too_few_groups(evidence):
     unknown = dict.fromkeys(("standard_error", "degrees_of_freedom", "p_value", "p_adjusted", "ci_low", "ci_high"))
     rows = with_comparisons(evidence, 0.04).comparisons.assign(**unknown).astype(dict.fromkeys(unknown, float))
@@ -303,7 +343,7 @@ def test_no_answer_before_the_last_judging_seed_and_failed_ones_are_counted(evid
     trials = evidence.trials.assign(status=evidence.trials["status"].where(~last, "failed"))
     rows = with_comparisons(evidence, 0.04).comparisons.assign(num_seeds=2)
     basis = answer(replace(evidence, trials=trials, comparisons=rows)).lines[2]
-    assert "with 2 seeds (of 3; trainings of the others failed) that took" in basis
+    assert "with 2 seeds (of 3; the others failed or were lost) that took" in basis
 
 
 @pytest.mark.parametrize(("high", "said"), [(0.079, "No measurable gain"), (0.081, "Not decided")])
@@ -456,6 +496,26 @@ def test_command_refuses_with_its_reason(searched, tmp_path, capsys, damage):
     assert main([str(study)]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("error: ") and "demo" in printed.err
+
+
+def test_a_report_while_only_the_baseline_has_ended(searched, tmp_path):
+    study = shutil.copytree(searched, tmp_path / "demo")
+    for path in (study / "trials").glob("*.parquet"):
+        if path.stem != "baseline":
+            path.unlink()
+    write_search(study, [])
+    assert main([str(study)]) == 0
+
+
+@pytest.mark.parametrize(("place", "status"), [(None, 0), (4096, 2)], ids=["empty", "inner pages"])
+def test_damage_in_optunas_file_is_told_and_nothing_is_written_to_it(searched, tmp_path, capsys, place, status):
+    study = shutil.copytree(searched, tmp_path / "demo")
+    write_search(study, [])
+    whole = (study / "optuna.db").read_bytes()
+    content = b"" if place is None else whole[:place] + b"x" * (len(whole) - place)
+    (study / "optuna.db").write_bytes(content)
+    assert main([str(study)]) == status and (study / "optuna.db").read_bytes() == content
+    assert place is None or "is damaged (database disk image is malformed)" in capsys.readouterr().err
 
 
 # ---- in a browser

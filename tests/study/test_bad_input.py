@@ -235,6 +235,8 @@ def test_resuming_adds_only_what_is_missing(command, study):
     assert before.items() <= after.items() and len(after) == 5
     code, printed, _ = command(*arguments[:-1], "4", "--resume")  # nothing is left, and no Ray is needed
     assert code == 0 and "trials to run" not in " ".join(printed.split()) and content(folder / "trials") == after
+    code, printed, _ = command(*arguments[:-2], "--resume")  # the number that was asked for before
+    assert code == 0 and "trials to run" not in " ".join(printed.split()) and content(folder / "trials") == after
 
 
 @pytest.mark.parametrize(

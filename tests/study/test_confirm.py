@@ -11,13 +11,13 @@ from PIL import Image
 from data_utils.dataset import load_dataset
 from data_utils.phantoms import render_phantoms
 from data_utils.prepare import prepare
+from results.tables.attempts import lost_reason
 from results.tables.schema import PREDICTIONS
 from results.tables.store import read_trials, write_rows
 from study import confirm
 from study.cluster import connect as ray_cluster
 from study.commands.judging import without_row
 from study.config import make_config, preset
-from study.search.attempts import lost_reason
 from study.search.external import check_done_trials
 from study.settings import StudySettings, write_settings
 from study.trial.provenance import data_columns

@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 from PIL import Image
 
+from results.tables.attempts import lost_reason
 from study.commands import sweep
 from study.config import make_config, preset
 from study.errors import ConfigError
@@ -16,7 +17,6 @@ from study.flags.parsers import LOGGER_NAMES, sweep_parser
 from study.gan.folder import GanFolder
 from study.loggers.exporting import exporting
 from study.loggers.targets import LOGGERS, refuse_missing, study_id
-from study.search.attempts import lost_reason
 from study.trial.record import Task
 
 SHARED = {"phase": "search", "is_sample_data": True, "started_at": "2026-01-01T10:00:00+00:00"}

@@ -107,7 +107,7 @@ def test_plain_lines_where_the_output_is_no_terminal(capsys):
 
 def test_words_of_what_is_not_known():
     assert running_words(Running("confirm-paper-000-real_and_synthetic_1", "classifier", 3, 12)) == (
-        "confirm-paper-000-real_~ classifier epoch 3 of 12"
+        "confir~l_and_synthetic_1 classifier epoch 3 of 12"
     )
     assert part_words(Part("search", None, Counter(), (), None)) == "search       0 of ? trials"
     assert [words(seconds) for seconds in (5, 89, 91, 7200)] == ["5 s", "89 s", "2 min", "2.0 h"]

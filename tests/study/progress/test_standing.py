@@ -13,7 +13,7 @@ import pytest
 
 from study import run_sweep
 from study.config import make_config, preset
-from study.progress.standing import standing, write_planned
+from study.progress.standing import ASKED, read_planned, standing, write_asked, write_planned
 from study.storage.lock import command_at_work, hold
 from study.storage.sealed import write_json
 from study.trial.record import Task
@@ -92,7 +92,16 @@ def test_a_confirmation_is_counted_apart(study):
     ended(study, "confirm-paper-000-real-grouped-s1", phase="confirm", seconds=10.0)
     search, confirmation = standing(study, NOW)
     assert confirmation.planned == 20 and confirmation.ended.total() == 1
-    assert confirmation.seconds_left == pytest.approx(19 * 10 / 2) and search.planned == 8
+    assert search.planned == 8 and search.running and confirmation.seconds_left is None  # which nobody runs now
+    search, confirmation = standing(study, None)
+    assert confirmation.seconds_left == pytest.approx(19 * 10 / 2)
+
+
+def test_what_a_search_was_asked_for_outlives_the_plans_of_its_parts(tmp_path):
+    assert read_planned(tmp_path).get(ASKED) is None
+    write_asked(tmp_path, 40)
+    write_planned(tmp_path, "search", 20, 2)
+    assert read_planned(tmp_path)[ASKED] == 40 and len(standing(tmp_path, None)) == 1
 
 
 def test_time_left_knows_how_many_trials_train_a_gan(tmp_path):
