@@ -178,6 +178,7 @@ def test_report_of_the_confirmed_study(confirmed):
 # ---- systems at an equal cost
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(PATIENCE_S)
 def test_benchmark_trains_each_system_on_as_many_images(confirmed):
     _, study, _ = confirmed

@@ -75,7 +75,7 @@ def watch(base: Path, *more: str) -> Watched:
                 knock(watched)
             for name, has_torch in of_ray(process.pid):
                 watched.of_ray[name] = has_torch or watched.of_ray.get(name, False)
-            time.sleep(0.2)
+            time.sleep(0.5)  # to look costs a tenth of a core, which the command needs
         watched.code, watched.printed = process.returncode, text_of(printed)
         return watched
     finally:
