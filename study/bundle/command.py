@@ -1,6 +1,7 @@
 """Runs the commands that use a bundle. They need neither torch nor Ray, so nothing here imports more than they do."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from results.text import error_text
 from study.errors import ConfigError
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 
 
 def run_with_bundle(work: Callable[[], int]) -> int:
@@ -19,6 +20,9 @@ def run_with_bundle(work: Callable[[], int]) -> int:
         return work()
     except ConfigError as error:
         print(error_text(error), file=sys.stderr)
+    except BrokenPipeError:  # whoever read the output has ended
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  nothing is left to say at the exit
+        return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.strerror is None:
             raise

@@ -1,6 +1,7 @@
 """What is written down of a trial: its row, history and predictions; and the config and data behind a row."""
 
 from dataclasses import dataclass
+from os.path import abspath
 from pathlib import Path
 
 from results.tables.attempts import lost_attempts, lost_reason
@@ -102,7 +103,7 @@ def row_config(row: dict) -> TrialConfig:
 
 def prepared_file(study: Path, fingerprint: str) -> Path:
     """The prepared data of the study in the folder `study`; ConfigError where the file is missing."""
-    path = study.absolute().parent / "prepared" / f"{fingerprint}.parquet"
+    path = Path(abspath(study)).parent / "prepared" / f"{fingerprint}.parquet"
     if not path.exists():
         raise ConfigError(f"the prepared data {path} is missing; prepare it again with the command of the study")
     return path

@@ -1,7 +1,6 @@
 """A completed trial -> a bundle: weights, ONNX files, what an answer needs, figures, and the model card."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
     Refused: a trial that is not completed or whose classifier was not kept, weights that do not give the stored
     predictions, and a GAN that the audit says copies training images (unless `anyway`).
     """
-    study = wanted.study
+    study, out = wanted.study, writable_folder(out, folder.MANIFEST, folder.FORMAT, force)
     row = choose_row(study, wanted.best, wanted.trial_id)
     announce(f"trial        {row['trial_id']} of {study}: validation AUROC {row['validation_auroc']:.3f}")
     if not row["gan_key"]:
@@ -63,10 +62,8 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
         train_again(study, row)
     weights = read_classifier(study, row["trial_id"])
     verdicts = checked_verdicts(study, row, wanted.anyway, announce)
-    out = writable_folder(out, folder.MANIFEST, folder.FORMAT, force)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tmp-bundle-") as name:
-        made = Path(name) / "bundle"
-        made.mkdir()
+    with tempfile.TemporaryDirectory(dir=out, prefix=".tmp-bundle-") as name:
+        made = Path(name)
         about = describe(wanted, row, config, verdicts)
         about |= write_classifier(made, study, row, config, dataset, weights, announce)
         if row["gan_key"]:
@@ -74,9 +71,23 @@ def export(wanted: Wanted, out: Path, force: bool, announce: Callable[[str], Non
         (made / folder.ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         (made / folder.CARD).write_text(card.model_card(about), encoding="utf-8")
         folder.write_manifest(made)
-        shutil.rmtree(out)  # only now that there is another
-        made.replace(out)
+        put_in_place(made, out)
     return out
+
+
+def put_in_place(made: Path, out: Path) -> None:
+    """Move a bundle into the folder that holds it and perhaps another, whose files go only now that there is a new one.
+
+    The manifest comes last: a bundle that was cut off in between is told from a whole one by it. `out` itself, which
+    may be a mounted disk, stays.
+    """
+    files = sorted(made.iterdir(), key=lambda path: path.name == folder.MANIFEST)
+    names = {path.name for path in files}
+    for path in files:
+        path.replace(out / path.name)
+    for path in out.iterdir():
+        if path.is_file() and path.name not in names:
+            path.unlink()
 
 
 def other_choice(study: Path) -> str:

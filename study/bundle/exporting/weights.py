@@ -56,12 +56,14 @@ def write_classifier(
     training = fit_training_features(answer(model, config, train)[1], train.labels.numpy())
     write(made / folder.TRAINING_FEATURES, save_arrays(vars(training)))
     labels = sides["validation"].labels.numpy()
-    low, high = uncertain_band(labels, answers["validation"][0], row["threshold"])
+    groups = sides["validation"].groups
+    low, high = uncertain_band(labels, answers["validation"][0], groups, row["threshold"])
     distances = training.distance(answers["validation"][1])
     measured = {name: (side.images.numpy(), side.labels.numpy()) for name, side in sides.items()}
+    band = {"low": low, "high": high, "error_rate": ERROR_RATE, "source": "validation, by class and group"}
     return {
-        "uncertain_band": {"low": low, "high": high, "error_rate": ERROR_RATE, "source": "validation, by class"},
-        "far_from_training": {"threshold": far_threshold(distances), "rate": FAR_RATE, "source": "validation"},
+        "uncertain_band": band,
+        "far_from_training": {"threshold": far_threshold(distances, groups), "rate": FAR_RATE, "source": "validation"},
         "classifier": {
             "onnx_difference": parity,
             "table_difference": difference,
@@ -74,7 +76,10 @@ def write_classifier(
 def write_generator(made: Path, study: Path, row: dict, config: TrialConfig, announce: Callable) -> dict:
     """Weights and ONNX; returns what `bundle.json` holds of them."""
     announce("generator: ONNX")
-    weights = read_tensors(GanFolder(study / "gans" / row["gan_key"]).generator)[0]
+    stored = GanFolder(study / "gans" / row["gan_key"])
+    if not stored.generator.exists():
+        raise ConfigError(f"the GAN of {row['trial_id']}, {stored.path}, is missing; copy the study's folder gans, too")
+    weights = read_tensors(stored.generator)[0]
     model = rebuilt_generator(config, weights)
     sha256 = write(made / folder.WEIGHTS["generator"], save(weights))
     draws = torch.Generator().manual_seed(0)
@@ -129,6 +134,11 @@ def largest_table_difference(study: Path, row: dict, sides: dict[str, Side], ans
     """Between probabilities, the first of each side's `answers`, and the trial's stored ones."""
     table = read_part(study / "predictions" / f"{row['trial_id']}.parquet", PREDICTIONS)
     table = table.filter(pc.field("corruption") == "none").to_pandas().set_index(["side", "image_id"])["probability"]
+    if not set(sides["validation"].image_ids) <= set(table.loc["validation"].index):
+        raise ConfigError(
+            f"the prepared data have other image ids than the trial {row['trial_id']}: they were prepared again with "
+            "another salt. Copy the folder prepared that lay beside the study"
+        )
     differences = [
         np.abs(table.loc[name].loc[list(sides[name].image_ids)].to_numpy() - answers[name][0]).max() for name in sides
     ]

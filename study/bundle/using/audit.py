@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data_utils.dataset import load_dataset
 from data_utils.errors import DataError
+from models.inception import ExtractorUnavailable
 from study.bundle.folder import Bundle
 from study.bundle.networks import load_generator
 from study.bundle.using.synthetic import Request, synthetic_images
@@ -46,16 +47,24 @@ def audit_sample(bundle: Bundle, request: Request, engine: str, study: Path) -> 
         raise ConfigError(str(error)) from None
     images, labels = first_images(bundle, request, engine, dataset.side("validation").labels.numpy())
     seen, part = seen_by(config, dataset)
-    extractors = build_extractors(config, path.parent, torch.device("cpu"))
+    try:
+        extractors = build_extractors(config, path.parent, torch.device("cpu"))
+    except ExtractorUnavailable as error:
+        raise ConfigError(str(error)) from None
     references = [Reference(seen, extractor, part) for extractor in extractors]
     return Sample(torch.from_numpy(images), torch.from_numpy(labels), impartial(references, config))
 
 
 def write_audit(sample: Sample, out: Path) -> str:
-    """Write `audit.json` into the folder of the images; returns the verdict on both classes together."""
-    metrics = audit_images(sample.images, sample.labels, sample.references).metrics
+    """Write `audit.json` into the folder of the images; returns the verdict on all of them together.
+
+    Images of one class are held against that class alone.
+    """
+    metrics, labels = audit_images(sample.images, sample.labels, sample.references).metrics, sample.labels.unique()
+    if len(labels) == 1:
+        metrics = [row for row in metrics if row["label"] == labels.item()]
     (out / REPORT).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return "; ".join(sorted({row["verdict"] for row in metrics if row["label"] is None}))
+    return "; ".join(sorted({row["verdict"] for row in metrics if len(labels) == 1 or row["label"] is None}))
 
 
 def first_images(

@@ -11,13 +11,17 @@ import numpy as np
 from PIL import Image
 
 from data_utils.decode import HEIC, SUFFIXES, UNREAD, BadImage, decode, square
+from results.text import printable
 from study.errors import ConfigError
+
+MARKER = "explanations.txt"  # in a folder of overlays
 
 
 def photographs(paths: list[Path]) -> list[tuple[Path, Path]]:
     """Each file to read with the folder that it must not lead out of; folders are searched, hidden files left out.
 
-    Raises ConfigError for a path that does not exist, and where there is no photograph at all.
+    Raises ConfigError for a path that does not exist, and where there is no photograph at all; OSError for a folder
+    that cannot be read.
     """
     found = [pair for path in paths for pair in _below(path)]
     if not found:
@@ -33,13 +37,21 @@ def _below(path: Path) -> Iterator[tuple[Path, Path]]:
     if not path.is_dir():
         yield path, path.resolve().parent  # the user named the file itself, wherever it lies
         return
-    for parent, folders, names in os.walk(path):
+    for parent, folders, names in os.walk(path, onerror=_stop):
+        if MARKER in names:  # overlays of an earlier answer
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for linked in filter(Path.is_symlink, (Path(parent, name) for name in folders)):
-            print(f"not searched: the linked folder {linked}; name it itself", file=sys.stderr)
+            print(printable(f"not searched: the linked folder {linked}; name it itself"), file=sys.stderr)
         for name in sorted(names):
             if Path(name).suffix.lower() in SUFFIXES | UNREAD and not name.startswith("."):
                 yield Path(parent, name), path  # of a format that is not read the answers say so
+
+
+def _stop(error: OSError) -> None:
+    """For `os.walk`, which passes over folders that it cannot read."""
+    raise error
 
 
 def read_photograph(path: Path, root: Path, preprocessing: dict) -> np.ndarray:

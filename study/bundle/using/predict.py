@@ -20,7 +20,7 @@ from study.bundle.folder import TRAINING_FEATURES, WEIGHTS, Bundle
 from study.bundle.networks import BATCH, Classifier, load_classifier, sigmoid
 from study.bundle.output import fresh_file, fresh_folder
 from study.bundle.using.explain import save_overlay
-from study.bundle.using.photographs import photographs, read_all
+from study.bundle.using.photographs import MARKER, photographs, read_all
 from study.errors import ConfigError
 
 SCHEMA = pa.schema(
@@ -35,7 +35,6 @@ SCHEMA = pa.schema(
         ("error", pa.string()),  # why the file could not be read; the columns before are then empty
     ]
 )
-MARKER = "explanations.txt"
 NOTE = "Occlusion maps of the photographs named in the table. For research; not a medical device.\n"
 
 

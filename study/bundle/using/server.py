@@ -3,6 +3,7 @@
 import base64
 import io
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -36,6 +38,7 @@ HEADERS = {  # the page loads from this server alone, and no browser keeps what 
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 EXAMPLES, NEAREST = 128, 6
 GRID_ROWS, GRID_COLUMNS = 3, 8
@@ -113,13 +116,20 @@ def build_app(bundle: Bundle) -> Starlette:
     page = Page(bundle)
     routes = [Route("/" if name == "page.html" else f"/{name}", partial(send_file, name)) for name in TYPES]
     routes += [
-        Route("/about", partial(send_about, page)),
-        Route("/predict", partial(send_answer, page), methods=["POST"]),
-        Route("/grid", partial(send_grid, page)),
+        Route("/about", partial(if_own, send_about, page)),
+        Route("/predict", partial(if_own, send_answer, page), methods=["POST"]),
+        Route("/grid", partial(if_own, send_grid, page)),
     ]
     # Another site's page could reach this server under a name of its own that it points at 127.0.0.1.
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"], www_redirect=False)
     return Starlette(routes=routes, middleware=[hosts])
+
+
+async def if_own(send: Callable, page: Page, request: HttpRequest) -> Response:
+    """The response of `send`, but for what another site's page has asked for, as its images for instance."""
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return refusal(403, "this comes from the page of another site")
+    return await send(page, request)
 
 
 async def send_file(name: str, request: HttpRequest) -> Response:
@@ -135,10 +145,13 @@ async def send_answer(page: Page, request: HttpRequest) -> Response:
     if request.headers.get("content-type") != "application/octet-stream":  # a foreign page may not send this one
         return refusal(415, "send the photograph itself, as application/octet-stream")
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_UPLOAD:
-            return refusal(413, f"the file is larger than {MAX_UPLOAD // 2**20} MB")
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MAX_UPLOAD:
+                return refusal(413, f"the file is larger than {MAX_UPLOAD // 2**20} MB")
+    except ClientDisconnect:  # the page was closed: nobody hears the answer
+        return refusal(400, "the photograph was cut off")
     try:
         answer = await anyio.to_thread.run_sync(page.answer, bytes(content), limiter=page.one_at_a_time)
     except BadImage as reason:

@@ -16,6 +16,7 @@ from study.bundle.networks import load_classifier, load_generator, sigmoid
 from study.bundle.torch_networks import rebuilt_classifier
 from study.config import CLASSIFIERS, make_config
 from study.diagnosis.train import new_classifier
+from study.errors import ConfigError
 from study.export import main
 from study.trial.again import train_again
 from study.trial.choice import choose_row
@@ -152,6 +153,32 @@ def test_a_bundle_stays_until_there_is_another(study, bundle_folder, capsys):
     message = refused(capsys, study, "--trial", "search-001", "--out", bundle_folder, "--force")
     assert "delete" in message and "search-001.safetensors and add --train-again" in " ".join(message.split())
     assert {path.name: path.read_bytes() for path in bundle_folder.iterdir()} == before
+
+
+def test_a_bundle_takes_the_place_of_another_within_its_folder(study, bundle_folder):
+    """Which may be a mounted disk."""
+    place, before = bundle_folder.stat().st_ino, {path.name for path in bundle_folder.iterdir()}
+    (bundle_folder / "of_an_earlier_version.bin").write_bytes(b"old")
+    assert main([str(study), "--trial", "search-001", "--out", str(bundle_folder), "--force"]) == 0
+    assert bundle_folder.stat().st_ino == place and {path.name for path in bundle_folder.iterdir()} == before
+
+
+def test_no_other_gan_is_trained_for_a_classifier(study, monkeypatch):
+    (study / "classifiers" / "search-001.safetensors").unlink()
+    monkeypatch.setattr("study.trial.again.gan_code_version", lambda: "other")
+    with pytest.raises(ConfigError, match="was trained with other code than is here"):
+        train_again(study, choose_row(study, None, "search-001"))
+
+
+def test_another_salt_and_a_missing_gan_are_told(study, tmp_path, capsys):
+    (study / "gans").rename(study / "elsewhere")
+    assert "copy the study's folder gans" in refused(capsys, study, "--trial", "search-001", "--out", tmp_path / "a")
+    path = study / "predictions" / "search-001.parquet"
+    rows = read_part(path, TABLES["predictions"]).to_pylist()
+    write_rows(path, [row | {"image_id": f"other {row['image_id']}"} for row in rows], TABLES["predictions"])
+    assert "prepared again with another salt" in refused(
+        capsys, study, "--trial", "search-001", "--out", tmp_path / "b"
+    )
 
 
 def test_an_exported_efficientnet_sees_images_as_the_studys_does(tiny_settings):

@@ -11,7 +11,9 @@ from PIL import Image
 
 from data_utils.parquet_file import read_table as read_prepared
 from results.tables.store import read_table
+from study.bundle.using import photographs as using_photographs
 from study.bundle.using.explain import GRID, occlusion_map
+from study.bundle.using.photographs import photographs
 from study.predict import main
 from tests.support.command import photograph
 from tests.support.studies import ROOT
@@ -123,6 +125,16 @@ def test_explanations_are_written_beside_the_answers(whole_bundle, folder, tmp_p
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
     with Image.open(tmp_path / "why" / row["explanation"]) as overlay:
         assert overlay.size == (384, 384)
+    assert photographs([tmp_path]) and not any("why" in str(path) for path, _ in photographs([tmp_path]))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(whole_bundle, folder, monkeypatch, capsys):
+    def walk(path, onerror):
+        onerror(PermissionError(13, "Permission denied", "locked"))
+
+    monkeypatch.setattr(using_photographs.os, "walk", walk)
+    assert run(whole_bundle, folder) == 2
+    assert capsys.readouterr().err == "error: locked: Permission denied\n"
 
 
 @pytest.mark.parametrize(

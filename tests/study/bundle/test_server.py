@@ -71,6 +71,13 @@ def test_what_is_refused(address, body, headers, status, message):
     assert found == status and message in content.decode().lower().replace("mb", "MB")
 
 
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200)])
+def test_the_page_of_another_site_gets_nothing(address, site, status):
+    for path in ("/about", "/grid?label=1&seed=3"):
+        found, headers, _ = ask(address, path, headers={"Sec-Fetch-Site": site})
+        assert found == status and headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 @pytest.mark.parametrize("query", ["label=2&seed=1", "label=1&seed=-1", "label=1", "label=1&seed=x", ""])
 def test_a_grid_needs_a_label_and_a_seed(address, query):
     assert ask(address, f"/grid?{query}")[0] == 422
