@@ -23,12 +23,18 @@ def load_classifier(bundle: Bundle, engine: str = "onnx") -> Classifier:
     if engine in ("torch", "cuda"):
         return _torch_networks().torch_classifier(bundle, engine)
     run = onnx_session(bundle, INT8 if engine == "int8" else ONNX["classifier"], ["images"])
+    return lambda images: tuple(in_batches(run, ["logits", "features"], images, engine))
 
-    def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, features = run(["logits", "features"], {"images": to_float(images)})
-        return logits, features
 
-    return classify
+def in_batches(run: Callable, outputs: list[str], images: np.ndarray, engine: str) -> list[np.ndarray]:
+    """The outputs of an ONNX session's `run` for uint8 images (N, 3, S, S).
+
+    One at a time with 8-bit integers, whose LSTM takes its range from a whole batch: an answer would depend on what
+    else is in the folder.
+    """
+    size = 1 if engine == "int8" else BATCH
+    batches = (to_float(images[start : start + size]) for start in range(0, len(images), size))
+    return list(map(np.concatenate, zip(*(run(outputs, {"images": batch}) for batch in batches), strict=True)))
 
 
 def load_generator(bundle: Bundle, engine: str = "onnx") -> Generator:

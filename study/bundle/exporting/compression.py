@@ -5,7 +5,7 @@ import time
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from study.bundle.networks import BATCH, new_session, sigmoid, to_float
+from study.bundle.networks import BATCH, in_batches, new_session, sigmoid
 
 REPETITIONS = 50
 
@@ -22,23 +22,22 @@ def figures(content: bytes, name: str, sides: dict[str, tuple[np.ndarray, np.nda
     session = new_session(content, name)
     found = {"bytes": len(content)}
     for side, (images, labels) in sides.items():
-        found[f"{side}_auroc"] = float(roc_auc_score(labels, probabilities(session, images)))
-    batch = to_float(np.resize(next(iter(sides.values()))[0], (BATCH, *images.shape[1:])))
-    found["milliseconds_one_image"] = milliseconds(session, batch[:1])
-    found[f"milliseconds_{BATCH}_images"] = milliseconds(session, batch)
+        found[f"{side}_auroc"] = float(roc_auc_score(labels, probabilities(session, images, name)))
+    batch = np.resize(next(iter(sides.values()))[0], (BATCH, *images.shape[1:]))
+    found["milliseconds_one_image"] = milliseconds(session, batch[:1], name)
+    found[f"milliseconds_{BATCH}_images"] = milliseconds(session, batch, name)
     return found
 
 
-def probabilities(session, images: np.ndarray) -> np.ndarray:
-    batches = (to_float(images[i : i + BATCH]) for i in range(0, len(images), BATCH))
-    return np.concatenate([sigmoid(session.run(["logits"], {"images": batch})[0]) for batch in batches])
+def probabilities(session, images: np.ndarray, name: str) -> np.ndarray:
+    return sigmoid(in_batches(session.run, ["logits"], images, name)[0])
 
 
-def milliseconds(session, batch: np.ndarray) -> float:
+def milliseconds(session, batch: np.ndarray, name: str) -> float:
     """The median over 50 runs, after three that warm up."""
     seconds = []
     for _ in range(REPETITIONS + 3):
         started = time.perf_counter()
-        session.run(["logits"], {"images": batch})
+        probabilities(session, batch, name)
         seconds.append(time.perf_counter() - started)
     return float(np.median(seconds[3:]) * 1000)

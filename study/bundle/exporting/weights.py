@@ -47,7 +47,7 @@ def write_classifier(
     onnx = to_onnx(model, probe, ["logits", "features"], sha256)
     parity = checked_parity(onnx, model, probe, "classifier")
     session = new_session(onnx, folder.ONNX["classifier"])  # in float32, whatever the trial's precision
-    of_onnx = {name: (probabilities(session, side.images.numpy()), None) for name, side in sides.items()}
+    of_onnx = {name: (probabilities(session, side.images.numpy(), "float"), None) for name, side in sides.items()}
     announce("classifier: 8-bit integers")
     train = training_subset(dataset, *config.training_groups).side("train")
     int8 = to_int8(onnx, to_float(spread(train.images, CALIBRATION_IMAGES).numpy()), sha256)

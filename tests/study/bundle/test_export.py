@@ -53,6 +53,13 @@ def test_probabilities_equal_the_table_in_every_engine(whole_study, whole_bundle
         assert np.abs(sigmoid(logits) - stored).max() < 0.1
 
 
+def test_an_answer_in_integers_does_not_depend_on_the_other_photographs(whole_study, whole_bundle):
+    images = load_dataset(next((whole_study.parent / "prepared").glob("*.parquet")), 32).images[:16].numpy()
+    classify = load_classifier(whole_bundle, "int8")
+    together, alone = classify(images)[0], [classify(images[place : place + 1])[0][0] for place in range(16)]
+    assert np.array_equal(together, alone)
+
+
 @pytest.mark.parametrize("count", [1, 5])
 def test_onnx_equals_pytorch_for_any_number_of_images(whole_bundle, count):
     rng = np.random.default_rng(0)
