@@ -54,8 +54,10 @@ def test_the_standard_error_is_the_spread_over_samples():
 @pytest.fixture
 def judged(two_colours, tmp_path):
     """labels that the images really have (of the validation side's) -> the row of both classes."""
-    reference = Reference(replace(two_colours, path=tmp_path / "colours.parquet"), coarse_pixels())
-    side = two_colours.side("validation")
+    split = two_colours.split.copy()  # with half of the training images on the validation side, which has 14 else
+    split[np.flatnonzero(split == "train")[::2]] = "validation"
+    dataset = replace(two_colours, path=tmp_path / "colours.parquet", split=split)
+    reference, side = Reference(dataset, coarse_pixels()), dataset.side("validation")
 
     def judge(shown):
         images = torch.stack([side.images[side.labels == label][0] for label in (0, 1)])[shown]
