@@ -10,6 +10,7 @@ from results.tables.mending import set_aside_damaged
 from results.tables.schema import BENCHMARK
 from results.tables.store import read_trials
 from results.text import wrap
+from study.commands.photographs import check_ids
 from study.commands.repeated import (
     check_proposals,
     columns_of_study,
@@ -53,7 +54,9 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
             f"training_fraction={base.training_fraction:g}, positive_fraction={base.positive_fraction:g}: "
             "benchmark a study that trains on all groups"
         )
-    dataset = load_dataset(prepared_file(study, settings["data_fingerprint"]), base.image_size)
+    prepared = prepared_file(study, settings["data_fingerprint"])
+    check_ids(study, prepared)
+    dataset = load_dataset(prepared, base.image_size)
     budget, split = Budget(options.minutes, options.images), settings["split_protocol"]
     arms = Arms(options.ratios, options.kept, options.positives, options.fractions, options.classifiers)
     if options.systems is None:

@@ -18,7 +18,7 @@ from results.tables.mending import set_aside_damaged
 from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
 from study.commands.judging import check_judging, judging_lines, judging_proposals
-from study.commands.photographs import names
+from study.commands.photographs import check_ids, names
 from study.commands.repeated import check_proposals, columns_of_study, condition, run_on_ray, without_row
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
@@ -62,6 +62,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     check_judging(trials, options.judge_seeds)
     sources = chosen_configs(trials, settings["objective"], options)
     prepared, split = prepared_file(study, settings["data_fingerprint"]), settings["split_protocol"]
+    check_ids(study, prepared)
     splittable = can_split(prepared, OTHER_SPLIT[split], options.dry_run)
     protocol = Protocol(options.seeds, options.ratios, options.fractions, splittable, options.judge_seeds)
     proposals = plan(sources, base, protocol, split)

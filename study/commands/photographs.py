@@ -4,15 +4,21 @@ import csv
 import os
 import tempfile
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
+
+import pyarrow.compute as pc
 
 from data_utils.layouts import recognise
 from data_utils.prepare import prepare
 from data_utils.prepared import Prepared
 from models.feature_extractor import build_feature_extractor
+from results.tables.schema import PREDICTIONS
+from results.tables.store import TableError, read_part
 from study.errors import ConfigError
 from study.gan.quality import INCEPTION_FILE
 from study.progress.display import Display
+from study.search.external import image_ids
 from study.storage.atomic import write_atomically
 
 
@@ -47,6 +53,19 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
         build_feature_extractor("inception", options.inception_weights)  # raises for a wrong file
         write_atomically(folder / INCEPTION_FILE, options.inception_weights.read_bytes())
     return prepared
+
+
+def check_ids(study: Path, prepared: Path) -> None:
+    """ConfigError where the study's predictions have other image ids than the prepared file, and so another salt."""
+    for path in sorted((study / "predictions").glob("*.parquet"))[:1]:
+        with suppress(TableError):  # a damaged file is set aside later
+            tested = read_part(path, PREDICTIONS).filter(pc.field("side") == "test")["image_id"].to_pylist()
+            if not set(tested) <= image_ids(prepared):
+                raise ConfigError(
+                    f"{prepared.parent} was made again since {study.name} began, so that its images have other ids: "
+                    "put the old folder back, or at least its file salt, delete the files beside it, and give the "
+                    "command again; or start another study with --name"
+                )
 
 
 def holds_ids(path: Path, image_ids: set[str]) -> bool:

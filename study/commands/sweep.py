@@ -19,7 +19,7 @@ from results.tables.store import read_trials
 from study.cluster.packing import largest_configs
 from study.cluster.tasks import TaskMaker
 from study.commands.dry_run import describe_plan
-from study.commands.photographs import prepare_data, recognise_photographs, write_image_ids
+from study.commands.photographs import check_ids, prepare_data, recognise_photographs, write_image_ids
 from study.config import DEFAULT_TRIALS, PRESET_NAMES
 from study.errors import ConfigError, refuse_no_study
 from study.flags.cli import EXIT_INTERRUPTED, make_folder
@@ -67,6 +67,8 @@ def run(options: Namespace) -> int:
         write_image_ids(options.image_ids, prepared)
     check_settings(settings, prepared, options.workers_per_trial)
     folder = out / (options.name or f"{SHORT_NAMES[prepared.layout]}-{settings.preset}")
+    if options.resume:
+        check_ids(folder, prepared.path)
     # the baseline and the systems come on top
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1 + len(settings.systems)
     with lock_study(folder, settings.record(prepared), options.resume):

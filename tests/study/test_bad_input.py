@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.tables.store import read_trials
+from data_utils.parquet_file import read_table as read_prepared
+from results.tables.schema import PREDICTIONS
+from results.tables.store import read_trials, write_rows
 from study.config import preset
 from study.flags.parsers import sweep_parser
 from study.settings import StudySettings
@@ -224,6 +226,23 @@ def test_study_that_exists_is_left_alone(command, study):
     assert content(folder) == before
     assert command(*arguments, "--name", "another")[0] == 0
     assert content(folder) == before
+
+
+def test_photographs_that_were_prepared_again_have_other_ids(command, study):
+    folder, arguments = study
+    prepared = folder.parent / "prepared"
+    (data,) = prepared.glob("*.parquet")
+    row = {"trial_id": "baseline-000", "side": "test", "image_id": read_prepared(data)[0]["image_id"][0].as_py()}
+    write_rows(folder / "predictions" / "baseline-000.parquet", [dict.fromkeys(PREDICTIONS.names) | row], PREDICTIONS)
+    assert command(*arguments, "--resume")[0] == 0
+    salt = (prepared / "salt").read_bytes()
+    shutil.rmtree(prepared)
+    message = command.refused(*arguments, "--resume")
+    assert "so that its images have other ids" in message and "file salt" in message
+    shutil.rmtree(prepared)
+    prepared.mkdir()
+    (prepared / "salt").write_bytes(salt)
+    assert command(*arguments, "--resume")[0] == 0
 
 
 def test_resuming_adds_only_what_is_missing(command, study):
