@@ -4,7 +4,6 @@ import base64
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup, escape
 
 from results.page.answer import Answer
 from results.page.calibration import reliability
@@ -101,14 +100,7 @@ def render(evidence: Evidence, found: Answer, made: list[Section]) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["base64"] = lambda picture: base64.b64encode(picture).decode()
-    environment.filters["with_code"] = with_code
     trial = evidence.trials.iloc[0]
     return environment.get_template("report.html").render(
         study=evidence.study.resolve().name, answer=found, sections=made, trial=trial
     )
-
-
-def with_code(text: str) -> Markup:
-    """Text as HTML, with what stands between backticks as code."""
-    as_it_is, as_code = escape, Markup("<code>{}</code>").format
-    return Markup("").join((as_it_is, as_code)[n % 2](part) for n, part in enumerate(text.split("`")))

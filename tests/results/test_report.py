@@ -23,7 +23,7 @@ from results.page.generator import audit_finding, image_quality
 from results.page.parts import Section
 from results.page.run import budget_table
 from results.page.search import importances, load_search, search_figures
-from results.page.sections import image_parts, render, with_code
+from results.page.sections import image_parts, render
 from results.page.tables import generator_tables
 from results.report import main, write_report
 from results.stats.evidence import Evidence, read_evidence, select
@@ -108,9 +108,9 @@ class Page(HTMLParser):
 # ---- the page
 
 
-def test_commands_in_the_answer_are_code_and_nothing_else_is_html():
-    said = with_code("a <b>; `confirm.py <STUDY>` goes on")
-    assert said == "a &lt;b&gt;; <code>confirm.py &lt;STUDY&gt;</code> goes on"
+def test_commands_in_the_answer_are_code(searched, tmp_path):
+    page = write_report(searched, tmp_path)[0].read_text(encoding="utf-8")
+    assert '<p class="size">Each trial has one seed so far; <code>python study/confirm.py STUDY</code> repeats' in page
 
 
 def test_every_section_figure_and_table_is_there(report):
