@@ -163,10 +163,12 @@ def _to_rgb(image: Image.Image, sixteen_bits: bool) -> Image.Image:
 
 def _in_srgb(image: Image.Image) -> Image.Image:
     """RGB pixels, whatever the colour profile; one that cannot be used, and one of grey levels, is passed over."""
-    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info.get("icc_profile") or b""))
-        if image.mode in ("RGB", "CMYK") and "srgb" not in ImageCms.getProfileDescription(profile).lower():
-            return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    image = image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
+    if content := image.info.get("icc_profile"):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+            if "srgb" not in ImageCms.getProfileDescription(profile).lower():
+                return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -1,12 +1,11 @@
 """Runs the commands that use a bundle. They need neither torch nor Ray, so nothing here imports more than they do."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from results.text import error_text
+from results.text import error_text, leave_standard_output
 from study.errors import ConfigError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
@@ -21,7 +20,7 @@ def run_with_bundle(work: Callable[[], int]) -> int:
     except ConfigError as error:
         print(error_text(error), file=sys.stderr)
     except BrokenPipeError:  # whoever read the output has ended
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  nothing is left to say at the exit
+        leave_standard_output()
         return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.strerror is None:

@@ -63,12 +63,12 @@ def run(options: Namespace) -> int:
     remove_leftovers(out / "prepared", time.time() - LONG_AGO_S)
     prepared = prepare_data(options, settings.base.image_size, out / "prepared")
     print(prepared.describe(), flush=True)
-    if options.image_ids:
-        write_image_ids(options.image_ids, prepared)
-    check_settings(settings, prepared, options.workers_per_trial)
     folder = out / (options.name or f"{SHORT_NAMES[prepared.layout]}-{settings.preset}")
     if options.resume:
         check_ids(folder, prepared.path)
+    if options.image_ids:
+        write_image_ids(options.image_ids, prepared)
+    check_settings(settings, prepared, options.workers_per_trial)
     # the baseline and the systems come on top
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1 + len(settings.systems)
     with lock_study(folder, settings.record(prepared), options.resume):

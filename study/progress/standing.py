@@ -78,7 +78,7 @@ def write_asked(study: Path, trials: int) -> None:
     write_json(study / PLANNED, read_planned(study) | {ASKED: trials})
 
 
-def read_planned(study: Path) -> dict[str, dict[str, int | None]]:
+def read_planned(study: Path) -> dict[str, dict[str, int | None] | int]:
     try:
         return read_json(study / PLANNED)
     except (FileNotFoundError, Damaged):

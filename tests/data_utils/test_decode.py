@@ -55,9 +55,10 @@ def display_p3() -> bytes:
     return bytes(profile).replace("sRGB".encode("utf-16-be"), "P3 !".encode("utf-16-be"))
 
 
-def test_colours_of_another_profile_are_converted(tmp_path):
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_of_another_profile_are_converted(tmp_path, mode):
     plain = Image.new("RGB", (8, 8), (156, 58, 55))
-    plain.save(tmp_path / "a.png", icc_profile=display_p3())
+    plain.convert(mode).save(tmp_path / "a.png", icc_profile=display_p3())
     assert np.abs(np.asarray(decode(tmp_path / "a.png", tmp_path), int)[0, 0] - (170, 45, 45)).max() <= 6
     for other in (ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), b"no profile"):
         plain.save(tmp_path / "b.png", icc_profile=other)
