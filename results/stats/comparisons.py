@@ -155,7 +155,7 @@ def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
         "value_b": float(parts[1].value),
         "standard_error": float(error),
         "degrees_of_freedom": None,
-        "p_value": float(2 * norm.sf(abs(distribution.value) / error)) if error else float(distribution.value == 0),
+        "p_value": float(2 * norm.sf(abs(distribution.value) / error)) if error else None if distribution.value else 1.0,
         "test": UNPAIRED_TEST,
         "num_seeds": min(len(a.seeds), len(b.seeds)),
         **{name: count + b.images.counts[name] for name, count in a.images.counts.items()},

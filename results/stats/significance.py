@@ -12,6 +12,7 @@ from scipy.stats import rankdata, t
 
 LEVEL = 0.95
 MIN_GROUPS = 5  # of each class; fewer say nothing about other groups
+ROUNDING = 1e-15  # a variance that is none; of one image in a million it is 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Difference:
     degrees_of_freedom: float
 
     @property
-    def p_value(self) -> float:
-        """Two-sided; without any variance 1 for equal arms, else 0."""
+    def p_value(self) -> float | None:
+        """Two-sided; without any variance 1 for equal arms, and none for others, as they have no interval."""
         if not self.standard_error:
-            return float(self.value == 0)
+            return None if self.value else 1.0
         return float(2 * t.sf(abs(self.value) / self.standard_error, self.degrees_of_freedom))
 
     @property
@@ -46,13 +47,9 @@ def paired_difference(values: np.ndarray, covariance: np.ndarray, num_groups: in
     of differences of two seeds, which have their test images in common. Degrees of freedom after Satterthwaite.
     One training of each arm: the covariance alone, so the p-value speaks of these two networks.
     """
-    num_seeds = len(values) // 2
-    minus = np.concatenate([np.eye(num_seeds), -np.eye(num_seeds)], axis=1)
-    differences, covariance = minus @ values, minus @ covariance @ minus.T
-    if num_seeds == 1:
-        return _difference(differences.mean(), [], covariance[0, 0], num_groups)
-    spread = [(differences.var(ddof=1) / num_seeds, num_seeds - 1)]
-    return _difference(differences.mean(), spread, _between(covariance), num_groups)
+    num_seeds, differences = len(values) // 2, _minus(values)
+    spread = [(differences.var(ddof=1) / num_seeds, num_seeds - 1)] if num_seeds > 1 else []
+    return _difference(differences.mean(), spread, _minus(_minus(covariance).T), num_groups)
 
 
 def independent_difference(
@@ -71,23 +68,31 @@ def independent_difference(
         freedom = sum(len(part) - 1 for part in parts)
         if freedom:
             spread.append((sum(((part - part.mean()) ** 2).sum() for part in parts) / freedom / num_seeds, freedom))
-    of_a, of_b = covariance[:num_seeds, :num_seeds], covariance[num_seeds:, num_seeds:]
-    shared = _between(of_a) + _between(of_b) - 2 * _between(covariance[:num_seeds, num_seeds:])
-    return _difference(arms[0].mean() - arms[1].mean(), spread, shared, num_groups)
+    return _difference(arms[0].mean() - arms[1].mean(), spread, _minus(_minus(covariance).T), num_groups)
 
 
-def _between(covariance: np.ndarray) -> float:
-    """Mean covariance of two different seeds: (S, S)."""
-    return covariance[~np.eye(len(covariance), dtype=bool)].mean()
+def _minus(values: np.ndarray) -> np.ndarray:
+    """The rows of arm a minus those of arm b: (S, ...) from (2S, ...)."""
+    of_a, of_b = np.split(values, 2)
+    return of_a - of_b
 
 
-def _difference(value: float, spread: list[tuple[float, int]], shared: float, num_groups: int) -> Difference:
-    """`spread`: (variance of a mean, degrees of freedom) of the trainings; `shared`: variance by the test images."""
-    parts = [*spread, (max(shared, 0), max(num_groups - 1, 1))]  # a variance of 0 may come out as -1e-19
-    variance = sum(part for part, _ in parts)
+def _difference(value: float, spread: list[tuple[float, int]], covariance: np.ndarray, num_groups: int) -> Difference:
+    """`spread`: (variance of a mean, degrees of freedom) of the trainings; `covariance` (S, S) over groups, of the
+    differences of all seeds.
+
+    What two seeds have in common adds to the spread. Together they are at least the variance that these very networks
+    have over groups, the mean of the covariance: few seeds that agree by chance are no certainty.
+    """
+    of_trainings = sum(part for part, _ in spread)
+    between = covariance[~np.eye(len(covariance), dtype=bool)]
+    shared = max(between.mean() if len(between) else 0, covariance.mean() - of_trainings, 0)
+    parts = [*spread, (shared, max(num_groups - 1, 1))]
+    variance = of_trainings + shared
+    if variance < ROUNDING:
+        return Difference(float(value), 0.0, np.inf)
     squares = sum(part**2 / freedom for part, freedom in parts)
-    freedom = variance**2 / squares if squares else np.inf
-    return Difference(float(value), float(np.sqrt(variance)), float(freedom))
+    return Difference(float(value), float(np.sqrt(variance)), float(variance**2 / squares))
 
 
 def accuracy_covariance(correct, groups) -> tuple[np.ndarray, np.ndarray]:

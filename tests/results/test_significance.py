@@ -265,8 +265,22 @@ def test_shared_test_images_are_an_error_that_no_number_of_seeds_removes():
     assert found.standard_error == pytest.approx(np.sqrt(6)) and found.degrees_of_freedom == pytest.approx(29)
 
 
-@pytest.mark.parametrize(("other", "p_value"), [([0.1, 0.2, 0.8, 0.9], 1), ([0.5, 0.5, 0.5, 0.5], 0)])
-def test_without_any_variance_only_equal_aurocs_are_equal(other, p_value):
+@pytest.mark.parametrize("independent", [False, True])
+def test_seeds_that_agree_by_chance_are_no_certainty(independent):
+    """Two seeds of equal accuracies, which are wrong about other images: once p was 0, and the interval a point."""
+    correct = np.ones((4, 60))
+    correct[0, :9] = correct[1, 9:18] = correct[2, 18:21] = correct[3, 21:24] = 0
+    measured = accuracy_covariance(correct, np.arange(60))
+    none = (np.empty(0), np.empty(0))
+    found = independent_difference(*measured, 60, none) if independent else paired_difference(*measured, 60)
+    of_these = correct[:2].mean(axis=0) - correct[2:].mean(axis=0)
+    assert found.value == pytest.approx(-0.1)
+    assert found.standard_error == pytest.approx(np.sqrt(of_these.var(ddof=1) / 60))
+    assert found.degrees_of_freedom == pytest.approx(59)
+
+
+@pytest.mark.parametrize(("other", "p_value"), [([0.1, 0.2, 0.8, 0.9], 1), ([0.5, 0.5, 0.5, 0.5], None)])
+def test_without_any_variance_only_equal_aurocs_are_told_from_others(other, p_value):
     labels, perfect = [0, 0, 1, 1], np.array([[0.1, 0.2, 0.8, 0.9]])
     found = paired_auroc(labels, perfect, np.array([other]), [1, 2, 3, 4])
     assert (found.p_value, found.interval) == (p_value, (None, None))
