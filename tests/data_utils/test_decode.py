@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -153,10 +154,31 @@ def test_a_broken_field_of_exif_costs_no_photograph(tmp_path):
     assert turned.tobytes() == plain.transpose(Image.Transpose.ROTATE_270).tobytes() and not turned.getexif()
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_fewer_bits_in_sixteen_keep_their_range(tmp_path, bits):
     Image.fromarray((RAMP / 255 * (2**bits - 1)).astype(np.uint16)).save(tmp_path / "a.tif")
     assert np.abs(np.asarray(decode(tmp_path / "a.tif", tmp_path))[..., 0] - RAMP).max() <= 1
+
+
+def sixteen_bit_png(pixels: np.ndarray) -> bytes:
+    """A PNG file of colours uint16 (H, W, 3), which Pillow does not write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, _ = pixels.shape
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_colours_of_fewer_than_sixteen_bits_are_refused(tmp_path):
+    """Pillow keeps the upper eight bits, of which they use few."""
+    colours = np.repeat(RAMP[..., None] / 255, 3, axis=2)
+    (tmp_path / "a.png").write_bytes(sixteen_bit_png((colours * (2**16 - 1)).astype(np.uint16)))
+    assert np.abs(np.asarray(decode(tmp_path / "a.png", tmp_path))[..., 0] - RAMP).max() <= 1
+    (tmp_path / "a.png").write_bytes(sixteen_bit_png((colours * (2**14 - 1)).astype(np.uint16)))
+    assert "14 or fewer of its 16 bits" in refusal(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["avif", "jp2", "jfif", "heic"])

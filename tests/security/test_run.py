@@ -149,11 +149,12 @@ def test_nothing_listens_beyond_loopback(watched):
 
 
 @pytest.mark.timeout(2 * PATIENCE_S)
-def test_of_a_slot_only_the_workers_load_torch_and_two_helpers_are_not_there(watched):
+def test_of_a_slot_only_the_workers_load_torch_and_three_helpers_are_not_there(watched):
     assert watched.of_ray[TRAIN_WORKER]
     assert not watched.of_ray["ray::Mailbox"] and not watched.of_ray["ray::TrainController"]
     assert not watched.of_ray.get("ray::Slot") and not watched.of_ray.get("ray::ResourceTrainable")
-    assert not watched.of_ray.keys() & {"ray::PlacementGroupCleaner", "ray::DatasetManager"}
+    left_out = {"ray::PlacementGroupCleaner", "ray::DatasetManager", "ray::_AutoscalingCoordinatorActor"}
+    assert not watched.of_ray.keys() & left_out
 
 
 @pytest.mark.timeout(2 * PATIENCE_S)

@@ -43,6 +43,14 @@ def test_equal_on_the_same_machine(finished, capsys, trial_id):
     assert sorted(finished.parent.rglob("*")) == before
 
 
+def test_a_gan_that_was_trained_by_time_is_told(study, capsys, monkeypatch):
+    change_row(study, "mixed", gan_time_limit=90.0)
+    row = choose_row(study, None, "mixed")
+    monkeypatch.setattr("study.commands.reproduce.execute", lambda *arguments: row)
+    assert main([str(study), "--trial", "mixed"]) == 0
+    assert "the GAN was trained for 90 s, not for epochs: figures will differ\n" in capsys.readouterr().out
+
+
 def test_a_difference_is_shown_and_fails(study, capsys):
     row = choose_row(study, None, "real")
     change_row(study, "real", test_auroc=0.125)

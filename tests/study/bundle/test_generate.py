@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from models.inception import ExtractorUnavailable
 from study.bundle.using.synthetic import BLOCK, Request, synthetic_images
 from study.generate import main
+from tests.support.features import coarse_pixels
 
 
 def run(bundle, out, *arguments) -> int:
@@ -114,3 +116,21 @@ def test_the_audit_compares_with_the_training_images(whole_bundle, whole_study, 
     assert verdicts
     message = refused(capsys, whole_bundle, tmp_path / "few", "--count", 4, "--audit", whole_study)
     assert "needs at least" in message and not (tmp_path / "few").exists()
+
+
+def test_images_of_one_class_are_held_against_that_class_alone(
+    whole_bundle, whole_study, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("study.bundle.using.audit.build_extractors", lambda *arguments: [coarse_pixels()])
+    assert run(whole_bundle, tmp_path / "out", "--count", 20, "--label", 1, "--audit", whole_study) == 0
+    (row,) = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert row["label"] == 1 and f"audit        {row['verdict']}\n" in capsys.readouterr().out
+
+
+def test_an_audit_without_the_weights_of_a_network_is_refused(whole_bundle, whole_study, tmp_path, capsys, monkeypatch):
+    def unavailable(*arguments):
+        raise ExtractorUnavailable("weights are not installed")
+
+    monkeypatch.setattr("study.gan_audit.study.build_feature_extractor", unavailable)
+    message = refused(capsys, whole_bundle, tmp_path / "out", "--count", 30, "--audit", whole_study)
+    assert message == "error: weights are not installed" and not (tmp_path / "out").exists()

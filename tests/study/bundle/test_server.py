@@ -1,5 +1,6 @@
 """The local page: what it answers, what it refuses, and that it works in a browser."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -11,8 +12,9 @@ from http.client import HTTPConnection
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
+from starlette.requests import Request
 
-from study.bundle.using.server import MAX_UPLOAD
+from study.bundle.using.server import MAX_UPLOAD, send_answer
 from study.predict import main as predict
 from study.serve import main
 from tests.support.command import photograph
@@ -69,6 +71,16 @@ def test_the_answer_is_that_of_the_command(address, jpeg, whole_bundle, capsys):
 def test_what_is_refused(address, body, headers, status, message):
     found, _, content = ask(address, "/predict", "POST", body, headers)
     assert found == status and message in content.decode().lower().replace("mb", "MB")
+
+
+def test_a_photograph_that_is_cut_off_is_no_error_of_the_server():
+    messages = iter([{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    request = Request({"type": "http", "headers": [(b"content-type", b"application/octet-stream")]}, receive)
+    assert asyncio.run(send_answer(None, request)).status_code == 400
 
 
 @pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200)])

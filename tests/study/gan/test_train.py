@@ -139,6 +139,16 @@ def test_result_reports_and_files_of_a_training(config, phantoms, tmp_path):
     assert not torch.equal(images, sample_images(ema, labels, config, "evaluation"))
 
 
+def test_noise_is_drawn_a_batch_at_a_time_and_equals_that_of_one_draw(config, monkeypatch):
+    labels, counts, randn = torch.arange(80) % 2, [], torch.randn
+    monkeypatch.setattr("study.gan.sampling.for_inference", lambda *arguments: lambda z, labels: z)
+    monkeypatch.setattr(torch, "randn", lambda *size, **more: counts.append(size[0]) or randn(*size, **more))
+    images = sample_images(torch.nn.Identity(), labels, config, "training")
+    monkeypatch.setattr("study.gan.sampling.SAMPLING_BATCH", 80)
+    assert torch.equal(images, sample_images(torch.nn.Identity(), labels, config, "training"))
+    assert counts == [64, 16, 80]
+
+
 def test_the_gan_learns_the_colour_of_each_class(tiny_settings, two_colours, tmp_path):
     settings = {"gan_epochs": 40, "gan_eval_interval": 20, "generator_lr": 4e-3, "critic_lr": 4e-3, "adam_beta1": 0.5}
     config = make_config(tiny_settings | settings)

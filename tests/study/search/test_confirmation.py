@@ -4,9 +4,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from data_utils.dataset import load_dataset
+from data_utils.parquet_file import SCHEMA, read_table
 from data_utils.prepare import prepare
 from data_utils.resplit import resplit
 from results.tables.schema import TRIALS
@@ -234,6 +236,19 @@ def test_resplit_keeps_the_images_and_leaks_on_purpose(prepared_phantoms):
     shared = set(new.side("train").groups) & set(new.side("test").groups)
     assert shared and not set(old.side("train").groups) & set(old.side("test").groups)
     assert resplit(prepared_phantoms.path, "random") == (path, fingerprint)
+
+
+def test_more_than_two_gib_of_images_are_split_again(prepared_phantoms, tmp_path, monkeypatch):
+    """More than the offsets of one array can tell; here all rows share one image of 32 MiB."""
+    table, metadata = read_table(prepared_phantoms.path)
+    images = pa.chunked_array([pa.array([bytes(2**25)])] * len(table))
+    table, written = table.set_column(0, SCHEMA.field("image"), images), []
+    monkeypatch.setattr("data_utils.resplit.read_table", lambda path: (table, metadata))
+    monkeypatch.setattr(
+        "data_utils.resplit.write_table", lambda path, columns, metadata: written.append(pa.table(columns, SCHEMA))
+    )
+    resplit(tmp_path / "prepared.parquet", "random")
+    assert written[0].nbytes > 2**31 and len(written[0]) == len(table)
 
 
 def test_the_grouped_split_of_a_random_one_is_that_of_the_photographs(phantom_folder, phantoms, tmp_path):
