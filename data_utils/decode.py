@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 try:
     import pillow_heif
@@ -80,7 +80,8 @@ def _decode(source: Path | bytes, shorter_side: int | None) -> Image.Image:
         with _open(source) as image, _prepare_to_load(image, shorter_side):
             sixteen_bits = ";16" in str(image.tile)
             image.load()  # a truncated file is found here, not by open() or verify()
-            return _without_metadata(_to_rgb(_upright(image), sixteen_bits))
+            rgb = _to_rgb(_upright(image), sixteen_bits)
+            return _without_metadata(ImageOps.invert(rgb) if sixteen_bits and _white_is_zero(image) else rgb)
     except (BadImage, FileNotFoundError):
         raise
     except (UnidentifiedImageError, SyntaxError):
@@ -170,6 +171,11 @@ def _in_srgb(image: Image.Image) -> Image.Image:
             if "srgb" not in ImageCms.getProfileDescription(profile).lower():
                 return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether the gray levels of a TIFF file are inverted, which Pillow turns round in 8 bits and not in 16."""
+    return getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0
 
 
 def _from_sixteen_bits(pixels: np.ndarray) -> Image.Image:

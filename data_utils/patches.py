@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from PIL import Image
 
 from data_utils import phantoms
 from data_utils.decode import BadImage, decode, square
-from data_utils.duplicates.pairs import Signature, signature
+from data_utils.duplicates.pairs import Progress, Signature, signature
 from data_utils.errors import DataError
 from data_utils.layouts import Record, Source
 from data_utils.layouts.wound_patches import cut_patches
@@ -27,7 +27,6 @@ MAX_THREADS = 8  # each holds a decoded photograph in memory
 MAX_LISTED = 10
 REDUCED = 4  # a large photograph's shorter side is decoded to at least this many times the prepared size
 OUTSIDE = "leads out of the data folder"
-Progress = Callable[[int, int], None]  # photographs done, and of how many
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def sample_patches(image_size: int) -> tuple[Source, list[Patch]]:
 
 
 def decode_all(
-    source: Source, image_size: int, skip_bad: bool, progress: Progress | None
+    source: Source, image_size: int, skip_bad: bool, progress: Progress
 ) -> tuple[list[Patch], int, tuple[str, ...]]:
     """The patches of all photographs, the number of files left out, and notes of them and of decoders' warnings.
 
@@ -69,8 +68,7 @@ def decode_all(
 
         for result in pool.map(attempt, source.records):
             decoded.append(result)
-            if progress:
-                progress(len(decoded), len(source.records))
+            progress("photographs", len(decoded), len(source.records))
     bad = [(record, result) for record, result in zip(source.records, decoded, strict=True) if isinstance(result, str)]
     if bad and not skip_bad:
         raise DataError(_listing(source, bad))

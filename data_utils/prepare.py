@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_utils.duplicates.pairs import find_pairs, merge_groups, num_leaked_test
+from data_utils.duplicates.pairs import Progress, find_pairs, merge_groups, num_leaked_test, unseen
 from data_utils.errors import DataError
 from data_utils.layouts import recognise
 from data_utils.layouts.groups import MAX_GUESSED_SHARE, MIN_JUDGED
 from data_utils.parquet_file import read_table, write_table
-from data_utils.patches import Patch, Progress, decode_all, listing, sample_patches
+from data_utils.patches import Patch, decode_all, listing, sample_patches
 from data_utils.prepared import Prepared, printable
 from data_utils.split import MIN_IMAGES, check_class_sizes, given_split, grouped_split, random_split
 
@@ -45,7 +45,7 @@ def prepare(
     group_pattern: str | None = None,
     copies: str | None = None,
     skip_bad: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> Prepared:
     """Write `<folder>/<fingerprint>.parquet` from the photographs in `data` (None: the embedded sample data).
 
@@ -53,9 +53,9 @@ def prepare(
     those of equal pixels, join their groups before the split. The fingerprint follows from pixels, labels, grouping,
     split and size alone, so that the same photographs have the same one everywhere; groups and ids in the file are
     salted by `<folder>/salt`.
-    A file of that fingerprint is reused. `progress` is called after each photograph. Raises `DataError` for whatever
-    is wrong with the photographs; files that cannot be decoded, and equal pictures in both classes, are listed unless
-    `skip_bad` leaves them out.
+    A file of that fingerprint is reused. `progress` is called after each photograph, and while they are compared.
+    Raises `DataError` for whatever is wrong with the photographs; files that cannot be decoded, and equal pictures in
+    both classes, are listed unless `skip_bad` leaves them out.
     """
     if split_protocol not in PROTOCOLS:
         raise DataError(f"split protocol {split_protocol!r} is unknown; it is one of {', '.join(PROTOCOLS)}")
@@ -71,7 +71,7 @@ def prepare(
     num_skipped += num_decoded - len(patches)
     labels = np.array([patch.label for patch in patches], dtype=np.int64)
     check_class_sizes(labels, 1 if split_protocol == "none" else MIN_IMAGES, source.notes)
-    groups, pairs, alike = _merged_groups(patches, labels, copies)
+    groups, pairs, alike = _merged_groups(patches, labels, copies, progress)
     split = _split(split_protocol, labels, groups, split_seed, patches)
     fingerprint = _fingerprint(patches, groups, split, image_size, split_protocol)
     metadata = {
@@ -151,7 +151,7 @@ def _groups_by_class(groups: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
 
 
 def _merged_groups(
-    patches: list[Patch], labels: np.ndarray, copies: str | None
+    patches: list[Patch], labels: np.ndarray, copies: str | None, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Groups (N,) numbered in the order of their first image, the near-duplicate pairs (P, 2) that joined some, and
     the pairs whose labels differ. Raises `DataError` where nearly all photographs look alike."""
@@ -161,7 +161,7 @@ def _merged_groups(
         first = np.flatnonzero(hashes[1:] == hashes[:-1])
         pairs = np.stack([first, first + 1], axis=1)
     else:
-        pairs = find_pairs([patch.signature for patch in patches], groups, labels)
+        pairs = find_pairs([patch.signature for patch in patches], groups, labels, progress)
     across = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
     merged = pd.factorize(merge_groups(groups, across))[0]
     size, before = (np.bincount(numbers).max() for numbers in (merged, groups))

@@ -1,5 +1,7 @@
 """Pairs of near-duplicates in a set of images, and the groups that they join."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from data_utils.duplicates.registration import show_the_same
 from data_utils.duplicates.spectra import candidates, view_matrices
 
 GREY = 64  # pixels
+Progress = Callable[[str, int, int], None]  # what is counted, how many are done, and of how many
 
 
 class Signature(NamedTuple):
@@ -29,7 +32,13 @@ def signature(image: Image.Image) -> Signature:
     return Signature(perceptual_hashes(image), thumbnail(image), grey)
 
 
-def find_pairs(signatures: list[Signature], groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def unseen(what: str, done: int, total: int) -> None:
+    """The progress of what nobody watches."""
+
+
+def find_pairs(
+    signatures: list[Signature], groups: np.ndarray, labels: np.ndarray, progress: Progress = unseen
+) -> np.ndarray:
     """Pairs (i, j), i < j, of near-duplicates of different group or label: shape (P, 2).
 
     groups and labels (N,) are integers. A pair is found by close hashes and equal thumbnails, or by a view of one image
@@ -38,9 +47,9 @@ def find_pairs(signatures: list[Signature], groups: np.ndarray, labels: np.ndarr
     found = Signature(*map(np.stack, zip(*signatures, strict=True)))
     other = np.unique(np.stack([groups, labels]), axis=1, return_inverse=True)[1]
     greys = torch.from_numpy(found.grey).float()
-    pairs, views = candidates(greys, other)
+    pairs, views = candidates(greys, other, partial(progress, "compared"))
     colours = torch.from_numpy(found.thumbnail).permute(0, 3, 1, 2).float()
-    same = show_the_same(greys, colours, pairs, view_matrices()[views])
+    same = show_the_same(greys, colours, pairs, view_matrices()[views], partial(progress, "pairs"))
     hashed = hash_pairs(found.hashes, found.thumbnail, other)
     return np.unique(np.concatenate([hashed, np.sort(pairs[same], axis=1)]), axis=0)
 

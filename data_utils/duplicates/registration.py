@@ -5,6 +5,7 @@ brightness. What is compared are details of two to ten pixels of 64, place by pl
 strong edge decides.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -23,7 +24,13 @@ MAX_STEP = 0.08  # of an affine coefficient; the sides lie at -1 and 1
 CHUNK = 256
 
 
-def show_the_same(greys: Tensor, colours: Tensor, pairs: np.ndarray, matrices: Tensor) -> np.ndarray:
+def show_the_same(
+    greys: Tensor,
+    colours: Tensor,
+    pairs: np.ndarray,
+    matrices: Tensor,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
     """Whether images i and j of `pairs` (P, 2) show the same: bool (P,).
 
     greys are float32 (N, 64, 64), colours (N, 3, 16, 16). matrices (P, 2, 3) map coordinates of j to those of i, to
@@ -43,6 +50,7 @@ def show_the_same(greys: Tensor, colours: Tensor, pairs: np.ndarray, matrices: T
         if len(chosen):
             ours, theirs = (colours[side] for side in torch.from_numpy(pairs[chosen]).T)
             same[chosen] = (_colour_correlation(ours, theirs, warps) >= LEAST_COLOUR).numpy()
+        progress(min(start + CHUNK, len(pairs)), len(pairs))
     return same
 
 

@@ -5,6 +5,7 @@ lowest are left out, in which all smooth skin looks alike.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 from itertools import product
 
@@ -34,7 +35,9 @@ def view_matrices() -> Tensor:
     return torch.stack([_view(view) @ _symmetry(symmetry) for view in VIEWS for symmetry in SYMMETRIES])[:, :2]
 
 
-def candidates(greys: Tensor, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def candidates(
+    greys: Tensor, other: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[np.ndarray, np.ndarray]:
     """Ordered pairs (P, 2) of images (i, j) of which a view of i looks like j, and the view's number (P,).
 
     greys are float32 (N, S, S); images of one number in `other` (N,) are not compared. Each pair comes once, as the
@@ -52,6 +55,7 @@ def candidates(greys: Tensor, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
             pairs = np.stack([rows + start, columns], axis=1)
             found.append((pairs, np.full(len(rows), number), correlations[rows, columns]))
         best.append(_best(found))
+        progress(min(start + CHUNK, len(greys)), len(greys))
     return _best(best)[:2]
 
 

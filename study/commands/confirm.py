@@ -79,7 +79,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
         return 0
     external = None
     if options.test_data:
-        with display.counting("photographs") as progress:
+        with display.counting() as progress:
             external = prepare_external(options, dataset, progress)
     if external:
         check_done_trials(study, external, trials, split)

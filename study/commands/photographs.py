@@ -38,7 +38,7 @@ def prepare_data(options: Namespace, image_size: int, folder: Path) -> Prepared:
     given = [f"--{name.replace('_', '-')}" for name, value in said.items() if value is not None]
     if given and options.data is None:
         raise ConfigError(f"{given[0]} has no use without --data: the sample data have their classes and groups")
-    with Display().counting("photographs") as progress:
+    with Display().counting() as progress:
         prepared = prepare(
             options.data,
             folder,

@@ -36,12 +36,15 @@ class Display:
             leave_standard_output()
 
     @contextmanager
-    def counting(self, name: str, every_s: float = EVERY_S) -> Iterator[Callable[[int, int], None]]:
-        """Yields a function that shows how many of how many are done, with the time left."""
-        started = said = time.monotonic()
+    def counting(self, every_s: float = EVERY_S) -> Iterator[Callable[[str, int, int], None]]:
+        """Yields a function that shows how many of how many of something are done, with the time left; one by one."""
+        started = said = now = time.monotonic()
+        shown = ""
 
-        def show(done: int, total: int) -> None:
-            nonlocal said
+        def show(name: str, done: int, total: int) -> None:
+            nonlocal started, said, now, shown
+            if name != shown:
+                shown, started = name, now
             now = time.monotonic()
             text = f"{name:<12} {done} of {total}{left((now - started) / max(done, 1) * (total - done))}"
             if self.in_terminal:

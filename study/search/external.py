@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from data_utils.dataset import Dataset, load_dataset
-from data_utils.duplicates.pairs import find_pairs, signature
+from data_utils.duplicates.pairs import Progress, find_pairs, signature
 from data_utils.parquet_file import read_table as read_prepared
-from data_utils.patches import Progress, listing
+from data_utils.patches import listing
 from data_utils.prepare import prepare
 from data_utils.prepared import Prepared
 from results.tables.schema import CONFIRMED
@@ -45,7 +45,7 @@ def prepare_external(options: Namespace, dataset: Dataset, progress: Progress) -
         raise ConfigError(
             f"--test-data: {len(shared)} of its {count} images are in the study, too; an external test set holds others"
         )
-    if options.copies != "equal" and (copies := looking_alike(external, dataset)):
+    if options.copies != "equal" and (copies := looking_alike(external, dataset, progress)):
         raise ConfigError(
             f"--test-data: {len(copies)} of its {count} images look like images of the study; an external test set "
             f"holds others, so take them out:{listing(copies)}"
@@ -54,13 +54,13 @@ def prepare_external(options: Namespace, dataset: Dataset, progress: Progress) -
     return external.path
 
 
-def looking_alike(external: Prepared, dataset: Dataset) -> list[str]:
+def looking_alike(external: Prepared, dataset: Dataset, progress: Progress) -> list[str]:
     """The names of external images that show what an image of the study shows: in another format, cut or turned."""
     theirs = load_dataset(external.path, external.image_size)
     images = torch.cat([dataset.images.cpu(), theirs.images]).permute(0, 2, 3, 1).numpy()
     is_external = np.arange(len(images)) >= len(dataset.images)
     signatures = [signature(Image.fromarray(image)) for image in images]
-    found = find_pairs(signatures, is_external.astype(int), np.zeros(len(images), dtype=int))
+    found = find_pairs(signatures, is_external.astype(int), np.zeros(len(images), dtype=int), progress)
     ids = set(theirs.image_ids[found[:, 1] - len(dataset.images)])
     return [name for name, image_id in external.files if image_id in ids]
 

@@ -160,6 +160,14 @@ def test_fewer_bits_in_sixteen_keep_their_range(tmp_path, bits):
     assert np.abs(np.asarray(decode(tmp_path / "a.tif", tmp_path))[..., 0] - RAMP).max() <= 1
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_file_whose_zero_is_white_is_inverted(tmp_path, compression):
+    eight_bits = np.rint(255 - RAMP).astype(np.uint8)  # which Pillow writes inverted
+    for levels in (eight_bits, (RAMP * 257).astype(np.uint16)):
+        Image.fromarray(levels).save(tmp_path / "a.tif", tiffinfo={262: 0}, compression=compression)
+        assert np.abs(np.asarray(decode(tmp_path / "a.tif", tmp_path))[..., 0] - (255 - RAMP)).max() <= 1
+
+
 def sixteen_bit_png(pixels: np.ndarray) -> bytes:
     """A PNG file of colours uint16 (H, W, 3), which Pillow does not write."""
 
@@ -221,7 +229,7 @@ from data_utils.layouts import Record, Source
 from data_utils.patches import decode_all
 root = Path(sys.argv[1])
 records = [Record(root / "a.jpg", number % 2, str(number)) for number in range(16)]
-patches, *_ = decode_all(Source("", root, ("a", "b"), records), 64, False, None)
+patches, *_ = decode_all(Source("", root, ("a", "b"), records), 64, False, lambda *counts: None)
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(len(patches), int(peak.split()[1]) // 1024)
 """

@@ -361,7 +361,17 @@ def test_long_lists_are_cut_and_progress_is_told(tmp_path):
     with pytest.raises(DataError, match="30 of 30 photographs of 'healthy'") as error:
         prepare(data, tmp_path / "out", image_size=32, progress=lambda *counts: told.append(counts))
     assert str(error.value).count("\n") == 11 and str(error.value).endswith("and 20 others")
-    assert told == [(done, 60) for done in range(1, 61)]
+    assert told == [("photographs", done, 60) for done in range(1, 61)]
+
+
+def test_progress_of_the_comparison_is_told(photographs, tmp_path, monkeypatch):
+    for module in ("spectra", "registration"):
+        monkeypatch.setattr(f"data_utils.duplicates.{module}.CHUNK", 50)
+    told: list[tuple] = []
+    prepare(photographs, tmp_path, image_size=16, progress=lambda *counts: told.append(counts))
+    assert told[120:123] == [("compared", 50, 120), ("compared", 100, 120), ("compared", 120, 120)]
+    pairs = told[123:]
+    assert [done for _, done, _ in pairs] == [*range(50, pairs[-1][2], 50), pairs[-1][2]] and pairs[-1][0] == "pairs"
 
 
 def test_links_into_a_cache_are_explained(tmp_path):

@@ -12,6 +12,7 @@ import sys
 import termios
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,8 +28,8 @@ from collections import Counter
 from tests.study.progress.test_display import PART
 from study.progress.display import Display
 display = Display()
-with display.counting("photographs", every_s=0.0) as show:
-    show(10, 40)
+with display.counting(every_s=0.0) as show:
+    show("photographs", 10, 40)
 display.study([PART])
 display("a line")
 try:
@@ -91,13 +92,24 @@ def test_an_interruption_leaves_the_terminal_clean():
     assert [line for line in on_screen(in_terminal("wait")) if line] == ["  0:00 a line"]
 
 
+def test_the_time_left_is_that_of_what_is_counted(monkeypatch, capsys):
+    clock = iter([0, 0, 100, 110])
+    monkeypatch.setattr("study.progress.display.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with Display().counting() as show:
+        show("photographs", 40, 40)
+        show("compared", 10, 20)
+    assert capsys.readouterr().out.splitlines() == [
+        "photographs  40 of 40, ~0 s left", "compared     10 of 20, ~10 s left",
+    ]  # fmt: skip
+
+
 def test_plain_lines_where_the_output_is_no_terminal(capsys):
     display = Display()
-    with display.counting("photographs", every_s=0.0) as show:
-        show(10, 40)
-        show(40, 40)
-    with display.counting("features") as show:  # a line every five seconds at most
-        show(1, 1)
+    with display.counting(every_s=0.0) as show:
+        show("photographs", 10, 40)
+        show("photographs", 40, 40)
+    with display.counting() as show:  # a line every five seconds at most
+        show("features", 1, 1)
     display.study([PART])
     display("a trial")
     first, second, third = capsys.readouterr().out.splitlines()
