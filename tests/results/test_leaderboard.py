@@ -1,3 +1,4 @@
+import io
 import os
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from data_utils.layouts import recognise
-from results.leaderboard import COLUMNS, format_leaderboard, leaderboard
+from results.leaderboard import COLUMNS, exit_code, format_leaderboard, leaderboard
 from results.stats.curve import recent_distance
 from results.tables import published
 from results.tables.published import paper_row, read_published
@@ -285,6 +286,12 @@ def test_command_refuses_a_missing_or_damaged_study(tmp_path):
     run = run_leaderboard(str(tmp_path))
     assert (run.returncode, run.stdout) == (2, "")
     assert "t9.parquet is damaged" in " ".join(run.stderr.split()) and "Traceback" not in run.stderr
+
+
+def test_what_a_terminal_of_ascii_cannot_show_is_escaped(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert exit_code(lambda: print("\u00b1", flush=True)) == 0
+    assert sys.stdout.buffer.getvalue() == b"\\xb1\n"
 
 
 def test_gans_no_nearer_than_an_untrained_gaussian_are_named():

@@ -19,12 +19,13 @@ from playwright.sync_api import sync_playwright
 
 from results.leaderboard import saved_minutes
 from results.page.answer import NO_MORE_THAN_LONGER, UNKNOWN, answer, direction, limits
+from results.page.diagnosis import robustness, roc
 from results.page.generator import audit_finding, image_quality
 from results.page.parts import Section
 from results.page.run import budget_table
 from results.page.search import importances, load_search, search_figures
 from results.page.sections import image_parts, render
-from results.page.tables import generator_tables
+from results.page.tables import generator_tables, share_table
 from results.report import main, write_report
 from results.stats.evidence import Evidence, read_evidence, select
 from results.tables.attempts import lost_reason
@@ -208,6 +209,27 @@ def test_trials_that_use_the_gan_of_a_system_have_no_part_in_the_searchs_own_set
     drawn = search_figures(replace(evidence, trials=pd.concat([evidence.trials, system])))
     (parallel,) = [part for part in drawn if getattr(part, "name", "") == "parallel"]
     assert "0.990" not in parallel.description and "system" not in parallel.description
+
+
+@pytest.mark.parametrize(("groups", "is_drawn"), [(4, False), (5, True)])
+def test_no_band_of_the_roc_where_a_class_lies_in_few_groups(evidence, monkeypatch, groups, is_drawn):
+    monkeypatch.setattr("results.page.diagnosis.REPLICATES", 2)
+    rows = evidence.predictions
+    few = (rows["image_id"].str[1:].astype(int) // 2 % groups).astype(str)
+    drawn = roc(replace(evidence, predictions=rows.assign(group=rows["group"].mask(rows["label"] == 1, few))))
+    assert bool(drawn.figure.axes[0].collections) == is_drawn and "real 0." in drawn.description
+
+
+def test_an_arm_that_is_not_estimated_yet_has_no_curve_of_robustness(evidence):
+    others = evidence.estimates[evidence.estimates["arm"] != "synthetic_only_1"]
+    said = robustness(replace(evidence, estimates=others)).description
+    assert "real + synthetic, ratio 1 0." in said and "synthetic only" not in said
+
+
+def test_images_of_a_gan_without_a_trial_are_called_so_and_are_not_real(evidence):
+    (table,) = share_table(replace(evidence, attributes=evidence.attributes.replace("paper-000-1", "no trial's")))
+    counts = table.frame.groupby("images")["count"].sum()
+    assert counts.to_dict() == {"real, training": 30, "synthetic, a GAN without a trial": 30}
 
 
 def test_show_real_names_the_prepared_file_that_is_not_there(evidence):

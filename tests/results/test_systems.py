@@ -174,6 +174,11 @@ def test_the_seconds_are_numbers_and_no_formulas(evidence):
     assert "mathdefault" not in svg and ">100<" in svg.replace("\n", "").replace(" ", "")
 
 
+def test_without_its_history_a_study_has_distances_and_no_lines(evidence):
+    drawn = distance_by_seconds(replace(evidence, history=evidence.history.iloc[:0]), gans_of(evidence))
+    assert "r3gan-5min 122.0" in drawn.description and "real to real images" in drawn.svg
+
+
 def test_more_lines_than_colours_still_look_different():
     looks = [tuple(map(str, look(number).values())) for number in range(18)]
     assert len(set(looks)) == 18

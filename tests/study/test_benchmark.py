@@ -91,6 +91,26 @@ def test_a_dry_run_names_further_classifiers(dry_run):
     assert printed[-2].startswith("time         10 minutes")  # of the same GANs
 
 
+def test_a_trial_with_damaged_predictions_runs_again_and_a_dry_run_leaves_it_alone(
+    dry_run, prepared_phantoms, tmp_path, monkeypatch
+):
+    folder, planned = tmp_path / "study", []
+
+    def interrupted(options, trials, *others) -> bool:
+        planned.append([one.trial_id for one in trials.waiting])
+        return True
+
+    monkeypatch.setattr("study.commands.benchmark.run_on_ray", interrupted)
+    assert benchmark.main([str(folder), *PLAN[:-1]]) == 130
+    columns = data_columns(prepared_phantoms) | {"phase": "benchmark", "objective": "pareto"}
+    Task(folder, prepared_phantoms.path, planned[0][0], BASE, 1, 1, columns).write_row("completed", None, {})
+    (folder / "predictions").mkdir()
+    (folder / "predictions" / f"{planned[0][0]}.parquet").write_bytes(b"damaged")
+    assert "trials       12, of which 1 are done" in dry_run()
+    assert benchmark.main([str(folder), *PLAN[:-1]]) == 130
+    assert planned[0] == planned[1] and len(planned[1]) == 12
+
+
 @pytest.fixture
 def benchmarked(prepared_phantoms, tiny_settings, tmp_path, monkeypatch):
     """The evidence of a tiny study with a baseline and a benchmark of few data and two classifiers, one of which stands

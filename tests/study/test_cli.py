@@ -56,3 +56,13 @@ def test_what_cannot_be_printed_is_no_traceback(run, code, printed):
     command = [sys.executable, "-c", COMMAND.format(run=run)]
     done = subprocess.run(command, capture_output=True, env=environment, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (code, printed, b"")
+
+
+def test_a_command_whose_reader_has_gone_ends_without_a_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", COMMAND.format(run="cli.run = lambda options: print('a line', flush=True)")]
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}  # so that Python prints what is left as it ends
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -115,6 +115,22 @@ def test_the_number_of_judging_seeds_is_kept(refused, study, prepared_phantoms):
     assert "has been judged with 5" in refused("--judge-seeds", "9")
 
 
+def test_judging_trials_that_ended_are_not_counted_as_left(study, prepared_phantoms, monkeypatch):
+    columns, left = data_columns(prepared_phantoms) | {"phase": "judge", "num_judging_seeds": 2}, []
+    reasons = {"judge-a": None, "judge-b": "GAN diverged", "judge-c": lost_reason("node died", None)}
+    for name, reason in reasons.items():
+        task = Task(study, prepared_phantoms.path, name, make_config(BASE), 1, 1, columns)
+        task.write_row("failed" if reason else "completed", reason, {})
+
+    def interrupted(options, trials, *others) -> bool:
+        left.append(trials.num_left() - len(trials.waiting))
+        return True
+
+    monkeypatch.setattr("study.commands.confirm.run_on_ray", interrupted)
+    assert confirm.main([str(study), "--seeds", "1", "--fractions", "none", "--judge-seeds", "2"]) == 130
+    assert left == [3 * 2 - 2], "the one that was lost runs again"
+
+
 def test_what_is_no_study(tmp_path, capsys):
     assert confirm.main([str(tmp_path / "nothing")]) == 2
     assert "nothing is not a study" in " ".join(capsys.readouterr().err.split())
