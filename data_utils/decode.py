@@ -156,15 +156,15 @@ def _to_rgb(image: Image.Image, sixteen_bits: bool) -> Image.Image:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
             raise BadImage("transparent pixels; flatten it onto its background")
-    image = _in_srgb(image)
+    image = image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
     if sixteen_bits and 0 < max(high for _, high in image.getextrema()) < 64:  # Pillow keeps the upper 8 of 16 bits
         raise BadImage("only 14 or fewer of its 16 bits a colour are used; save it with 8 bits a colour")
-    return image
+    return _in_srgb(image)
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
-    """RGB pixels, whatever the colour profile; one that cannot be used, and one of grey levels, is passed over."""
-    image = image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
+    """RGB pixels of an RGB or CMYK image, whatever its profile; one that cannot be used, or of grey levels, is passed
+    over."""
     if content := image.info.get("icc_profile"):
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
             profile = ImageCms.ImageCmsProfile(io.BytesIO(content))

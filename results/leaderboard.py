@@ -16,7 +16,7 @@ from results.stats.repeated import worth_of_trials
 from results.tables.published import auroc_statement, comparable, paper_row
 from results.tables.schema import REPEATED, TRIALS
 from results.tables.store import TableError, check_study, read_trials
-from results.text import error_text, printable, wrap
+from results.text import EXIT_BROKEN_PIPE, error_text, leave_standard_output, printable, wrap
 
 OBJECTIVES = ("pareto", "frechet", "auroc")
 DISTANCE_GROUP = ["feature_extractor", "num_real", "num_fake"]  # distances are compared within one group only
@@ -213,11 +213,15 @@ def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:
 
 
 def exit_code(action: Callable[[], None]) -> int:
-    """0 after `action`; 2 where it cannot read or write a file, which one line of stderr tells."""
+    """0 after `action`; 2 where it cannot read or write a file, which one line of stderr tells; 141 without a reader."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
     try:
         action()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has ended
+        leave_standard_output()
+        return EXIT_BROKEN_PIPE
     except (TableError, OSError) as error:
         print(error_text(error), file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 WIDTH = 80  # characters
+EXIT_BROKEN_PIPE = 141  # as a shell gives it for a pipe whose reader has ended, such as `| head`
 
 
 def wrap(text: str, indent: int | None = None) -> str:

@@ -191,7 +191,7 @@ def share_table(evidence: Evidence) -> list[Table]:
     rows = rows[(rows["side"] == "train") | (rows["kind"] == "synthetic")]
     trials = evidence.completed.dropna(subset="gan_key").drop_duplicates("gan_key").set_index("gan_key")
     models = trials["confirms"].fillna(trials["trial_id"]) + ", seed " + trials["seed"].astype(int).astype(str)
-    synthetic = "synthetic, " + rows["gan_key"].map(models).fillna("a GAN without a trial")
+    synthetic = "synthetic, " + rows["gan_key"].map(models).astype(object).fillna("a GAN without a trial")
     shown = rows.assign(images=synthetic.where(rows["kind"] == "synthetic", "real, training"))
     counts = shown.groupby(["source", "attribute", "images"]).size().rename("count").reset_index()
     counts["share"] = counts["count"] / counts.groupby(["source", "images"])["count"].transform("sum")

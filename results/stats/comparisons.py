@@ -8,7 +8,6 @@ row has its difference alone, without error, interval and p-value: what one or t
 from itertools import permutations
 
 import numpy as np
-from scipy.stats import norm
 
 from results.stats.scores import Scores, main_split
 from results.stats.significance import (
@@ -155,7 +154,7 @@ def _unpaired(a: Scores, b: Scores, metric: str) -> dict | None:
         "value_b": float(parts[1].value),
         "standard_error": float(error),
         "degrees_of_freedom": None,
-        "p_value": float(2 * norm.sf(abs(distribution.value) / error)) if error else None if distribution.value else 1.0,
+        "p_value": Difference(distribution.value, error, np.inf).p_value,
         "test": UNPAIRED_TEST,
         "num_seeds": min(len(a.seeds), len(b.seeds)),
         **{name: count + b.images.counts[name] for name, count in a.images.counts.items()},

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from results.text import error_text, leave_standard_output
+from results.text import EXIT_BROKEN_PIPE, error_text, leave_standard_output
 from study.errors import ConfigError
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 
 
 def run_with_bundle(work: Callable[[], int]) -> int:
@@ -16,7 +16,9 @@ def run_with_bundle(work: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()  # whether somebody reads it is known only now
+        return code
     except ConfigError as error:
         print(error_text(error), file=sys.stderr)
     except BrokenPipeError:  # whoever read the output has ended

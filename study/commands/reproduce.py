@@ -38,7 +38,7 @@ def reproduce(study: Path, row: dict) -> int:
     print(f"trial        {row['trial_id']} of {study}")
     for name, here in (("hardware", hardware(device)), ("code_version", code_version()), ("commit", commit())):
         print(f"{name:<12} {row[name]}" + ("" if row[name] == here else f"   here: {here}"))
-    if config.gan_time_limit:
+    if config.uses_gan and config.gan_time_limit:
         print(f"the GAN was trained for {config.gan_time_limit:g} s, not for epochs: figures will differ", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         task = Task(

@@ -5,13 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from results.text import error_text, leave_standard_output
+from results.text import EXIT_BROKEN_PIPE, error_text, leave_standard_output
 from study.errors import ConfigError, StorageFault
 from study.flags import parsers
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as a shell gives it for Ctrl-C
-EXIT_BROKEN_PIPE = 141  # and for a pipe whose reader has ended, such as `| head`
 PARSERS = {
     "sweep": parsers.sweep_parser, "status": parsers.status_parser, "confirm": parsers.confirm_parser,
     "audit": parsers.audit_parser, "reproduce": parsers.reproduce_parser, "doctor": parsers.doctor_parser,
@@ -29,7 +28,9 @@ def run_command(name: str, arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
     try:
-        return importlib.import_module(f"study.commands.{name}").run(options)
+        code = importlib.import_module(f"study.commands.{name}").run(options)
+        sys.stdout.flush()  # whether somebody reads it is known only now
+        return code
     except BrokenPipeError:
         leave_standard_output()
         return EXIT_BROKEN_PIPE

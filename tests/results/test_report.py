@@ -230,6 +230,8 @@ def test_images_of_a_gan_without_a_trial_are_called_so_and_are_not_real(evidence
     (table,) = share_table(replace(evidence, attributes=evidence.attributes.replace("paper-000-1", "no trial's")))
     counts = table.frame.groupby("images")["count"].sum()
     assert counts.to_dict() == {"real, training": 30, "synthetic, a GAN without a trial": 30}
+    without = replace(evidence, trials=evidence.trials[evidence.trials["gan_key"].isna()])
+    assert "synthetic, a GAN without a trial" in set(share_table(without)[0].frame["images"])
 
 
 def test_show_real_names_the_prepared_file_that_is_not_there(evidence):

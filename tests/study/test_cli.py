@@ -58,10 +58,20 @@ def test_what_cannot_be_printed_is_no_traceback(run, code, printed):
     assert (done.returncode, done.stdout, done.stderr) == (code, printed, b"")
 
 
-def test_a_command_whose_reader_has_gone_ends_without_a_traceback():
+@pytest.mark.parametrize(
+    "code",
+    [
+        COMMAND.format(run="cli.run = lambda options: print('a line', flush=True)"),
+        COMMAND.format(run="cli.run = lambda options: print('a line')"),
+        "import sys, results.leaderboard as board; sys.exit(board.exit_code(lambda: print('a line')))",
+        "import sys, study.bundle.command as bundle; sys.exit(bundle.run_with_bundle(lambda: print('a line')))",
+    ],
+    ids=["at once", "at its end", "a command of results", "a command of a bundle"],
+)
+def test_a_command_whose_reader_has_gone_ends_without_a_traceback(code):
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-c", COMMAND.format(run="cli.run = lambda options: print('a line', flush=True)")]
+    command = [sys.executable, "-c", code]
     environment = os.environ | {"PYTHONUNBUFFERED": ""}  # so that Python prints what is left as it ends
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, cwd=ROOT)
     os.close(writer)

@@ -43,12 +43,14 @@ def test_equal_on_the_same_machine(finished, capsys, trial_id):
     assert sorted(finished.parent.rglob("*")) == before
 
 
-def test_a_gan_that_was_trained_by_time_is_told(study, capsys, monkeypatch):
-    change_row(study, "mixed", gan_time_limit=90.0)
-    row = choose_row(study, None, "mixed")
+@pytest.mark.parametrize(("trial", "is_told"), [("mixed", True), ("real", False)])
+def test_a_gan_that_was_trained_by_time_is_told(study, trial, is_told, capsys, monkeypatch):
+    change_row(study, trial, gan_time_limit=90.0)
+    row = choose_row(study, None, trial)
     monkeypatch.setattr("study.commands.reproduce.execute", lambda *arguments: row)
-    assert main([str(study), "--trial", "mixed"]) == 0
-    assert "the GAN was trained for 90 s, not for epochs: figures will differ\n" in capsys.readouterr().out
+    assert main([str(study), "--trial", trial]) == 0
+    told = "the GAN was trained for 90 s, not for epochs: figures will differ\n"
+    assert (told in capsys.readouterr().out) is is_told
 
 
 def test_a_difference_is_shown_and_fails(study, capsys):

@@ -58,13 +58,14 @@ def audit_sample(bundle: Bundle, request: Request, engine: str, study: Path) -> 
 def write_audit(sample: Sample, out: Path) -> str:
     """Write `audit.json` into the folder of the images; returns the verdict on all of them together.
 
-    Images of one class are held against that class alone.
+    Images of one class are held against that class alone, and their label is not judged.
     """
     metrics, labels = audit_images(sample.images, sample.labels, sample.references).metrics, sample.labels.unique()
     if len(labels) == 1:
         metrics = [row for row in metrics if row["label"] == labels.item()]
     (out / REPORT).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return "; ".join(sorted({row["verdict"] for row in metrics if len(labels) == 1 or row["label"] is None}))
+    verdict = "; ".join(sorted({row["verdict"] for row in metrics if len(labels) == 1 or row["label"] is None}))
+    return verdict if len(labels) > 1 else f"{verdict}, but labels were not judged, with one class alone"
 
 
 def first_images(
