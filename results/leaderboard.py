@@ -213,7 +213,7 @@ def _reproduce_lines(ours: pd.DataFrame, study_path: Path) -> str:
 
 
 def exit_code(action: Callable[[], None]) -> int:
-    """0 after `action`; 2 where it cannot read or write a file, which one line of stderr tells; 141 without a reader."""
+    """0 after `action`; 2 where it cannot read or write a file, which a line of stderr tells; 141 without a reader."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
     try:
