@@ -29,7 +29,7 @@ def show_the_same(
     colours: Tensor,
     pairs: np.ndarray,
     matrices: Tensor,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None],
 ) -> np.ndarray:
     """Whether images i and j of `pairs` (P, 2) show the same: bool (P,).
 

@@ -36,7 +36,7 @@ def view_matrices() -> Tensor:
 
 
 def candidates(
-    greys: Tensor, other: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
+    greys: Tensor, other: np.ndarray, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ordered pairs (P, 2) of images (i, j) of which a view of i looks like j, and the view's number (P,).
 

@@ -10,7 +10,7 @@ from results.stats.comparisons import compare
 from results.stats.estimates import estimate
 from results.stats.repeated import worth_of_trials
 from results.stats.scores import collect_scores
-from results.tables.attempts import runs_again
+from results.tables.attempts import done
 from results.tables.schema import COMPARISONS, ESTIMATES, EVIDENCE, FINALIST, FINDINGS, HONEST, REPEATED
 from results.tables.store import TableError, check_study, read_table, read_trials, write_rows
 
@@ -104,8 +104,7 @@ class Evidence:
     def judging(self) -> tuple[int, int]:
         """How many trials of the judgement have ended and do not run again, and how many were planned."""
         begun = select(self.trials, phase="judge")
-        num_again = sum(begun["reason"].map(runs_again))
-        return len(begun) - num_again, int(JUDGED_ARMS * begun["num_judging_seeds"].max()) if len(begun) else 0
+        return len(done(begun)), int(JUDGED_ARMS * begun["num_judging_seeds"].max()) if len(begun) else 0
 
     @cached_property
     def best_of_search(self) -> pd.Series | None:

@@ -5,6 +5,8 @@ The reason in such a trial's row counts its runs: `lost by Ray (2 of 3): node di
 
 import re
 
+import pandas as pd
+
 LOST = "lost by Ray"
 ATTEMPTS = 3
 
@@ -23,3 +25,8 @@ def lost_reason(error: str, earlier_reason: str | None) -> str:
 def runs_again(reason: str | None) -> bool:
     """Whether the next command runs the trial of a row with this reason once more."""
     return 0 < lost_attempts(reason) < ATTEMPTS
+
+
+def done(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of trials that are not run again. A trial lost to a machine runs again while it has an attempt left."""
+    return trials[~trials["reason"].map(runs_again).astype(bool)]

@@ -14,7 +14,7 @@ from data_utils.errors import DataError
 from data_utils.layouts import recognise
 from data_utils.resplit import resplit
 from results.stats.evidence import write_evidence
-from results.tables.attempts import runs_again
+from results.tables.attempts import done
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
@@ -85,8 +85,8 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
         check_done_trials(study, external, trials, split)
     columns = columns_of_study(settings, trials)
     judging = partial(judging_proposals, study, base, protocol.num_judging, split)  # once the choice can be made
-    judged = trials[(trials["phase"] == "judge") & ~trials["reason"].map(runs_again).astype(bool)]
-    num_then = max(0, protocol.num_judging_trials - len(judged))
+    num_judged = (done(trials)["phase"] == "judge").sum()
+    num_then = max(0, protocol.num_judging_trials - int(num_judged))
     confirmation = FixedTrials(study, base, waiting, then=judging, num_then=num_then)
     if run_on_ray(options, confirmation, dataset, columns, external, display, sources.values()):
         print("interrupted; run the same command again to continue")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_utils.dataset import Dataset, training_subset
-from results.tables.attempts import runs_again
+from results.tables.attempts import done
 from results.tables.schema import REPEATED
 from study.cluster.tasks import TaskMaker
 from study.config import GanConfig, TrialConfig
@@ -36,7 +36,7 @@ def columns_of_study(settings: dict, trials: pd.DataFrame) -> dict:
 
 def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposal]:
     """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
-    ended = trials[~trials["reason"].map(runs_again).astype(bool)]
+    ended = done(trials)
     return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
 
 

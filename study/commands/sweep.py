@@ -12,7 +12,7 @@ import pandas as pd
 from data_utils.dataset import load_dataset, training_subset
 from data_utils.prepared import Prepared
 from results.leaderboard import format_leaderboard, leaderboard, saved_minutes
-from results.tables.attempts import runs_again
+from results.tables.attempts import done
 from results.tables.mending import set_aside_damaged
 from results.tables.schema import EVIDENCE, FINALIST
 from results.tables.store import read_trials
@@ -210,8 +210,3 @@ def check_settings(settings: StudySettings, prepared: Prepared, num_workers: int
 def rows_by_id(trials: pd.DataFrame) -> dict[str, dict]:
     """Trial id -> row, without empty columns."""
     return {row["trial_id"]: {k: v for k, v in row.items() if v == v} for row in trials.to_dict("records")}
-
-
-def done(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows of trials that are not run again. A trial lost to a machine runs again while it has an attempt left."""
-    return trials[~trials["reason"].map(runs_again).astype(bool)]

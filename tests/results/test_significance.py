@@ -267,7 +267,7 @@ def test_shared_test_images_are_an_error_that_no_number_of_seeds_removes():
 
 @pytest.mark.parametrize("independent", [False, True])
 def test_seeds_that_agree_by_chance_are_no_certainty(independent):
-    """Two seeds of equal accuracies, which are wrong about other images: once p was 0, and the interval a point."""
+    """Two seeds of equal accuracies, which are wrong about other images: once p was 0, without an interval."""
     correct = np.ones((4, 60))
     correct[0, :9] = correct[1, 9:18] = correct[2, 18:21] = correct[3, 21:24] = 0
     measured = accuracy_covariance(correct, np.arange(60))
