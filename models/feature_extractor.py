@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +35,20 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Features (B, D) and logits (B, K) or None, float32 on the CPU, of uint8 images (B, 3, H, W), B >= 1."""
+        """Features (B, D) and logits (B, K) or None, float32 on the CPU, of uint8 images (B, 3, H, W), B >= 1.
+
+        On a CPU those of an image are the same, to the last bit, whatever images are with it: the last batch is filled.
+        """
         assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, images.shape
-        batches = [self.network(batch.to(self.device)) for batch in images.split(BATCH_SIZE[self.device.type])]
+        num, size = len(images), BATCH_SIZE[self.device.type]
+        filled = images[torch.arange(math.ceil(num / size) * size, device=images.device) % num]
+        batches = [self.network(batch.to(self.device)) for batch in filled.split(size)]
+
+        def joined(parts):
+            return torch.cat(parts)[:num].float().cpu()
+
         features, logits = zip(*batches, strict=True)
-        return torch.cat(features).float().cpu(), torch.cat(logits).float().cpu() if self.has_logits else None
+        return joined(features), joined(logits) if self.has_logits else None
 
 
 class TimmFeatures(nn.Module):

@@ -180,7 +180,7 @@ class GanConfig(BaseModel):
 
     @property
     def training_part(self) -> str:
-        """File-name suffix of a training subset; empty for the full set."""
+        """Names the training groups that are used; empty for all."""
         if self.training_fraction == self.positive_fraction == 1:
             return ""
         positives = f"-{self.positive_fraction:g}positive" if self.positive_fraction < 1 else ""

@@ -32,7 +32,8 @@ def differences(evidence: Evidence) -> Drawing | Note:
     error = [points["difference"] - points["ci_low"], points["ci_high"] - points["difference"]]
     style = {"fmt": "o", "color": look(0)["color"], "label": "95 % interval"}
     axes.errorbar(points["difference"], np.arange(len(rows)), xerr=error, **style)
-    axes.set(xlabel="points of test accuracy over real images")
+    left, right = axes.get_xlim()
+    axes.set(xlabel="points of test accuracy over real images", xlim=(max(left, -100), min(right, 100)))
     names = rows["gan"] + ": " + rows["arm_a"].map(arm_name)
     axes.set_yticks(range(len(rows)), names.str.replace(": ", ":\n"))
     legend_below(figure, axes)

@@ -59,16 +59,16 @@ class GanQuality:
 
     @cached_property
     def train(self) -> ImageFeatures:
-        return side_features(self.dataset, "train", self.extractor, self.config.training_part)
+        return side_features(self.dataset, "train", self.extractor)
 
     @cached_property
     def mirrored_train(self) -> ImageFeatures:
-        return side_features(self.dataset, "train", self.extractor, self.config.training_part, "mirrored")
+        return side_features(self.dataset, "train", self.extractor, "mirrored")
 
     @cached_property
     def noisy_train(self) -> ImageFeatures:
         """Training images with noise: what any generator should be better than."""
-        return side_features(self.dataset, "train", self.extractor, self.config.training_part, "noisy")
+        return side_features(self.dataset, "train", self.extractor, "noisy")
 
     def features(self, images: Tensor) -> ImageFeatures:
         """Features of synthetic images uint8 (N, 3, S, S); the last images' are kept, which are measured twice."""
@@ -109,9 +109,8 @@ class GanQuality:
     @cached_property
     def inception_reals(self) -> tuple[ImageFeatures, ImageFeatures]:
         """Inception's features of the validation and of the training images."""
-        part = self.config.training_part
-        validation = side_features(self.dataset, "validation", self.inception)
-        return validation, side_features(self.dataset, "train", self.inception, part)
+        validation, train = (side_features(self.dataset, side, self.inception) for side in ("validation", "train"))
+        return validation, train
 
     def fid_columns(self, fake: Tensor) -> dict[str, float | None]:
         """The FID (Heusel et al. 2017) and KID of synthetic images uint8 (N, 3, S, S), to be compared at equal counts.

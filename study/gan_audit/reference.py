@@ -17,14 +17,12 @@ from study.gan_audit.diversity import Spread, coarse, spread
 from study.gan_audit.labels import Scores, label_classifier, label_scores
 
 
-def seen_by(config: GanConfig, dataset: Dataset) -> tuple[Dataset, str]:
-    """The data set with the training images that a GAN has seen, with or without labels, and its `part`.
+def seen_by(config: GanConfig, dataset: Dataset) -> Dataset:
+    """The data set with the training images that a GAN has seen, with or without labels.
 
-    See `side_features` for the latter. A pretrained GAN can copy any training image.
+    A pretrained GAN can copy any training image.
     """
-    if config.pretraining == "unlabelled":
-        return dataset, ""
-    return training_subset(dataset, *config.training_groups), config.training_part
+    return dataset if config.pretraining == "unlabelled" else training_subset(dataset, *config.training_groups)
 
 
 @dataclass(frozen=True)
@@ -55,15 +53,15 @@ class Sample:
 class Reference:
     """Held-out images, training images and mirrored training images of a data set, all on the CPU.
 
-    Held-out images are those of the validation side; the test side is not read. `part`: see `side_features`.
+    Held-out images are those of the validation side; the test side is not read.
     """
 
-    def __init__(self, dataset: Dataset, extractor: FeatureExtractor, part: str = ""):
+    def __init__(self, dataset: Dataset, extractor: FeatureExtractor):
         self.extractor, self.dataset, train = extractor, dataset, dataset.side("train")
         self.train_images, self.train_labels, self.train_ids = train.images.cpu(), train.labels.cpu(), train.image_ids
         self.train_groups = _codes(train.groups)
-        self.train = side_features(dataset, "train", extractor, part)
-        self.mirrored = side_features(dataset, "train", extractor, part, "mirrored")
+        self.train = side_features(dataset, "train", extractor)
+        self.mirrored = side_features(dataset, "train", extractor, "mirrored")
 
     @cached_property
     def held_out(self) -> Sample:

@@ -89,11 +89,11 @@ def with_references(
         dataset = load_dataset(path, config.image_size)
         write_real_skin_tones(study, dataset)
         extractors = extractors or build_extractors(config, path.parent, device)
-        seen, part = seen_by(config, dataset)
+        seen = seen_by(config, dataset)
         references = []
         for extractor in extractors:
             announce(f"features of the real images, by {extractor.name}")
-            references.append(Reference(seen, extractor, part))
+            references.append(Reference(seen, extractor))
         yield from ((row, impartial(references, row_config(row))) for row in alike)
 
 

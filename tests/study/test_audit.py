@@ -91,19 +91,18 @@ def test_pictures_are_of_synthetic_images_alone(study, capsys):
 
 def test_all_means_the_searchs_gans_and_parts_of_the_training_set(study):
     audit_study(study, [].append)
+    cached = {path: path.read_bytes() for path in (study.parent / "prepared").glob("features-*.safetensors")}
     change_row(study, "search-000", training_fraction=0.5)
     audit_study(study, [].append, everything=True)
     metrics = read_table(study, "generator_metrics").query("label.isna()").set_index("trial_id")
     assert sorted(metrics.index) == ["confirm-001", "search-000"]
-    cached = {path.name for path in (study.parent / "prepared").glob("features-*-0.5-0.safetensors")}
-    assert len(cached) == 2  # of the part: training and mirrored; validation is that of the whole
+    assert cached == {path: path.read_bytes() for path in cached}  # the images of a part were known
 
 
 def test_a_pretrained_gan_is_audited_against_all_images_that_it_has_seen(study):
     change_row(study, "search-000", training_fraction=0.5, pretraining="unlabelled")
     audit_study(study, [].append, everything=True)
     assert set(read_table(study, "generator_metrics")["trial_id"]) == {"confirm-001", "search-000"}
-    assert not list((study.parent / "prepared").glob("features-*-0.5-0.safetensors"))  # of a part there are none
     row = gan_rows(study, everything=True)[-1] | {"training_fraction": 0.5}
     keys = {data_key(row | {"pretraining": pretraining}) for pretraining in ("none", "unlabelled")}
     assert len(keys) == 2  # their references differ

@@ -212,6 +212,25 @@ def test_a_cache_of_other_content_is_not_used(tmp_path):
     assert renamed.network.calls == 1
 
 
+def test_an_image_is_measured_once_whatever_split_it_is_in(tmp_path):
+    images, extractor, file = sample(12, 0).images, means(), tmp_path / "real.safetensors"
+    real_features(images[:8], extractor, file)
+    extractor.network.calls = 0
+    chosen = [9, 2, 11, 2, 0]  # two new ones, and one twice
+    found = real_features(images[chosen], extractor, file)
+    assert extractor.network.calls == 1  # a batch of the new ones
+    assert torch.equal(found.images, images[chosen])
+    features, logits = means()(images[chosen])
+    assert torch.equal(found.features, features) and torch.equal(found.logits, logits)
+    real_features(images, extractor, file)  # two more
+    assert extractor.network.calls == 2
+
+
+def test_an_image_has_the_same_noise_among_others():
+    images = sample(5, 0).images
+    assert torch.equal(with_noise(images)[3], with_noise(images[[3, 1]])[0])
+
+
 def test_sample_grid_keeps_the_pixels_row_by_row(tmp_path):
     images = sample(5, 0).images
     sample_grid(images, tmp_path / "grid.png", columns=3)
