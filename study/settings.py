@@ -13,6 +13,7 @@ from data_utils.prepared import Prepared
 from study.cluster.resources import autoscaled_machines, named_machines, totals
 from study.config import DEFAULT_SYSTEMS, TrialConfig, make_config, parse_assignments, preset
 from study.errors import ConfigError, Damaged, refuse_no_study
+from study.search.space import SPACE
 from study.storage.lock import hold
 from study.storage.sealed import read_json, warn_and_set_aside, write_json
 
@@ -42,7 +43,8 @@ class StudySettings:
         name, systems = options.preset or name, options.systems
         if systems is None:
             systems = tuple(stored["systems"]) if stored else DEFAULT_SYSTEMS
-        fixed = parse_assignments(options.set) | ({"measure_fid": False} if options.no_fid else {})
+        given = parse_assignments(options.set) | ({"measure_fid": False} if options.no_fid else {})
+        fixed = (stored["fixed"] if stored else {}) | given
         base = make_config(preset(name) | machine | {"seed": options.seed} | fixed)
         if not base.uses_gan:
             raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
@@ -148,9 +150,11 @@ def mended_settings(folder: Path, damage: Damaged) -> dict:
 
 def refuse_other_settings(folder: Path, record: dict) -> None:
     """ConfigError if the command that resumes a study has other settings; it names them and the flags to give."""
-    ours, theirs = ({**r, **r["config"]} for r in (record, stored_settings(folder)))
+    stored = stored_settings(folder)
+    ours, theirs = ({**r, **r["config"]} for r in (record, stored))
     fields = [key for key in ours if key not in ("config", "fixed") and ours[key] != theirs.get(key)]
     if not fields:
+        refuse_another_space(folder, *(SPACE.keys() & r["fixed"] for r in (record, stored)), theirs)
         return
     if {"image_size", "split_protocol"} & set(fields):  # which the fingerprint depends on
         fields = [key for key in fields if key != "data_fingerprint"]
@@ -168,3 +172,17 @@ def refuse_other_settings(folder: Path, record: dict) -> None:
     way_out = f"; give {given}, as the study was started with" if given else ""
     way_out += "; to study these photographs, choose another --name" if other_data else ""
     raise ConfigError(f"--resume: the study {folder} has other settings: {differing}{way_out}")
+
+
+def refuse_another_space(folder: Path, fixed: set[str], fixed_before: set[str], stored: dict) -> None:
+    """ConfigError if the command fixes other parameters of the search than its study does, at the same values."""
+    if added := sorted(fixed - fixed_before):
+        raise ConfigError(
+            f"--resume: the study {folder} searches {', '.join(added)}; leave out --set {added[0]}=..., or choose "
+            "another --name"
+        )
+    if missing := sorted(fixed_before - fixed):
+        raise ConfigError(
+            f"--resume: the study {folder} does not search {', '.join(missing)}; give "
+            + " ".join(f"--set {name}={stored[name]}" for name in missing)
+        )

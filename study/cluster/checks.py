@@ -5,13 +5,13 @@ import textwrap
 import time
 import tomllib
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock
-
 from study.cluster.facts import Gpu, NodeFacts, examine, file_digest, look_again, versions
 from study.errors import ConfigError
+from study.storage.lock import kernel_lock
 from study.trial.provenance import ROOT
 
 MIN_FREE_DISK = 2**30  # bytes; a smoke study writes a tenth of it
@@ -175,7 +175,9 @@ def survey(ask: Callable[..., dict], out: Path, prepared: Path | None) -> Survey
 
     The second question is whether the nodes see each other's files and this process's lock.
     """
-    with tempfile.TemporaryDirectory(prefix=".nodes-", dir=out) as folder, FileLock(Path(folder, "lock")):
+    with tempfile.TemporaryDirectory(prefix=".nodes-", dir=out) as folder, ExitStack() as stack:
+        with suppress(OSError):  # a file system without locks: the second look will tell
+            stack.enter_context(kernel_lock(Path(folder, "lock")))
         first = ask(examine, Path(folder), list(pins()), prepared)
         asked = time.time()
         second = ask(look_again, Path(folder), [facts.written for facts in first.values()])

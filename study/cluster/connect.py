@@ -118,7 +118,7 @@ def on_loopback_alone(address: str) -> bool:
 
     Ray would put that one in the place of loopback, and try for ten minutes.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     return host in (LOOPBACK, "localhost") and not answers(f"{ray.util.get_node_ip_address()}:{port}")
 
 
@@ -134,6 +134,8 @@ def local_options() -> dict:
             f"RAY_TMPDIR={place} is too long for the sockets that Ray makes there; name a folder of at most "
             f"{LONGEST_SOCKET - SOCKET_BELOW} characters, such as /tmp"
         )
+    if not place.is_dir():
+        raise ConfigError(f"RAY_TMPDIR={place} is no folder; make it, or name another, such as /tmp")
     private = new_private_folder(place)
     if len(tempfile.gettempdir()) + SOCKET_BELOW_TMPDIR > LONGEST_SOCKET:
         os.environ["TMPDIR"] = str(private)  # Ray's agents and its workers make sockets there, too
@@ -185,6 +187,11 @@ def refuse_silent_address(address: str, source: str = "--address") -> None:
 
     `auto` stands for the Ray that runs on this machine. `source` is what gave the address.
     """
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"{address} ({source}) is Ray's client, through which a study cannot run; give the command on a machine of "
+            "the cluster, with --address HOST:PORT of its head, such as 10.0.0.1:6379"
+        )
     ways = {"--address": "Leave it out", "RAY_ADDRESS": "Unset RAY_ADDRESS", "ray up": f"Move {BOOTSTRAP_CONFIG} away"}
     found = ray_on_this_machine() if address == "auto" else address
     if found is None or not answers(found, timeout=10.0):

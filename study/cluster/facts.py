@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from study.storage.lock import kernel_lock
 from study.trial.provenance import code_version
 
 LIST_GPUS = """
@@ -103,11 +104,11 @@ def is_seen(path: Path) -> bool:
 def lock_holds(path: Path) -> bool:
     """Whether this node respects a lock that another process holds."""
     try:
-        with FileLock(path, timeout=0):
+        with kernel_lock(path, timeout=0):
             return False
     except Timeout:
         return True
-    except (OSError, NotImplementedError):  # the folder is not there, or its file system has no locks
+    except OSError:  # the folder is not there, or its file system has no locks
         return False
 
 

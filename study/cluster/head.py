@@ -53,7 +53,7 @@ def watch(
 
 def answers(address: str, timeout: float = 2.0) -> bool:
     """Whether something accepts connections at host:port, within `timeout` seconds."""
-    host, _, port = address.rpartition("/")[2].rpartition(":")  # of ray://host:port, too
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout).close()
     except (OSError, ValueError):

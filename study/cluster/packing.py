@@ -18,19 +18,20 @@ MOST = 4                 # more would only take turns
 
 
 def share_of_a_gpu(
-    on_a_gpu: Callable[[Callable, TrialConfig], tuple[int, int]], gans: Iterable[TrialConfig], cpus_per_gpu: int
+    on_a_gpu: Callable[[Callable, TrialConfig], tuple[int, int]], gans: Iterable[TrialConfig], most: int
 ) -> float:
-    """The fraction of a GPU for each trial of one worker, if these are the GANs that trials train.
+    """The fraction of a GPU for each trial of one worker, if these are the GANs that trials train; `most`: trials a
+    GPU for which there are CPUs and work.
 
     `on_a_gpu(measure, config)` returns `measure(config)` as computed where there is a GPU.
     """
     measured = [on_a_gpu(measure_memory, config) for config in gans if config.gan_epochs]
-    return 1 / min((trials_per_gpu(total, needed, cpus_per_gpu) for total, needed in measured), default=1)
+    return 1 / min((trials_per_gpu(free, needed, most) for free, needed in measured), default=1)
 
 
-def trials_per_gpu(total: int, needed: int, cpus: int) -> int:
-    """How many trials that need so many bytes each run on a GPU with `total` bytes and `cpus` CPUs beside it."""
-    return max(1, min(int(total * FILLED // (needed + UNCOUNTED)), cpus, MOST))
+def trials_per_gpu(free: int, needed: int, most: int) -> int:
+    """How many trials that need so many bytes each run on a GPU with `free` bytes, of at most so many."""
+    return max(1, min(int(free * FILLED // (needed + UNCOUNTED)), most, MOST))
 
 
 def largest_configs(base: TrialConfig, fixed: dict) -> list[TrialConfig]:
@@ -41,19 +42,20 @@ def largest_configs(base: TrialConfig, fixed: dict) -> list[TrialConfig]:
 
 
 def measure_memory(config: TrialConfig) -> tuple[int, int]:
-    """Bytes of this GPU, and the most that torch held of it while it trained the config's GAN for a round.
+    """Bytes of this GPU that others leave free, and the most that torch held of it while it trained the config's GAN
+    for a round.
 
-    Where that did not fit, all of the GPU: a trial then has it to itself, and takes its batches in pieces.
+    Where that did not fit, all of them: a trial then has the GPU to itself, and takes its batches in pieces.
     """
     device = torch.device("cuda")
     free_memory()
     torch.cuda.reset_peak_memory_stats()
-    total = torch.cuda.get_device_properties(device).total_memory
+    free = torch.cuda.mem_get_info(device)[0] + UNCOUNTED  # this process's own context is counted as a trial's
     try:
         train_a_round(config, device)
     except torch.OutOfMemoryError:
-        return total, total
-    return total, torch.cuda.max_memory_reserved()
+        return free, free
+    return free, torch.cuda.max_memory_reserved()
 
 
 def train_a_round(config: TrialConfig, device: torch.device) -> None:

@@ -18,7 +18,11 @@ class Machine(NamedTuple):
     def workers(self, cpus_each: int, gpus_each: float) -> int:
         """How many workers with these CPUs and GPUs each fit on it."""
         by_cpus = self.cpus // cpus_each
-        return min(by_cpus, int(self.gpus / gpus_each + 1e-9)) if gpus_each else by_cpus  # ten times 0.1 GPU fill one
+        if not gpus_each:
+            return by_cpus
+        # A part of a GPU is of one GPU; ten times 0.1 fill it.
+        by_gpus = int(self.gpus / gpus_each) if gpus_each >= 1 else int(self.gpus) * int(1 / gpus_each + 1e-9)
+        return min(by_cpus, by_gpus)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from study.commands.repeated import (
     columns_of_study,
     condition,
     run_on_ray,
+    trained_gans,
     training_counter,
     without_row,
 )
@@ -70,7 +71,8 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     print(describe(options, base, budget, proposals, waiting), flush=True)
     if options.dry_run:
         return 0
-    fixed, display = FixedTrials(study, base, waiting, BENCHMARK), Display()
+    fixed = FixedTrials(study, base, waiting, BENCHMARK, trained=trained_gans(proposals, waiting))
+    display = Display()
     if run_on_ray(options, fixed, dataset, columns, None, display):
         print("interrupted; run the same command again to continue")
         return EXIT_INTERRUPTED

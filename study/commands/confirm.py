@@ -20,7 +20,14 @@ from results.tables.schema import ATTRIBUTES, CONFIRMED
 from results.tables.store import read_trials, write_rows
 from study.commands.judging import check_judging, judging_lines, judging_proposals
 from study.commands.photographs import check_ids, names
-from study.commands.repeated import check_proposals, columns_of_study, condition, run_on_ray, without_row
+from study.commands.repeated import (
+    check_proposals,
+    columns_of_study,
+    condition,
+    run_on_ray,
+    trained_gans,
+    without_row,
+)
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
 from study.flags.cli import EXIT_INTERRUPTED
@@ -85,9 +92,13 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
         check_done_trials(study, external, trials, split)
     columns = columns_of_study(settings, trials)
     judging = partial(judging_proposals, study, base, protocol.num_judging, split)  # once the choice can be made
-    num_judged = (done(trials)["phase"] == "judge").sum()
-    num_then = max(0, protocol.num_judging_trials - int(num_judged))
-    confirmation = FixedTrials(study, base, waiting, then=judging, num_then=num_then)
+    judged = done(trials).query("phase == 'judge'")
+    num_then = max(0, protocol.num_judging_trials - len(judged))
+    gans_then = max(0, protocol.num_judging - int(judged["gan_key"].notna().sum()))
+    trained = trained_gans(proposals, waiting)
+    confirmation = FixedTrials(
+        study, base, waiting, then=judging, num_then=num_then, gans_then=gans_then, trained=trained
+    )
     if run_on_ray(options, confirmation, dataset, columns, external, display, sources.values()):
         print("interrupted; run the same command again to continue")
         return EXIT_INTERRUPTED

@@ -14,7 +14,7 @@ from study.cluster.tasks import TaskMaker
 from study.config import GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.progress.display import Display
-from study.search.proposer import FixedTrials, Proposal
+from study.search.proposer import FixedTrials, Proposal, shared_gan
 from study.trial.provenance import study_columns
 from study.trial.run import check_fits
 
@@ -38,6 +38,11 @@ def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposa
     """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
     ended = done(trials)
     return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
+
+
+def trained_gans(proposals: list[Proposal], waiting: list[Proposal]) -> set[str]:
+    """The GANs of those that are no longer waiting."""
+    return {gan for one in proposals if one not in waiting and (gan := shared_gan(one))}
 
 
 def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int, way_out: str) -> None:

@@ -72,10 +72,11 @@ def run(options: Namespace) -> int:
     # the baseline and the systems come on top
     total = (options.trials or DEFAULT_TRIALS[settings.preset]) + 1 + len(settings.systems)
     with lock_study(folder, settings.record(prepared), options.resume):
-        display = Display()
+        display, began, budget = Display(), time.monotonic(), options.time_budget
         with exporting(folder, options.log, display):
             interrupted = run_search(options, settings, prepared, folder, total, display)
-        return report(folder, settings, total, interrupted, options.time_budget)
+        is_spent = budget is not None and time.monotonic() - began >= budget
+        return report(folder, settings, total, interrupted, budget if is_spent else None)
 
 
 def study_to_resume(options: Namespace) -> Path:
@@ -137,8 +138,11 @@ def finalists_of(settings: StudySettings, total: int, rows: dict[str, dict], goe
     return Finalists.of_search(num, rows, goes_on)
 
 
-def report(folder: Path, settings: StudySettings, total: int, interrupted: bool, time_budget: float | None) -> int:
-    """Print the leaderboard, where the tables are, and what is left; returns the exit code."""
+def report(folder: Path, settings: StudySettings, total: int, interrupted: bool, spent: float | None) -> int:
+    """Print the leaderboard, where the tables are, and what is left; returns the exit code.
+
+    `spent`: seconds of a time budget that is used up.
+    """
     trials = searched(folder)
     board = leaderboard(of_search(folder), settings.objective)
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
@@ -159,8 +163,8 @@ def report(folder: Path, settings: StudySettings, total: int, interrupted: bool,
     for name in ("trials", "history", "leaderboard.csv", "optuna.db", "gans", "classifiers"):
         if (folder / name).exists():
             print(f"{name:<16} {shown / name}")
-    if (left > 0 or repeats) and time_budget and not interrupted:
-        print(f"{'why':<16} the time budget of {time_budget / 60:.0f} min is used up")
+    if (left > 0 or repeats) and spent and not interrupted:
+        print(f"{'why':<16} the time budget of {spent / 60:.0f} min is used up")
     if left > 0 or repeats:
         print(f"{'to continue':<16} {resume_command()}")
     return EXIT_INTERRUPTED if interrupted else int(counts["completed"] == 0)

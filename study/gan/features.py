@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from data_utils.dataset import Dataset
 from models.feature_extractor import FeatureExtractor
 from study.errors import Damaged
+from study.storage.lock import kernel_lock
 from study.storage.sealed import warn_and_set_aside
 from study.storage.tensors import read_tensors, write_tensors
 from study.training.seeds import make_generator
@@ -61,7 +61,7 @@ def real_features(images: torch.Tensor, extractor: FeatureExtractor, cache_file:
     where it is another extractor's or damaged. Whoever needs the file at that time waits for it.
     """
     keys = list(map(bytes.fromhex, keys_of(images)))
-    with FileLock(f"{cache_file}.lock"):
+    with kernel_lock(f"{cache_file}.lock"):
         stored = read_features(cache_file, extractor)
         places = {bytes(key): place for place, key in enumerate(stored["keys"].numpy())} if stored else {}
         missing = {key: number for number, key in enumerate(keys) if key not in places}

@@ -5,18 +5,19 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
 from torch import Tensor
 
 from data_utils.dataset import Dataset
 from results.stats.curve import recent_distance
-from results.tables.store import read_trials
+from results.tables.attempts import runs_again
+from results.tables.store import read_history, read_trials
 from study.config import GanConfig
 from study.errors import Damaged
 from study.gan.code import gan_code_version
 from study.gan.folder import GanFolder
 from study.gan.train import train_gan
 from study.storage.checkpoint import delete_checkpoints
+from study.storage.lock import kernel_lock
 from study.storage.sealed import read_json, warn_and_set_aside, write_json
 from study.storage.tensors import read_tensors
 from study.training.memory import within_memory
@@ -46,7 +47,7 @@ def obtain_gan(
     with ExitStack() as stack:
         if is_first_worker():
             folder.path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder.lock))
+            stack.enter_context(kernel_lock(folder.lock))
         finished = from_first_worker(lambda: read_result(folder))
         if finished:
             for entry in finished["history"]:
@@ -69,14 +70,16 @@ def obtain_gan(
 
 
 def drop_stopped(study: Path) -> None:
-    """Delete the checkpoints of GANs that nothing goes on with: every trial that used one was stopped.
+    """Delete the checkpoints of GANs that nothing goes on with: every trial that used one was stopped or failed.
 
     Two are kept of each, with optimisers: 0.25 GiB of the largest GAN of the preset `search`, 1.4 GiB of `paper`.
     """
-    rows = read_trials(study).dropna(subset="gan_key")
-    is_stopped = rows["status"].eq("pruned").groupby(rows["gan_key"]).all()
-    for key in is_stopped.index[is_stopped]:
-        delete_checkpoints(study / "gans" / key)
+    rows, history = read_trials(study), read_history(study).dropna(subset="gan_key")
+    key = rows["gan_key"].fillna(rows["trial_id"].map(history.groupby("trial_id")["gan_key"].last()))  # of failed ones
+    is_over = rows["status"].isin(["pruned", "failed"]) & ~rows["reason"].map(runs_again).astype(bool)
+    is_dropped = is_over.groupby(key).all()
+    for name in is_dropped.index[is_dropped]:
+        delete_checkpoints(study / "gans" / name)
 
 
 def result_columns(result: dict) -> dict:

@@ -44,13 +44,17 @@ class Finalists:
 
     @classmethod
     def of_search(cls, num: int, rows: dict[str, dict], goes_on: bool) -> "Finalists":
-        """`num` finalists of a search with these rows so far, by trial id; `goes_on`: more trials are to come, so that
-        earlier repeats do not count."""
+        """`num` finalists of a search with these rows so far, by trial id; `goes_on`: more trials are to come.
+
+        Repeats from before the last trial do not count: that search had ended, and was extended.
+        """
         finalists = cls(num)
-        for trial_id, row in rows.items():
-            if not runs_again(row.get("reason")):
-                finalists.hear(trial_id, row["status"], row)
-        finalists.most += finalists.num_begun() if goes_on else 0
+        ended = {trial_id: row for trial_id, row in rows.items() if not runs_again(row.get("reason"))}
+        for trial_id, row in ended.items():
+            finalists.hear(trial_id, row["status"], row)
+        repeats = [row.get("started_at", "") for row in ended.values() if row["phase"] == FINALIST]
+        last = max((row.get("started_at", "") for row in ended.values() if row["phase"] != FINALIST), default="")
+        finalists.most += sum(goes_on or start < last for start in repeats)
         return finalists
 
     def num_begun(self) -> int:

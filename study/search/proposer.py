@@ -77,8 +77,8 @@ class Proposer(Protocol):
     def num_left(self) -> int:
         """How many trials there are still to ask for, as far as that is known."""
 
-    def gans_left(self) -> int | None:
-        """How many of them train a GAN; None where that is not known."""
+    def gans_left(self) -> int:
+        """How many of them train a GAN."""
 
 
 @dataclass
@@ -95,9 +95,10 @@ class FixedTrials:
     part: str = "confirmation"  # of the study
     then: Callable[[], list[Proposal]] | None = None
     num_then: int = 0  # how many those will be
+    gans_then: int = 0  # how many of them train a GAN
     rule: Halving = field(init=False)
     at_work: dict[str, Proposal] = field(default_factory=dict)
-    trained: set[str] = field(default_factory=set)
+    trained: set[str] = field(default_factory=set)  # GANs
 
     def __post_init__(self):
         self.rule = Halving(self.base.gan_epochs, self.base.gan_eval_interval)
@@ -107,7 +108,7 @@ class FixedTrials:
         return len(self.waiting) + self.num_then
 
     def gans_left(self) -> int:
-        return len({shared_gan(proposal) for proposal in self.waiting} - self.trained - {None})
+        return len({shared_gan(proposal) for proposal in self.waiting} - self.trained - {None}) + self.gans_then
 
     def ask(self) -> Proposal | None:
         if not self.waiting:
@@ -131,7 +132,7 @@ class FixedTrials:
 
     def _go_on(self) -> None:
         if self.then and not self.waiting and not self.at_work:
-            self.waiting, self.then, self.num_then = self.then(), None, 0
+            self.waiting, self.then, self.num_then, self.gans_then = self.then(), None, 0, 0
 
 
 def shared_gan(proposal: Proposal) -> str | None:
@@ -226,8 +227,17 @@ class Search:
         """Of the search and of the finalists."""
         return len(self.waiting) + max(self.left, 0) + self.finalists.left(goes_on=self.left > 0)
 
-    def gans_left(self) -> None:
-        """The search has yet to choose."""
+    def gans_left(self) -> int:
+        """Of those that were proposed, and of the numbers to come."""
+        waiting = [one for one in self.waiting if one.config.uses_gan and (one.stoppable or one.phase != "search")]
+        number = len(self.study.get_trials(deepcopy=False))
+        return len(waiting) + sum(map(self._trains_a_gan, range(number, number + max(self.left, 0))))
+
+    def _trains_a_gan(self, number: int) -> bool:
+        """Whether the trial of this number of Optuna's has a new GAN, though finished ones could be used: in a search
+        for the lowest distance all have, where a second use would tell nothing new."""
+        is_due = (number - len(self.paper)) % NEW_GAN_EVERY == 0
+        return number < len(self.paper) or is_due or self.objectives == OBJECTIVES["frechet"]
 
     def _repeat(self, trial: str, number: int) -> Proposal:
         """The classifier of a trial once more, with another seed."""
@@ -242,7 +252,7 @@ class Search:
             values, attributes = self.paper[number], {"phase": "paper", "stoppable": False}
         else:
             lots = np.random.default_rng(derive_seed(self.base.seed, "search", number))
-            gans = self._finished_gans(trials) if (number - len(self.paper)) % NEW_GAN_EVERY else []
+            gans = [] if self._trains_a_gan(number) else self._finished_gans(trials)
             with_gans = self._candidates(trials, gans, lots) if gans else []
             values = self._chosen(trials, with_gans or self._candidates(trials, [], lots), bool(with_gans), lots)
             attributes = {"phase": "search", "stoppable": not with_gans}
@@ -273,10 +283,7 @@ class Search:
         self.study.tell(number, values, state)
 
     def _finished_gans(self, trials: list[FrozenTrial]) -> list[dict]:
-        """The parameters of each GAN that was trained to its end; none in a search for the lowest distance, where a
-        second use would tell nothing new."""
-        if self.objectives == OBJECTIVES["frechet"]:
-            return []
+        """The parameters of each GAN that was trained to its end."""
         gans = [{"system": name} for name in self.trained]
         gans += [generator_side(trial.params) for trial in trials if trial.state == TrialState.COMPLETE]
         return list({gan_of(gan): gan for gan in gans}.values())

@@ -35,14 +35,14 @@ class Halving:
     def is_worse(self, gan: str, epoch: int, distance: float) -> bool:
         """Record a measurement; returns whether the GAN is now in the worse half of those that got as far.
 
-        Never true for a GAN that was trained to its end before, whose measurements are repeated.
+        Never true for one that the GAN has left behind: measurements are repeated where it is used again or goes on.
         """
         curve = self.curves.setdefault(gan, {})
         finished_before = self.last_epoch in curve
         curve[epoch] = distance
         if epoch == self.last_epoch and not finished_before:
             self.grace = self.find_grace()
-        if self.last_epoch in curve or epoch not in self.milestones():
+        if self.last_epoch in curve or epoch < max(curve) or epoch not in self.milestones():
             return False
         return curve[epoch] > np.median([other[epoch] for other in self.curves.values() if epoch in other])
 

@@ -5,6 +5,7 @@ machine only. The holder therefore also writes `driver.json` and touches it ever
 machine waits for such a touch before it takes over the lock of a machine that was lost.
 """
 
+import errno
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,9 @@ from filelock import FileLock, Timeout
 from study.errors import ConfigError
 from study.storage.atomic import write_atomically
 
+# Without flock filelock would make a marker file, which stays when its holder is killed.
+kernel_lock = partial(FileLock, fallback_to_soft=False)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what a file system without flock answers
 HEARTBEAT_S = 3.0
 WRITE_S = 60.0  # longer than any file takes to write
 
@@ -29,13 +34,18 @@ WRITE_S = 60.0  # longer than any file takes to write
 def hold(folder: Path) -> Iterator[None]:
     """Hold the lock of a study's folder. Raises ConfigError, naming the holder, while another command holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock, holder = FileLock(folder / "driver.lock", timeout=0), folder / "driver.json"
+    lock, holder = kernel_lock(folder / "driver.lock", timeout=0), folder / "driver.json"
     try:
         held = lock.acquire()
     except Timeout:
         raise ConfigError(refusal(folder, read_holder(holder))) from None
-    except NotImplementedError:  # what filelock says of a file system without flock
-        raise ConfigError(f"{folder} is on a file system without locks; choose an --out on another disk") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise ConfigError(
+            f"{folder} is on a file system without locks; choose an --out on another disk (Lustre has them where it is "
+            "mounted with -o flock)"
+        ) from None
     with held:
         if is_held_elsewhere(holder):
             raise ConfigError(refusal(folder, read_holder(holder)))

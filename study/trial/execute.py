@@ -16,7 +16,7 @@ from study.errors import Diverged, Unheard, Withdrawn
 from study.storage.faults import storage_fault
 from study.training.memory import keep_freed_memory
 from study.training.withdrawal import leave_if_withdrawn
-from study.training.workers import is_first_worker
+from study.training.workers import from_first_worker, is_first_worker
 from study.trial.classifiers import forget_weaker_classifiers, keep_classifier
 from study.trial.provenance import machine_columns, now
 from study.trial.record import Task
@@ -30,7 +30,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
 
     `report` gets each history entry. A training that diverges, and any other error of the trial, ends in a row with
     status "failed" and the reason; the study goes on. An error of the disk or of the GPU, `Unheard` from `report`, and
-    `Withdrawn` are raised: the trial stays unfinished, with its checkpoints and no row.
+    `Withdrawn` are raised: the trial stays unfinished, with its checkpoints and no row. `Withdrawn` is raised, too,
+    where the trial has its row by then: it was stopped, and its slot had no other to be withdrawn for.
     """
     torch.set_num_threads(task.num_threads)
     keep_freed_memory()
@@ -62,6 +63,8 @@ def execute(task: Task, report: Callable[[dict], None], device: torch.device) ->
             raise
         traceback.print_exc()
         status, reason = "failed", f"{type(failure).__name__}: {failure}"
+    if from_first_worker(task.read_row):
+        raise Withdrawn
     predictions = result.pop("predictions", [])
     if is_first_worker():
         if predictions:

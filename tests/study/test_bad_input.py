@@ -14,8 +14,9 @@ from data_utils.parquet_file import read_table as read_prepared
 from results.tables.schema import PREDICTIONS
 from results.tables.store import read_trials, write_rows
 from study.config import preset
+from study.errors import ConfigError
 from study.flags.parsers import sweep_parser
-from study.settings import StudySettings
+from study.settings import StudySettings, refuse_other_settings, stored_settings
 from study.storage.lock import hold
 from tests.support.command import PER_CLASS, photograph
 
@@ -266,6 +267,7 @@ def test_resuming_adds_only_what_is_missing(command, study):
         (["--objective", "auroc"], "objective was pareto, is auroc"),
         (["--preset", "search", "--name", "folders-smoke"], "preset was smoke, is search"),
         (["--split", "random"], "split_protocol was grouped, is random"),
+        (["--set", "lstm_depth=2"], "searches lstm_depth; leave out --set lstm_depth=..."),
     ],
 )
 def test_resuming_with_other_settings(command, study, change, told):
@@ -274,6 +276,18 @@ def test_resuming_with_other_settings(command, study, change, told):
     message = command.refused(*arguments, "--resume", *change)
     assert told in message and str(folder) in message
     assert content(folder) == before
+
+
+def test_what_was_fixed_stays_fixed(command, study):
+    _, arguments = study
+    named = [*arguments, "--name", "fixed"]
+    assert command(*named, "--set", "lstm_depth=2", "--no-fid")[0] == 0
+    assert command(*named, "--resume")[0] == 0
+    stored = stored_settings(study[0].with_name("fixed"))
+    assert stored["fixed"] == {"lstm_depth": 2, "measure_fid": False}
+    record = stored | {"fixed": {"measure_fid": False}}
+    with pytest.raises(ConfigError, match="does not search lstm_depth; give --set lstm_depth=2"):
+        refuse_other_settings(study[0].with_name("fixed"), record)
 
 
 def test_resuming_with_other_photographs(command, study, photographs):
@@ -320,7 +334,7 @@ def test_two_at_one_study(command, study):
 # ---- machines
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "no-such-host.invalid:6379"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port", "no-such-host.invalid:6379"])
 def test_ray_address_that_nobody_answers(command, photographs, address, monkeypatch):
     message = command.refused("--data", photographs, "--address", address)
     assert f"no Ray cluster answers at {address}" in message and "ray status" in message

@@ -14,6 +14,7 @@ import ray
 from ray import train, tune
 from ray.train import UserCallback
 from ray.tune.result import DONE
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.private import LeanTrainer
 from study.cluster.resources import Resources
@@ -49,7 +50,8 @@ class Slot(tune.Trainable):
     """Runs one trial of Tune after the other."""
 
     def setup(self, config: dict) -> None:
-        self.mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # Ray's is any node
+        self.mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
         self.number, self.run, self.at_work = 0, None, False
         self.began = 0  # the first job of the run
         self.reset_config(config)

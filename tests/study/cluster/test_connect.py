@@ -22,10 +22,22 @@ from study.cluster.connect import (
 from study.errors import ConfigError
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999", ":"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999", ":"])
 def test_silent_address_is_refused(address):
     with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}"):
         connect(address)
+
+
+def test_rays_client_is_refused(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
+    with pytest.raises(ConfigError, match=r"10001 \(RAY_ADDRESS\) is Ray's client.*--address HOST:PORT"):
+        connect(None)
+
+
+def test_a_folder_for_ray_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/missing")
+    with pytest.raises(ConfigError, match="RAY_TMPDIR=/missing is no folder; make it"):
+        local_options()
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ def test_the_largest_gan_decides():
         return 24 * GIB, needs[config.backbone] * GIB
 
     untrained = SEARCH.model_copy(update={"generator": "principal", "gan_epochs": 0})
-    assert share_of_a_gpu(on_a_gpu, [*largest_configs(SEARCH, {}), untrained], cpus_per_gpu=16) == 1 / 2
-    assert share_of_a_gpu(on_a_gpu, largest_configs(SEARCH, {"backbone": "plain"}), cpus_per_gpu=16) == 1 / 4
-    assert share_of_a_gpu(on_a_gpu, [untrained], cpus_per_gpu=16) == 1
+    assert share_of_a_gpu(on_a_gpu, [*largest_configs(SEARCH, {}), untrained], most=16) == 1 / 2
+    assert share_of_a_gpu(on_a_gpu, largest_configs(SEARCH, {"backbone": "plain"}), most=16) == 1 / 4
+    assert share_of_a_gpu(on_a_gpu, [untrained], most=16) == 1
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -21,10 +21,10 @@ def start(monkeypatch, tmp_path):
     monkeypatch.setattr("study.cluster.start.refuse_unfit_nodes", lambda ask, *folders: None)
     monkeypatch.setattr("study.cluster.start.ask_a_gpu", lambda ask, config: (24 * GIB, NEEDS[config.backbone]))
 
-    def start(gans, workers_per_trial=1, gpus_per_trial=None):
+    def start(gans, workers_per_trial=1, gpus_per_trial=None, trials=40):
         machines = {"workers_per_trial": workers_per_trial, "gpus_per_trial": gpus_per_trial}
         options = Namespace(address=None, **machines)
-        return start_ray(options, tmp_path / "study", tmp_path / "photographs.parquet", 40, Display(), gans)
+        return start_ray(options, tmp_path / "study", tmp_path / "photographs.parquet", trials, Display(), gans)
 
     return start
 
@@ -32,6 +32,11 @@ def start(monkeypatch, tmp_path):
 def test_trials_share_a_gpu_where_the_largest_gan_lets_them(start):
     assert (start(GANS).concurrent, start(GANS).gpus_per_worker) == (6, 1 / 3)
     assert start(GANS[:1]).concurrent == 8
+
+
+def test_a_gpu_is_not_shared_while_another_is_idle(start):
+    assert (start(GANS[:1], trials=4).concurrent, start(GANS[:1], trials=4).gpus_per_worker) == (4, 1 / 2)
+    assert (start(GANS[:1], trials=2).concurrent, start(GANS[:1], trials=2).gpus_per_worker) == (2, 1)
 
 
 def test_without_gans_to_measure_each_trial_has_a_gpu(start):

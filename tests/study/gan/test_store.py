@@ -150,15 +150,18 @@ def test_each_gan_has_its_own_folder(phantoms, tiny_settings, tmp_path):
     assert folder(classifier_lr=0.5) == folder()
 
 
-def test_checkpoints_of_stopped_gans_are_deleted_and_no_others(tmp_path, tiny_settings):
+def test_checkpoints_of_stopped_and_diverged_gans_are_deleted_and_no_others(tmp_path, tiny_settings):
     config = make_config(tiny_settings)
     trials = [
         ("search-000", "stopped", "pruned"), ("search-001", "stopped", "pruned"), ("search-002", "went on", "pruned"),
-        ("search-003", "went on", "completed"), ("search-004", "lost", "failed"),
+        ("search-003", "went on", "completed"), ("search-004", "lost", "failed"), ("search-005", "diverged", "failed"),
     ]  # fmt: skip
     for name, key, status in trials:
-        Task(tmp_path, tmp_path, name, config, 1, 1, {}).write_row(status, None, {"gan_key": key})
-    for key in ("stopped", "went on", "lost", "without a row"):
+        task = Task(tmp_path, tmp_path, name, config, 1, 1, {})
+        reason = "lost by Ray (1 of 3): node died" if key == "lost" else None
+        task.write_row(status, reason, {} if key == "diverged" else {"gan_key": key})
+    task.write_history([{"stage": "gan", "epoch": 1, "gan_key": "diverged", "seconds": 1.0}])
+    for key in ("stopped", "went on", "lost", "diverged", "without a row"):
         save_checkpoint(tmp_path / "gans" / key, 1, {"epoch": 1})
     drop_stopped(tmp_path)
     kept = {path.parent.name for path in tmp_path.glob("gans/*/checkpoint-*.pt")}

@@ -14,6 +14,7 @@ from data_utils.resplit import resplit
 from results.tables.schema import TRIALS
 from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
+from study.commands.repeated import trained_gans
 from study.config import TrialConfig, make_config
 from study.errors import ConfigError
 from study.search.confirmation import Protocol, choose_trials, distinct_gans, judgement, plan
@@ -194,6 +195,19 @@ def test_what_follows_is_asked_for_once_the_last_trial_has_ended(tmp_path):
     assert [trials.ask() for _ in range(3)] == judges and trials.num_left() == 0 and told == ["asked for"]
     assert FixedTrials(tmp_path, BASE, [], then=then, num_then=3).num_left() == 3, "at once where nothing is to run"
     assert not FixedTrials(tmp_path, BASE, [], then=list, num_then=3).num_left(), "nothing left to judge"
+
+
+def test_gans_left_are_those_of_the_judgement_too_and_none_that_is_trained(tmp_path):
+    proposals = plan({"a": source()}, BASE, SMALL, "grouped")
+    waiting = [one for one in proposals if one.config.arm.split("_")[0] != "real" or not one.config.uses_gan]
+    trials = FixedTrials(
+        tmp_path, BASE, list(waiting), then=list, num_then=3, gans_then=1, trained=trained_gans(proposals, waiting)
+    )
+    assert any(one.config.uses_gan for one in waiting), "synthetic images alone, of GANs that are trained"
+    assert trials.gans_left() == 1
+    while proposal := trials.ask():
+        trials.tell(None, "completed", {"trial_id": proposal.trial_id})
+    assert trials.gans_left() == 0
 
 
 def test_after_a_failed_training_the_next_trial_of_its_gan_tries_again(tmp_path):

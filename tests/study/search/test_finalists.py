@@ -94,6 +94,22 @@ def test_an_interrupted_search_goes_on_with_the_repeats_that_are_missing(tmp_pat
     assert new_search(tmp_path / "part", ended, remaining=0).ask() is None
 
 
+def test_an_extended_search_repeats_its_best_anew_also_after_an_interruption(tmp_path):
+    rows, clock = {}, iter(range(60))
+
+    def go_on(remaining, most=1000):
+        """Run so many trials; returns how many were repeats, and how many repeats are then left."""
+        search = new_search(tmp_path, rows, remaining)
+        for proposal in run(search, lambda one: 0.7 + 0.01 * (one.number or 0), most):
+            started = {"started_at": f"2026-01-01T00:{next(clock):02}:00+00:00"}
+            rows[proposal.trial_id] = result_of(proposal, 0.7 + 0.01 * (proposal.number or 0)) | started
+        return sum(row["phase"] == FINALIST for row in rows.values()), search.finalists.left(goes_on=False)
+
+    assert go_on(TRIALS + 1) == (9, 0)
+    assert go_on(6, most=6 + 4) == (9 + 4, 5), "the new trials are better, and are repeated in their turn"
+    assert go_on(0) == (9 + 9, 0)
+
+
 def test_with_a_deadline_the_repeats_end_before_it(tmp_path):
     """Trials of 110 s one after another: the repeats begin while they still fit, and the search goes on after them."""
     search, now = new_search(tmp_path, remaining=1000, finalists=2), 0.0

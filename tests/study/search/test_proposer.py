@@ -134,6 +134,18 @@ def test_finished_gans_are_used_again_between_new_ones_and_no_trial_is_run_twice
     assert len(tried) == len(proposals) - 1
 
 
+@pytest.mark.parametrize("objective", ["pareto", "frechet"])
+def test_how_many_gans_are_left_is_known_before(tmp_path, objective):
+    search, lots, left, seen = Search(tmp_path, SMOKE, {}, objective, {}, ("r3gan",), 30), random.Random(0), [], []
+    while True:
+        left.append(search.gans_left())
+        if not (proposal := search.ask()):
+            break
+        seen.append(gan_of(proposal) if proposal.config.uses_gan else None)
+        search.tell(proposal.number, "completed", results(lots) | {"trial_id": proposal.trial_id})
+    assert left == [len(set(seen[place:]) - set(seen[:place]) - {None}) for place in range(31)]
+
+
 def test_pruned_gans_are_not_used_again(simulated):
     _, proposals, statuses = simulated
     pruned = {gan_of(p) for p, status in zip(proposals, statuses, strict=True) if status == "pruned"}

@@ -33,6 +33,19 @@ def test_the_worse_half_at_a_milestone_is_told():
     assert not rule.is_worse("e", 30, 500), "between milestones nobody is judged"
 
 
+def test_what_a_gan_has_left_behind_is_not_judged_again():
+    """A trial that goes on from its checkpoint reports its earlier measurements once more."""
+    rule = new_rule()
+    for epoch in range(10, 71, 10):
+        assert not rule.is_worse("a", epoch, 100)
+    for gan in "bcd":
+        rule.is_worse(gan, 40, 50)
+    assert not any(rule.is_worse("a", epoch, 100) for epoch in range(10, 71, 10))
+    for gan in "bcd":
+        rule.is_worse(gan, 80, 50)
+    assert rule.is_worse("a", 80, 100)
+
+
 def test_before_gans_have_finished_a_quarter_is_waited_for_but_two_measurements():
     assert new_rule().milestones() == [40, 80]
     assert Halving(last_epoch=60, interval=20).milestones() == [40]

@@ -1,5 +1,6 @@
 """Only one command at a time works on a study."""
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from study.cluster.facts import lock_holds
 from study.errors import ConfigError
 from study.storage import lock as study_lock
 from study.storage.lock import hold
@@ -110,10 +112,14 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     assert left - {"driver.lock", "driver.json"} == {"ray/x/.tmp-d", "trials/e", "trials/.tmp-being-written"}
 
 
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
-    def refuse(lock):
-        raise NotImplementedError("FileSystem does not appear to support flock")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    """Without flock filelock would make a marker file, which outlives a killed command."""
 
-    monkeypatch.setattr("study.storage.lock.FileLock.acquire", refuse)
+    def refuse(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(ConfigError, match=r"file system without locks; choose an --out"), hold(tmp_path):
         pass
+    assert not (tmp_path / "driver.json").exists() and not lock_holds(tmp_path / "driver.lock")
