@@ -3,6 +3,8 @@
 import hashlib
 import importlib.util
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,13 +44,28 @@ class FeatureExtractor:
         assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, images.shape
         num, size = len(images), BATCH_SIZE[self.device.type]
         filled = images[torch.arange(math.ceil(num / size) * size, device=images.device) % num]
-        batches = [self.network(batch.to(self.device)) for batch in filled.split(size)]
+        with without_tf32():
+            batches = [self.network(batch.to(self.device)) for batch in filled.split(size)]
 
         def joined(parts):
             return torch.cat(parts)[:num].float().cpu()
 
         features, logits = zip(*batches, strict=True)
         return joined(features), joined(logits) if self.has_logits else None
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """A GPU's products in float32, whatever a training allows: a measure does not depend on it."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 class TimmFeatures(nn.Module):

@@ -13,10 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from study.errors import ConfigError
 
 Backbone = Literal["plain", "efficientnetv2_s", "efficientnetv2_m"]
-ImageSize = Annotated[
-    Literal[32, 64, 128, 256],  # a Literal takes no text, so `--set image_size=64` is turned into a number first
-    BeforeValidator(lambda size: int(size) if str(size).isdecimal() else size),
-]
+# A Literal takes no text, so `--set image_size=64` is turned into a number first.
+as_number = BeforeValidator(lambda text: int(text) if str(text).isdecimal() else text)
+ImageSize = Annotated[Literal[32, 64, 128, 256], as_number]
+Gaussians = Annotated[Literal[1, 2, 4, 8, 16], as_number]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -35,7 +35,7 @@ class GanConfig(BaseModel):
     lstm_width: Positive = 368
     latent_dim: Positive = 256
     decoder_width: Positive = 256                     # channels of the 8x8 map
-    gaussians: Literal[1, 2, 4, 8, 16] = 1            # a class, at most, that a principal generator starts from
+    gaussians: Gaussians = 1                          # a class, at most, that a principal generator starts from
     residual_width: Positive = 24                     # channels of the U-Net, or of the pyramid's levels
     backbone_width: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 channel multiplier
     backbone_depth: float = Field(1.0, gt=0, le=2)    # EfficientNetV2 depth multiplier
@@ -153,10 +153,10 @@ class GanConfig(BaseModel):
     def system(self) -> str:
         """The name of the method: a row of `SYSTEMS`, or the paper's names for its own generators."""
         for name, fields in SYSTEMS.items():
-            identity = {"critic": "patch"} | {field: value for field, value in fields.items() if field in IDENTITY}
+            identity = PLAIN | {field: value for field, value in fields.items() if field in IDENTITY}
             if all(getattr(self, field) == value for field, value in identity.items()):
                 return name
-        if (self.generator, self.critic, self.gan_objective) != ("recurrent", "patch", "wasserstein"):
+        if any(getattr(self, field) != value for field, value in PLAIN.items()):
             return f"{self.generator}_{self.gan_objective}"
         backbone = "" if self.backbone == "plain" else f"{self.backbone}_"
         return f"{backbone or 'wgan_gp_'}lstm" if self.lstm_depth else f"{backbone}wgan_gp"
@@ -229,6 +229,8 @@ class TrialConfig(GanConfig):
     def _has_training_images(self):
         if self.training_images == "synthetic_only" and self.synthetic_ratio == 0:
             raise ValueError("training_images=synthetic_only needs synthetic_ratio above 0")
+        if self.training_images == "synthetic_only" and self.oversampling:
+            raise ValueError("training_images=synthetic_only needs oversampling=0: there are no real images to repeat")
         return self
 
     @model_validator(mode="after")
@@ -394,8 +396,11 @@ PAPER_SYSTEMS = {
     "wgan_gp":               {"backbone": "plain", "lstm_depth": 0, "penalty_weight": 10.0},
 }  # fmt: skip
 ALL_SYSTEMS = PAPER_SYSTEMS | SYSTEMS
-# The fields that make a system what it is.
-IDENTITY = ("generator", "critic", "gan_objective", "gan_epochs", "weight_clip")
+# The fields that make a system what it is, and those of them that say the same of every system that does not set them.
+IDENTITY = ("generator", "critic", "gan_objective", "gan_epochs", "weight_clip", "backbone", "lstm_depth")
+PLAIN = {name: GanConfig.model_fields[name].default for name in ("generator", "critic", "gan_objective", "weight_clip")}
+# What a system does not take over from a study that sets it for its own GANs.
+METHOD = PLAIN | {name: GanConfig.model_fields[name].default for name in ("penalty", "penalty_interval", "optimiser")}
 DEFAULT_SYSTEMS = ("principal", "principal_gan")
 SYSTEM_TRIAL = "system-"  # begins the id of a system's trial
 

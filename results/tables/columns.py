@@ -56,9 +56,9 @@ critic                      text  patch (the paper's), batch_norm, projected (fr
 critic_features             text  pretrained network whose features the projected critic sees
 gan_objective               text  objective (models/objectives.py), or flow_matching (models/systems/flow.py)
 penalty                     text  where the critic's gradient is penalised
-precision                   text  number format of GAN training: float32 or bfloat16
+precision                   text  number format of the trainings and predictions: float32 or bfloat16
 feature_extractor           text  network whose features the Frechet distance compares
-lstm_depth                  int   LSTM layers of the generator, 0 for none
+lstm_depth                  int   LSTM layers of the recurrent generator, 0 for none; others have none
 lstm_width                  int   units of each LSTM layer of the generator
 latent_dim                  int   length of the latent vector
 decoder_width               int   channels of the generator's 8x8 map
@@ -242,9 +242,9 @@ GENERATOR_METRICS = """
 study                       text  name of the study
 gan_key                     text  name of the GAN
 trial_id                    text  trial that trained the GAN
-confirms                    text  searched trial that the GAN repeats
-backbone                    text  generator blocks
-lstm_depth                  int   LSTM layers of the generator
+confirms                    text  searched trial that the GAN repeats, or system and cost in a benchmark
+backbone                    text  blocks of the recurrent generator; null for others
+lstm_depth                  int   its LSTM layers; null for others
 seed                        int   seed of the GAN
 feature_extractor           text  network whose features are compared
 label                       int   class, null for both together

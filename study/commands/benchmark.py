@@ -12,6 +12,7 @@ from results.tables.store import read_trials
 from results.text import wrap
 from study.commands.photographs import check_ids
 from study.commands.repeated import (
+    check_base,
     check_proposals,
     columns_of_study,
     condition,
@@ -50,11 +51,7 @@ def run(options: Namespace) -> int:
 def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     base, trials = make_config(settings["config"]), read_trials(study)
     columns = columns_of_study(settings, trials)
-    if base.training_part:
-        raise ConfigError(
-            f"training_fraction={base.training_fraction:g}, positive_fraction={base.positive_fraction:g}: "
-            "benchmark a study that trains on all groups"
-        )
+    check_base(base)
     prepared = prepared_file(study, settings["data_fingerprint"])
     check_ids(study, prepared)
     dataset = load_dataset(prepared, base.image_size)

@@ -21,11 +21,13 @@ from results.tables.store import read_trials, write_rows
 from study.commands.judging import check_judging, judging_lines, judging_proposals
 from study.commands.photographs import check_ids, names
 from study.commands.repeated import (
+    check_base,
     check_proposals,
     columns_of_study,
     condition,
     run_on_ray,
     trained_gans,
+    training_counter,
     without_row,
 )
 from study.config import TrialConfig, make_config
@@ -37,7 +39,6 @@ from study.loggers.exporting import exporting
 from study.loggers.targets import refuse_missing
 from study.progress.display import Display
 from study.search.confirmation import (
-    MIXED,
     OTHER_SPLIT,
     Protocol,
     choose_trials,
@@ -73,11 +74,11 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     check_ids(study, prepared)
     splittable = can_split(prepared, OTHER_SPLIT[split], options.dry_run)
     protocol = Protocol(options.seeds, options.ratios, options.fractions, splittable, options.judge_seeds)
-    proposals = plan(sources, base, protocol, split)
+    dataset = load_dataset(prepared, base.image_size)
+    proposals = plan(sources, base, protocol, split, training_counter(dataset))
     waiting = without_row(proposals, trials)
     print(describe(sources, proposals, len(proposals) - len(waiting)), flush=True)
     print(*judging_lines(study, trials, protocol), sep="\n", flush=True)
-    dataset = load_dataset(prepared, base.image_size)
     check_proposals(waiting, dataset, options.workers_per_trial, "--fractions or --ratios")
     subgroups = read_subgroups(options.subgroups, dataset, study.name) if options.subgroups else []
     if options.test_data:  # by names alone; refused before anything else is done
@@ -122,17 +123,6 @@ def describe(sources: dict[str, TrialConfig], proposals: list[Proposal], num_don
     lines.append(f"trials       {len(proposals)}, of which {num_done} are done")
     lines += [f"  {number:3d} x {name}" for name, number in Counter(map(condition, proposals)).items()]
     return "\n".join(lines)
-
-
-def check_base(base: TrialConfig) -> None:
-    """ConfigError if the study's fixed fields make an arm of the confirmation meaningless."""
-    if base.training_part:
-        raise ConfigError(
-            f"training_fraction={base.training_fraction:g}, positive_fraction={base.positive_fraction:g}: "
-            "confirm a study that trains on all groups"
-        )
-    if base.model_copy(update=MIXED | {"synthetic_ratio": 0.0}).arm == "real_unaugmented":
-        raise ConfigError("the study has no classical augmentation: confirm a study with rotation or classifier_flip")
 
 
 def can_split(prepared: Path, protocol: str, dry_run: bool) -> bool:

@@ -14,6 +14,7 @@ from study.cluster.tasks import TaskMaker
 from study.config import GanConfig, TrialConfig
 from study.errors import ConfigError
 from study.progress.display import Display
+from study.search.confirmation import MIXED
 from study.search.proposer import FixedTrials, Proposal, shared_gan
 from study.trial.provenance import study_columns
 from study.trial.run import check_fits
@@ -38,6 +39,17 @@ def without_row(proposals: list[Proposal], trials: pd.DataFrame) -> list[Proposa
     """The proposals still to run; a trial lost to a machine runs again while it has an attempt left."""
     ended = done(trials)
     return [proposal for proposal in proposals if proposal.trial_id not in set(ended["trial_id"])]
+
+
+def check_base(base: TrialConfig) -> None:
+    """ConfigError if a study's fixed fields leave a confirmation or a benchmark without an arm to compare with."""
+    if base.training_part:
+        raise ConfigError(
+            f"training_fraction={base.training_fraction:g}, positive_fraction={base.positive_fraction:g}: "
+            "take a study that trains on all groups"
+        )
+    if base.model_copy(update=MIXED | {"synthetic_ratio": 0.0}).arm == "real_unaugmented":
+        raise ConfigError("the study has no classical augmentation: take a study with rotation or classifier_flip")
 
 
 def trained_gans(proposals: list[Proposal], waiting: list[Proposal]) -> set[str]:

@@ -34,7 +34,7 @@ def audit_study(study: Path, announce: Callable[[str], None] = print, everything
     Raises ConfigError where there is no such GAN or its prepared data is missing, DataError where that is damaged.
     """
     keep_freed_memory()
-    allow_tf32(False)  # trials have measured real images without
+    allow_tf32(False)  # the images of all GANs are made alike
     rows = gan_rows(study, everything)
     audited = set(read_table(study, "generator_metrics")["gan_key"])
     waiting = [row for row in rows if row["gan_key"] not in audited]
@@ -58,7 +58,7 @@ def gan_rows(study: Path, everything: bool) -> list[dict]:
     if not everything:
         confirmed = chosen["phase"].isin(EVIDENCE) & (chosen["split_protocol"] == own_split)
         chosen = chosen[confirmed & (chosen["training_fraction"] == 1) & (chosen["positive_fraction"] == 1)]
-    chosen = chosen.sort_values("trial_id").drop_duplicates("gan_key")
+    chosen = chosen.sort_values(["gan_reused", "trial_id"]).drop_duplicates("gan_key")  # the one that trained it
     rows = [row for row in chosen.to_dict("records") if read_result(GanFolder(study / "gans" / row["gan_key"]))]
     if not rows:
         raise ConfigError(
@@ -118,7 +118,9 @@ def audit_row(study: Path, row: dict, references: list[Reference], device: torch
     audit, images = audit_gan(config, GanFolder(study / "gans" / gan_key), references, device)
     named = {"study": study.absolute().name, "gan_key": gan_key}
     gan = {"trial_id": row["trial_id"], "confirms": row["confirms"] if pd.notna(row["confirms"]) else None}
-    gan |= {name: getattr(config, name) for name in ("backbone", "lstm_depth", "seed")}
+    is_recurrent = config.generator == "recurrent"  # others have no such blocks
+    gan |= {name: getattr(config, name) if is_recurrent else None for name in ("backbone", "lstm_depth")}
+    gan["seed"] = config.seed
     tones = synthetic_skin_tones(**named, images=images)
     write_rows(study / "attributes" / f"ita-{gan_key}.parquet", tones, ATTRIBUTES)
     write_rows(study / "neighbours" / f"{gan_key}.parquet", [named | line for line in audit.neighbours], NEIGHBOURS)

@@ -1,5 +1,7 @@
 """What a confirmation runs: a search's GANs again, with new seeds and in several arms. No Ray here."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -49,13 +51,20 @@ def choose_trials(trials: pd.DataFrame, objective: str, top: int, names: list[st
     return list(dict.fromkeys(names)) if names else order[:top] + papers
 
 
-def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol, split: str) -> list[Proposal]:
+def plan(
+    sources: dict[str, TrialConfig],
+    base: TrialConfig,
+    protocol: Protocol,
+    split: str,
+    num_train: Callable[[GanConfig], int],
+) -> list[Proposal]:
     """All trials of a confirmation, those that train a GAN first, so that trials at the same time train different ones.
 
     `sources`: id of the confirmed trial -> its config; the first one also gets the few-data curve and the arms under
-    the other split than `split`. A source's GAN and ratio are confirmed; the classifier's fields are those of `base`
-    throughout, so that GANs are compared with each other and share the arms without a GAN. Seeds are new: a trial was
-    chosen for its luck with the old one.
+    the other split than `split`. `num_train`: training images of a config's part of the groups.
+    A source's GAN and ratio are confirmed; the classifier's fields are those of `base` throughout, so that GANs are
+    compared with each other and share the arms without a GAN. Seeds are new: a trial was chosen for its luck with the
+    old one.
     """
     training, others = {}, {}
     for number, (source, config) in enumerate(sources.items()):
@@ -65,7 +74,8 @@ def plan(sources: dict[str, TrialConfig], base: TrialConfig, protocol: Protocol,
             seeded = base.model_copy(update=gan | MIXED | own)
             for proposal in _arms(source, seeded, base, protocol, split):
                 _sort_in(proposal, config.synthetic_ratio, training, others)
-            for proposal in _few_data_and_leakage(source, seeded, base, protocol, split) if number == 0 else ():
+            more = _few_data_and_leakage(source, seeded, base, protocol, split, num_train) if number == 0 else ()
+            for proposal in more:
                 _sort_in(proposal, config.synthetic_ratio, training, others)
     return [*training.values(), *others.values()]
 
@@ -116,13 +126,18 @@ def _arms(source: str, config: TrialConfig, base: TrialConfig, protocol: Protoco
 
 
 def _few_data_and_leakage(
-    source: str, config: TrialConfig, base: TrialConfig, protocol: Protocol, split: str
+    source: str,
+    config: TrialConfig,
+    base: TrialConfig,
+    protocol: Protocol,
+    split: str,
+    num_train: Callable[[GanConfig], int],
 ) -> list[Proposal]:
     real = without_gan(config, base)
     repeated = real.model_copy(update={"oversampling": config.synthetic_ratio})
     arms = [(source, config), (None, real), (None, repeated)]
     parts = [
-        arm_proposal(name, of_part(arm, fraction), split)
+        arm_proposal(name, of_part(arm, fraction, num_train), split)
         for fraction in protocol.fractions
         for name, arm in arms
     ]
@@ -130,13 +145,15 @@ def _few_data_and_leakage(
     return parts + leakage
 
 
-def of_part(config: TrialConfig, fraction: float) -> TrialConfig:
-    """The same trial on a part of the groups, its GAN trained for as many steps as on all: an epoch is a pass over the
-    part."""
-    part = {"training_fraction": fraction}
-    if config.uses_gan and config.gan_epochs:
-        part |= {name: round(getattr(config, name) / fraction) for name in ("gan_epochs", "gan_eval_interval")}
-    return config.model_copy(update=part)
+def of_part(config: TrialConfig, fraction: float, num_train: Callable[[GanConfig], int]) -> TrialConfig:
+    """The same trial on a part of the groups, its GAN trained for no fewer steps than on all: an epoch is the whole
+    batches of the part."""
+    part = config.model_copy(update={"training_fraction": fraction})
+    if not (config.uses_gan and config.gan_epochs):
+        return part
+    batches, of_the_part = (max(1, num_train(one) // one.gan_batch_size) for one in (config, part))
+    fields = ("gan_epochs", "gan_eval_interval")
+    return part.model_copy(update={name: math.ceil(getattr(config, name) * batches / of_the_part) for name in fields})
 
 
 def without_gan(config: TrialConfig, base: TrialConfig) -> TrialConfig:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from study.config import ALL_SYSTEMS, PAPER_SYSTEMS, GanConfig, TrialConfig, make_config
+from study.config import ALL_SYSTEMS, METHOD, PAPER_SYSTEMS, GanConfig, TrialConfig, make_config
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ PAPER_RATIO = {"synthetic_ratio": 1.0}
 
 
 def system_configs(base: TrialConfig, names: Sequence[str]) -> dict[str, TrialConfig]:
-    """The systems of these names over `base`, whatever `--set` fixed of their own fields: name -> config."""
-    return {name: make_config(base.model_dump() | ALL_SYSTEMS[name]) for name in names}
+    """The systems of these names over `base`, whatever `--set` fixed of their own fields and of the method: name ->
+    config."""
+    return {name: make_config(base.model_dump() | METHOD | ALL_SYSTEMS[name]) for name in names}
 
 
 def searched(fixed: dict) -> dict:

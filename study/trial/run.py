@@ -118,7 +118,7 @@ def check_fits(config: TrialConfig, num_train: int, num_workers: int) -> None:
             f"a search with --set gan_batch_size={num_train} or less fits them"
         )
     steps = config.gan_epochs * (num_train // config.gan_batch_size)
-    if config.uses_gan and 0 < steps < config.critic_steps:
+    if config.uses_gan and config.generator != "flow" and 0 < steps < config.critic_steps:
         raise ConfigError(
             f"gan_epochs={config.gan_epochs} are {steps} steps of the critic with {num_train} training images, and the "
             f"generator would not be trained once: it follows every {config.critic_steps} (critic_steps)"

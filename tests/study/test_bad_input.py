@@ -466,6 +466,13 @@ def test_resuming_one_of_several_studies_needs_its_name(command, study):
     assert command(*arguments, "--resume", "--name", "folders-smoke")[0] == 0
 
 
+def test_what_a_generator_does_not_have_is_not_searched():
+    settings = StudySettings.resolve(
+        sweep_parser().parse_args(["--set", "generator=style", "--set", "gan_objective=non_saturating"])
+    )
+    assert settings.fixed.keys() == {"generator", "gan_objective", "backbone", "lstm_depth"}
+
+
 def test_no_fid_is_a_fixed_field():
     settings = StudySettings.resolve(sweep_parser().parse_args(["--no-fid"]))
     assert settings.fixed == {"measure_fid": False} and not settings.base.measure_fid

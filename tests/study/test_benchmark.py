@@ -18,6 +18,7 @@ from study.commands.repeated import training_counter
 from study.config import CLASSIFIERS, make_config, preset
 from study.progress.display import Display
 from study.search.benchmark import Arms, Budget, benchmark_plan
+from study.search.confirmation import NO_AUGMENTATION
 from study.settings import StudySettings, write_settings
 from study.trial.execute import execute
 from study.trial.provenance import data_columns
@@ -81,6 +82,14 @@ def test_a_part_that_fills_no_batch_is_refused_with_the_flags(dry_run, capsys, t
     assert benchmark.main([str(tmp_path / "study"), *PLAN, "--fractions", "0.05"]) == 2
     message = " ".join(capsys.readouterr().err.split())
     assert "5% of the groups" in message and "or choose other --systems, --positives or --fractions" in message
+
+
+@pytest.mark.usefixtures("dry_run")
+def test_a_study_whose_real_images_are_compared_with_nothing_is_refused(capsys, tmp_path, prepared_phantoms):
+    base = BASE.model_copy(update=NO_AUGMENTATION)
+    write_settings(tmp_path / "study", StudySettings("smoke", {}, "pareto", base, ()).record(prepared_phantoms))
+    assert benchmark.main([str(tmp_path / "study"), *PLAN]) == 2
+    assert "no classical augmentation" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_dry_run_names_further_classifiers(dry_run):

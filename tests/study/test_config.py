@@ -6,6 +6,7 @@ from pydantic import BaseModel, ValidationError
 
 from results.tables.schema import TRIALS
 from study.config import (
+    ALL_SYSTEMS,
     DEFAULT_TRIALS,
     PRESET_NAMES,
     PRESETS,
@@ -17,6 +18,7 @@ from study.config import (
     preset,
 )
 from study.errors import ConfigError
+from study.search.space import system_configs
 
 
 @pytest.mark.parametrize("name", PRESET_NAMES)
@@ -67,6 +69,7 @@ def test_all_bad_values_are_told_at_once():
         ({"pretrained": True, "backbone": "efficientnetv2_s", "backbone_width": 0.5}, "backbone_width=1"),
         ({"classifier_pretrained": True}, "ImageNet weights, such as tf_efficientnet_lite0: small has none"),
         ({"training_images": "synthetic_only", "synthetic_ratio": 0}, "synthetic_ratio above 0"),
+        ({"training_images": "synthetic_only", "oversampling": 2}, "synthetic_only needs oversampling=0"),
         ({"balance": "focal"}, "balance=focal needs synthetic_ratio=0, oversampling=0"),
         ({"balance": "synthetic", "synthetic_ratio": 0, "oversampling": 1}, "balance=synthetic needs"),
         ({"pretraining": "unlabelled", "gan_epochs": 1}, "gan_epochs of at least 2.*or set pretraining=none"),
@@ -99,6 +102,34 @@ def test_text_becomes_the_fields_type():
     config = make_config(parse_assignments([*texts, "lstm_depth=4"]))
     found = (config.lstm_depth, config.image_size, config.penalty_weight, config.gan_flip, config.backbone)
     assert found == (4, 64, 10.0, False, "efficientnetv2_s")
+    assert make_config(parse_assignments(["gaussians=4"])).gaussians == 4
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        {},
+        {"gan_objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1},
+        {"weight_clip": 0.01, "penalty_weight": 0, "optimiser": "rmsprop"},
+        {"generator": "style", "gan_objective": "non_saturating", "penalty_interval": 4},
+    ],
+)
+def test_a_systems_method_is_its_own_whatever_its_study_sets(base):
+    systems, usual = (system_configs(make_config(one), list(ALL_SYSTEMS)) for one in (base, {}))
+    method = ("generator", "critic", "gan_objective", "penalty", "penalty_interval", "weight_clip", "optimiser")
+    for name, config in systems.items():
+        assert config.system == name
+        assert {field: getattr(config, field) for field in method} == {
+            field: getattr(usual[name], field) for field in method
+        }
+
+
+def test_a_search_of_another_objective_varies_backbone_and_depth_under_names_of_their_own():
+    fields = {"gan_objective": "relativistic", "penalty": "zero_centred", "penalty_weight": 1}
+    plain, deep = (make_config(fields | more) for more in ({"lstm_depth": 0}, {"backbone": "efficientnetv2_s"}))
+    assert (plain.system, deep.system) == ("r3gan", "recurrent_relativistic")
+    assert deep.in_words == "efficientnetv2_s lstm 2 gp 1"
+    assert make_config({"weight_clip": 0.01, "penalty_weight": 0}).system == "recurrent_wasserstein"
 
 
 def test_frozen():

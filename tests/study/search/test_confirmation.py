@@ -15,13 +15,21 @@ from results.tables.schema import TRIALS
 from study.cluster.resources import Resources
 from study.cluster.tasks import TaskMaker
 from study.commands.repeated import trained_gans
-from study.config import TrialConfig, make_config
+from study.config import GanConfig, TrialConfig, make_config
 from study.errors import ConfigError
 from study.search.confirmation import Protocol, choose_trials, distinct_gans, judgement, plan
 from study.search.proposer import FixedTrials, shared_gan
 
 BASE = make_config({"image_size": 32, "seed": 7, "classifier_lr": 1e-3})
 SMALL = Protocol(num_seeds=2, ratios=(0.5,), fractions=(0.25,))
+
+
+def num_train(config: GanConfig) -> int:
+    return round(640 * config.training_fraction)
+
+
+def planned(sources, base, protocol, split):
+    return plan(sources, base, protocol, split, num_train)
 
 
 def source(**settings) -> TrialConfig:
@@ -84,7 +92,7 @@ def test_a_search_without_gans_cannot_be_confirmed():
 
 
 def test_every_arm_over_new_seeds():
-    proposals = plan({"paper-000": source()}, BASE, SMALL, "grouped")
+    proposals = planned({"paper-000": source()}, BASE, SMALL, "grouped")
     assert names(proposals) == dict.fromkeys(
         [
             ("real_and_synthetic_0.5", 1.0, "grouped"),
@@ -110,7 +118,8 @@ def test_every_arm_over_new_seeds():
 
 
 def test_all_arms_share_the_studys_classifier_but_not_its_augmentation():
-    proposals = plan({"a": source(dropout=0.4), "b": source(lstm_depth=0, classifier_lr=3e-3)}, BASE, SMALL, "grouped")
+    sources = {"a": source(dropout=0.4), "b": source(lstm_depth=0, classifier_lr=3e-3)}
+    proposals = planned(sources, BASE, SMALL, "grouped")
     assert {p.config.classifier_key for p in proposals} == {BASE.classifier_key}
     assert source(dropout=0.4).classifier_key != BASE.classifier_key
     bare = next(p.config for p in proposals if p.config.arm == "real_unaugmented")
@@ -125,32 +134,33 @@ def test_a_gan_of_two_trials_is_confirmed_once():
 
 def test_names_differ_where_configs_do():
     """And those of the usual fractions are whole percents."""
-    proposals = plan({"a": source()}, BASE, replace(SMALL, num_seeds=1, fractions=(0.1, 0.104, 0.25, 0.29)), "grouped")
+    several = replace(SMALL, num_seeds=1, fractions=(0.1, 0.104, 0.25, 0.29))
+    proposals = planned({"a": source()}, BASE, several, "grouped")
     parts = {p.config.training_fraction: p.trial_id.split("-")[3] for p in proposals if p.config.training_fraction < 1}
     assert parts == {0.1: "10pct", 0.104: "10.4pct", 0.25: "25pct", 0.29: "29pct"}
     with pytest.raises(ConfigError, match=r"two trials would be named .*; let --ratios and --fractions differ by more"):
-        plan({"a": source()}, BASE, replace(SMALL, ratios=(0.5, 0.50000001)), "grouped")
+        planned({"a": source()}, BASE, replace(SMALL, ratios=(0.5, 0.50000001)), "grouped")
 
 
 def test_no_arms_under_a_split_that_is_not_possible():
-    proposals = plan({"a": source()}, BASE, replace(SMALL, other_split=False), "random")
+    proposals = planned({"a": source()}, BASE, replace(SMALL, other_split=False), "random")
     assert {p.columns["split_protocol"] for p in proposals} == {"random"}
 
 
 def test_real_arms_are_shared_and_few_data_is_the_first_gans():
     first, second = source(backbone="efficientnetv2_s"), source(lstm_depth=0)
-    shared = plan({"a": first, "b": second}, BASE, SMALL, "grouped")
+    shared = planned({"a": first, "b": second}, BASE, SMALL, "grouped")
     assert names(shared)["real", 1.0, "grouped"] == 2 and names(shared)["real_oversampled_1", 1.0, "grouped"] == 2
     assert names(shared)["real_and_synthetic_1", 1.0, "grouped"] == 4
     few = [p for p in shared if p.config.training_fraction < 1]
     assert {p.columns["confirms"] for p in few} == {"a", None}
-    steps = {p.config.gan_epochs * p.config.training_fraction for p in few if p.config.uses_gan}
-    assert steps == {BASE.gan_epochs}, "a pass over a quarter of the groups is a quarter of the steps"
+    steps = {p.config.gan_epochs * (num_train(p.config) // BASE.gan_batch_size) for p in few if p.config.uses_gan}
+    assert steps == {BASE.gan_epochs * 10}, "an epoch is two whole batches of a quarter, ten of all"
     assert all(p.config.gan_epochs % p.config.gan_eval_interval == 0 for p in few)
 
 
 def test_trials_that_train_a_gan_come_first():
-    proposals = plan({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
+    proposals = planned({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
     seen, trains = set(), []
     for proposal in proposals:
         config = proposal.config
@@ -161,7 +171,7 @@ def test_trials_that_train_a_gan_come_first():
 
 
 def test_trials_that_share_a_gan_wait_until_it_is_trained(tmp_path):
-    proposals = plan({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
+    proposals = planned({"a": source(), "b": source(lstm_depth=0)}, BASE, SMALL, "grouped")
     trials, asked = FixedTrials(tmp_path, BASE, list(proposals)), []
     gans = {shared_gan(one) for one in proposals} - {None}
     assert len(gans) == trials.gans_left() == 2 * (2 + 2)  # a seed: two GANs, two of the first under other conditions
@@ -180,7 +190,7 @@ def test_trials_that_share_a_gan_wait_until_it_is_trained(tmp_path):
 
 
 def test_what_follows_is_asked_for_once_the_last_trial_has_ended(tmp_path):
-    first, second, *judges = plan({"a": source()}, BASE, SMALL, "grouped")[:5]
+    first, second, *judges = planned({"a": source()}, BASE, SMALL, "grouped")[:5]
     told = []
 
     def then():
@@ -198,7 +208,7 @@ def test_what_follows_is_asked_for_once_the_last_trial_has_ended(tmp_path):
 
 
 def test_gans_left_are_those_of_the_judgement_too_and_none_that_is_trained(tmp_path):
-    proposals = plan({"a": source()}, BASE, SMALL, "grouped")
+    proposals = planned({"a": source()}, BASE, SMALL, "grouped")
     waiting = [one for one in proposals if one.config.arm.split("_")[0] != "real" or not one.config.uses_gan]
     trials = FixedTrials(
         tmp_path, BASE, list(waiting), then=list, num_then=3, gans_then=1, trained=trained_gans(proposals, waiting)
@@ -211,7 +221,7 @@ def test_gans_left_are_those_of_the_judgement_too_and_none_that_is_trained(tmp_p
 
 
 def test_after_a_failed_training_the_next_trial_of_its_gan_tries_again(tmp_path):
-    one = plan({"a": source()}, BASE, SMALL, "grouped")[0]
+    one = planned({"a": source()}, BASE, SMALL, "grouped")[0]
     trained = replace(one, trial_id="later", config=source(seed=99))
     trials = FixedTrials(tmp_path, BASE, [one, replace(one, trial_id="again"), trained])
     assert [trials.ask().trial_id for _ in range(2)] == [one.trial_id, "later"]
@@ -228,14 +238,14 @@ def test_the_chosen_arm_is_judged_with_seeds_that_no_choice_has_used():
     assert {p.columns["confirms"] for p in proposals} == {"paper-003", None}
     assert {(p.phase, p.columns["num_judging_seeds"]) for p in proposals} == {("judge", 4)}
     assert len(proposals) == Protocol(num_judging=4).num_judging_trials
-    chosen_with = {p.config.seed for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=50), "grouped")}
+    chosen_with = {p.config.seed for p in planned({"a": source()}, BASE, replace(SMALL, num_seeds=50), "grouped")}
     assert len({p.config.seed for p in proposals}) == 4
     assert not chosen_with & {p.config.seed for p in proposals}
     assert {p.config.lstm_depth for p in proposals if p.config.uses_gan} == {0}
 
 
 def test_a_study_fixed_to_synthetic_only_still_gets_mixed_arms():
-    proposals = plan({"a": source(training_images="synthetic_only")}, BASE, SMALL, "grouped")
+    proposals = planned({"a": source(training_images="synthetic_only")}, BASE, SMALL, "grouped")
     assert names(proposals)["real_and_synthetic_1", 1.0, "grouped"] == 2
 
 
@@ -277,7 +287,7 @@ def test_tasks_test_more_only_where_it_is_fair(prepared_phantoms, tmp_path):
     columns = {"split_protocol": "grouped", "data_fingerprint": prepared_phantoms.fingerprint}
     external = tmp_path / "other.parquet"
     make_task = TaskMaker(tmp_path, prepared_phantoms.path, columns, Resources(1, 1, 0, 1), True, external)
-    tasks = [(p, make_task(p)) for p in plan({"a": source()}, BASE, replace(SMALL, num_seeds=1), "grouped")]
+    tasks = [(p, make_task(p)) for p in planned({"a": source()}, BASE, replace(SMALL, num_seeds=1), "grouped")]
     for proposal, task in tasks:
         split, part = proposal.columns["split_protocol"], proposal.config.training_fraction
         assert task.columns["split_protocol"] == split and task.columns["phase"] == "confirm"

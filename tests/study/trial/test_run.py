@@ -357,6 +357,8 @@ def test_every_config_field_is_a_column():
 )
 def test_settings_that_do_not_fit_the_data(tiny_settings, changes, num_workers, message):
     check_fits(make_config(tiny_settings), 68, num_workers)
+    flow = {"generator": "flow", "gan_objective": "flow_matching", "gan_epochs": 1, "gan_batch_size": 34}
+    check_fits(make_config(tiny_settings | flow | {"critic_steps": 3}), 68, num_workers)  # it has no critic
     with pytest.raises(ConfigError, match=message):
         check_fits(make_config(tiny_settings | changes), 68, num_workers)
 
