@@ -49,6 +49,7 @@ def train_classifier(
     resume_from: Path,
     more_tests: Iterable[tuple[Condition, Side]] = (),
     micro_batches: int = 1,
+    made_by: str = "",
 ) -> dict:
     """Train on the data set's train side (synthetic images included); returns the diagnosis columns.
 
@@ -56,14 +57,14 @@ def train_classifier(
     read once, at the end, and influence nothing.
 
     The weights of the epoch with the highest validation AUROC (ties: the lower validation loss) are kept. Then the
-    threshold is chosen on validation, and the test side is read once. A checkpoint in `resume_from` is continued, and
-    the kept weights are left there as `CLASSIFIER_FILE`.
+    threshold is chosen on validation, and the test side is read once. The kept weights are left in `resume_from` as
+    `CLASSIFIER_FILE`; a checkpoint there is continued, unless `made_by` names another GAN of its synthetic images.
     `report` gets one dict an epoch; a continued training reports earlier epochs again.
     With `micro_batches` above 1 each batch is taken in that many pieces, and batch norm sees one piece at a time.
     Raises Diverged for a loss that is not finite.
     """
     train, validation = dataset.side("train"), dataset.side("validation")
-    model, optimiser, history, best = start_or_continue(config, dataset.images.device, resume_from)
+    model, optimiser, history, best = start_or_continue(config, dataset.images.device, resume_from, made_by)
     for entry in history:
         report(entry)
 
@@ -93,7 +94,7 @@ def train_classifier(
         )
         if is_first_worker():
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history, "best": best}
-            save_checkpoint(resume_from, epoch, state)
+            save_checkpoint(resume_from, epoch, state | {"made_by": made_by})
         report(history[-1])
         leave_if_withdrawn(dataset.images.device)
 
@@ -109,14 +110,15 @@ def train_classifier(
     }
 
 
-def start_or_continue(config: TrialConfig, device: torch.device, folder: Path) -> tuple:
+def start_or_continue(config: TrialConfig, device: torch.device, folder: Path, made_by: str) -> tuple:
     """(model, optimiser, history, best epoch so far) as the newest checkpoint left them, or new."""
     torch.manual_seed(derive_seed(seed_of(config), "classifier", "initial weights"))
     model = synchronise_batch_norm(new_classifier(config)).to(device, memory_format=torch.channels_last)
     model.features.requires_grad_(not config.classifier_frozen)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.classifier_lr, weight_decay=config.weight_decay, fused=True)
-    if not (state := load_checkpoint(folder, device)):
+    state = load_checkpoint(folder, device)
+    if not state or state["made_by"] != made_by:
         return model, optimiser, [], {"rank": (-math.inf, -math.inf), "epoch": 0, "weights": {}}
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])

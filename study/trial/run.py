@@ -49,6 +49,7 @@ def run_trial(
         "num_train_synthetic": 0,
         "num_leaked_test": num_leaked_test(dataset.split, dataset.groups),
     }
+    made_by = ""
     training_set = oversample(dataset, config.oversampling) if config.oversampling else dataset
     if config.balance == "oversampled":
         training_set = oversample_rarer(dataset)
@@ -56,6 +57,7 @@ def run_trial(
         wanted = synthetic_labels(config, labels)
         unlabelled = whole.side("train").images if config.pretraining == "unlabelled" else None
         folder, metrics, reused = obtain_gan(config, dataset, report, gans, checkpoints.name, unlabelled)
+        made_by = f"{folder.key} {metrics['gan_seconds']}"  # which differ where a damaged GAN was trained again
         generator = load_generator(config, folder, dataset.images.device)
         made = surplus_labels(wanted, config.synthetic_kept)
         sampling_started = time.perf_counter()
@@ -75,7 +77,7 @@ def run_trial(
         }
 
     def train(micro_batches: int) -> dict:  # another attempt reads the test sets anew
-        return train_classifier(config, training_set, report, checkpoints, more_tests(), micro_batches)
+        return train_classifier(config, training_set, report, checkpoints, more_tests(), micro_batches, made_by)
 
     diagnosis = within_memory(checkpoints, train)
     return {

@@ -80,6 +80,15 @@ def test_augmentation_is_not_rounded_to_bfloat16(config, phantoms):
     assert torch.equal(seen[0], apply_augmentation(train.images[rows], parameters)) and logits.dtype is torch.bfloat16
 
 
+def test_a_checkpoint_on_another_gans_images_is_left(config, phantoms, two_colours, whole, tmp_path):
+    short, folder = config.model_copy(update={"classifier_epochs": 2}), tmp_path / "continued"
+    run(short, two_colours, folder, train=partial(train_classifier, made_by="a GAN 61.5"))
+    again = run(config, phantoms, folder, train=partial(train_classifier, made_by="a GAN 62.1"))
+    assert again == whole
+    run(short, two_colours, tmp_path / "same")
+    assert run(config, phantoms, tmp_path / "same") != whole, "the one of the same images is continued"
+
+
 def test_the_best_epoch_on_validation_is_kept(config, phantoms, tmp_path):
     result, reports = run(config.model_copy(update={"classifier_epochs": 8}), phantoms, tmp_path)
     best = max(reports, key=lambda entry: (entry["validation_auroc"], -entry["validation_loss"]))

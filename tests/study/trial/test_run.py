@@ -263,7 +263,7 @@ def test_a_diverging_classifier_keeps_the_gan_history(task, monkeypatch):
 def test_a_second_attempt_within_memory_reads_the_same_test_sets(task, monkeypatch):
     seen = []
 
-    def train(config, dataset, report, checkpoints, more_tests, micro_batches):
+    def train(config, dataset, report, checkpoints, more_tests, micro_batches, made_by):
         seen.append([condition for condition, _ in more_tests])
         if micro_batches == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
