@@ -50,7 +50,8 @@ class StudySettings:
             raise ConfigError("synthetic_ratio=0 leaves nothing to search: the real-only baseline runs in every study")
         if base.balance != "none":
             raise ConfigError(f"balance={base.balance} is an arm of study/benchmark.py --positives, not of a search")
-        others = () if base.generator == "recurrent" else ("backbone", "lstm_depth")  # which have neither to search
+        # Other generators have neither; a study that was begun so keeps its search.
+        others = () if stored or base.generator == "recurrent" else ("backbone", "lstm_depth")
         fixed = {field: getattr(base, field) for field in (*fixed, *others)}
         return cls(name, fixed, options.objective, base, systems)
 

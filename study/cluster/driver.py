@@ -42,7 +42,7 @@ def run_trials(
     seconds, may.
 
     Each trial that ends leaves a row; a trial that is interrupted leaves its checkpoints and no row; those of stopped
-    GANs are deleted. Raises `study.errors.StorageFault`.
+    and diverged GANs are deleted. Raises `study.errors.StorageFault`.
     """
     drop_stopped(proposer.folder)
     stopping = StopBadGans(proposer.rule)

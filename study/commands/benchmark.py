@@ -68,7 +68,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict) -> int:
     print(describe(options, base, budget, proposals, waiting), flush=True)
     if options.dry_run:
         return 0
-    fixed = FixedTrials(study, base, waiting, BENCHMARK, trained=trained_gans(proposals, waiting))
+    fixed = FixedTrials(study, base, waiting, BENCHMARK, trained=trained_gans(proposals, trials))
     display = Display()
     if run_on_ray(options, fixed, dataset, columns, None, display):
         print("interrupted; run the same command again to continue")

@@ -96,7 +96,7 @@ def plan_and_run(options: Namespace, study: Path, settings: dict, display: Displ
     judged = done(trials).query("phase == 'judge'")
     num_then = max(0, protocol.num_judging_trials - len(judged))
     gans_then = max(0, protocol.num_judging - int(judged["gan_key"].notna().sum()))
-    trained = trained_gans(proposals, waiting)
+    trained = trained_gans(proposals, trials)
     confirmation = FixedTrials(
         study, base, waiting, then=judging, num_then=num_then, gans_then=gans_then, trained=trained
     )

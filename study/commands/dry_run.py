@@ -32,13 +32,13 @@ START_S = 20  # of Ray, and of the first trial
 def describe_plan(settings: StudySettings, counts: dict, trials: int, options: Namespace) -> str:
     """The text of `--dry-run`; `counts` are the prepared images by side of the split."""
     base, fixed = settings.base, settings.fixed
-    lines = ["", "config of every trial, before the search (* fixed by --set)"]
+    lines = ["", "config of every trial, before the search (* fixed)"]
     lines += [f"  {name:<22} {value}{' *' if name in fixed else ''}" for name, value in base.model_dump().items()]
     return "\n".join([*lines, "", *_space(base, fixed), "", *_cost(settings, counts, trials, options)])
 
 
 def _space(base: TrialConfig, fixed: dict) -> list[str]:
-    lines = ["search space (without the fields fixed by --set)"]
+    lines = ["search space (without the fixed fields)"]
     for role, part in (("scientific", SCIENTIFIC), ("nuisance", NUISANCE)):
         for name, domain in part.items():
             if name not in fixed:

@@ -52,9 +52,10 @@ def check_base(base: TrialConfig) -> None:
         raise ConfigError("the study has no classical augmentation: take a study with rotation or classifier_flip")
 
 
-def trained_gans(proposals: list[Proposal], waiting: list[Proposal]) -> set[str]:
-    """The GANs of those that are no longer waiting."""
-    return {gan for one in proposals if one not in waiting and (gan := shared_gan(one))}
+def trained_gans(proposals: list[Proposal], trials: pd.DataFrame) -> set[str]:
+    """The GANs of those that have completed."""
+    completed = set(trials.loc[trials["status"] == "completed", "trial_id"])
+    return {gan for one in proposals if one.trial_id in completed and (gan := shared_gan(one))}
 
 
 def check_proposals(proposals: list[Proposal], dataset: Dataset, num_workers: int, way_out: str) -> None:

@@ -26,7 +26,7 @@ from study.flags.cli import EXIT_INTERRUPTED, make_folder
 from study.loggers.exporting import exporting
 from study.loggers.targets import refuse_missing
 from study.progress.display import Display
-from study.progress.standing import ASKED, read_planned, write_asked
+from study.progress.standing import ASKED, REPEATS_ASKED, read_planned, write_asked
 from study.search.finalists import Finalists, num_finalists
 from study.search.proposer import Search
 from study.search.space import paper_configurations, system_configs
@@ -102,7 +102,7 @@ def run_search(
         display(line)
     rows = rows_by_id(of_search(folder))
     remaining = max(0, total - len(done(searched(folder))))
-    finalists = finalists_of(settings, total, rows, goes_on=remaining > 0)
+    finalists = finalists_of(folder, settings, total, rows, goes_on=remaining > 0)
     repeats = finalists.left(goes_on=remaining > 0)
     resources = None
     if remaining + repeats:
@@ -113,7 +113,7 @@ def run_search(
         resources = start_ray(options, folder, prepared.path, total - 1, display, gans)
     # The study's file is written only now, so that a command that Ray cannot serve can be corrected and given again.
     write_settings(folder, settings.record(prepared))
-    write_asked(folder, total - 1 - len(settings.systems))
+    write_asked(folder, total - 1 - len(settings.systems), finalists.most)
     search = Search(
         folder, settings.base, settings.fixed, settings.objective, rows, settings.systems, remaining, finalists
     )
@@ -131,11 +131,13 @@ def run_search(
     return run_trials(search, make_task, resources, options.time_budget, display)
 
 
-def finalists_of(settings: StudySettings, total: int, rows: dict[str, dict], goes_on: bool) -> Finalists:
+def finalists_of(
+    folder: Path, settings: StudySettings, total: int, rows: dict[str, dict], goes_on: bool
+) -> Finalists:
     """The finalists of a search for a good classifier; a GAN's distance does not depend on one."""
     trials = total - 1 - len(settings.systems)
     num = 0 if settings.objective == "frechet" else num_finalists(trials)
-    return Finalists.of_search(num, rows, goes_on)
+    return Finalists.of_search(num, rows, goes_on, read_planned(folder).get(REPEATS_ASKED))
 
 
 def report(folder: Path, settings: StudySettings, total: int, interrupted: bool, spent: float | None) -> int:
@@ -148,7 +150,7 @@ def report(folder: Path, settings: StudySettings, total: int, interrupted: bool,
     write_atomically(folder / "leaderboard.csv", board.to_csv(index=False).encode())
     counts = Counter(done(trials)["status"])
     left = total - counts.total()
-    finalists = finalists_of(settings, total, rows_by_id(of_search(folder)), goes_on=left > 0)
+    finalists = finalists_of(folder, settings, total, rows_by_id(of_search(folder)), goes_on=left > 0)
     repeats = finalists.left(goes_on=left > 0)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     print(f"\n{format_leaderboard(board, shown, settings.objective)}")

@@ -118,7 +118,7 @@ def start_or_continue(config: TrialConfig, device: torch.device, folder: Path, m
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.classifier_lr, weight_decay=config.weight_decay, fused=True)
     state = load_checkpoint(folder, device)
-    if not state or state["made_by"] != made_by:
+    if not state or state.get("made_by") != made_by:
         return model, optimiser, [], {"rank": (-math.inf, -math.inf), "epoch": 0, "weights": {}}
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])

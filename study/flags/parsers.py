@@ -43,7 +43,7 @@ def sweep_parser() -> ArgumentParser:
         f"(default {','.join(DEFAULT_SYSTEMS)})")  # fmt: skip
     add("--no-fid", action="store_true", help="do not measure the FID of finished GANs")
     add("--set", action="append", default=[], metavar="FIELD=VALUE",
-        help="fix a field of the config for the whole study; may be repeated")  # fmt: skip
+        help="fix a field of the config for the whole study, also when it is resumed; may be repeated")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="seed of every trial (default 0)")
     add_machines(parser.add_argument_group("machines").add_argument)
     add = parser.add_argument_group("study").add_argument

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from data_utils.dataset import Dataset
 from results.stats.curve import recent_distance
-from results.tables.attempts import runs_again
 from results.tables.store import read_history, read_trials
 from study.config import GanConfig
 from study.errors import Damaged
 from study.gan.code import gan_code_version
 from study.gan.folder import GanFolder
-from study.gan.train import train_gan
+from study.gan.train import CRITIC_COLLAPSED, GAN_DIVERGED, train_gan
 from study.storage.checkpoint import delete_checkpoints
 from study.storage.lock import kernel_lock
 from study.storage.sealed import read_json, warn_and_set_aside, write_json
@@ -70,15 +69,16 @@ def obtain_gan(
 
 
 def drop_stopped(study: Path) -> None:
-    """Delete the checkpoints of GANs that nothing goes on with: every trial that used one was stopped or failed.
+    """Delete the checkpoints of GANs that nothing goes on with: each trial of one was stopped, or saw it diverge.
 
     Two are kept of each, with optimisers: 0.25 GiB of the largest GAN of the preset `search`, 1.4 GiB of `paper`.
     """
     rows, history = read_trials(study), read_history(study).dropna(subset="gan_key")
-    key = rows["gan_key"].fillna(rows["trial_id"].map(history.groupby("trial_id")["gan_key"].last()))  # of failed ones
-    is_over = rows["status"].isin(["pruned", "failed"]) & ~rows["reason"].map(runs_again).astype(bool)
-    is_dropped = is_over.groupby(key).all()
-    for name in is_dropped.index[is_dropped]:
+    users = history.groupby("trial_id")["gan_key"].last()  # of those, too, that have no row, or failed
+    key = rows["gan_key"].fillna(rows["trial_id"].map(users))
+    has_diverged = rows["reason"].fillna("").str.startswith((GAN_DIVERGED, CRITIC_COLLAPSED))
+    is_over = (rows["status"].eq("pruned") | has_diverged).groupby(key).all()
+    for name in is_over.index[is_over].difference(users[~users.index.isin(rows["trial_id"])]):
         delete_checkpoints(study / "gans" / name)
 
 

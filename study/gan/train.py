@@ -26,6 +26,7 @@ from study.training.workers import from_first_worker, is_first_worker, load_chec
 
 EXPLODED_LOSS = 1e8
 INDISTINCT_SCORES = 1e-7  # mean difference between the scores of real and synthetic images
+GAN_DIVERGED, CRITIC_COLLAPSED = "GAN diverged", "critic collapsed"  # so begins the reason of a failed trial
 
 
 def train_gan(
@@ -191,6 +192,6 @@ def check_health(losses: dict[str, float], epoch: int) -> None:
     """Raise Diverged for losses of an epoch from which a training does not recover."""
     for name, loss in losses.items():
         if not abs(loss) < EXPLODED_LOSS:  # also true for NaN
-            raise Diverged(f"GAN diverged: {name.replace('_', ' ')} is {loss:g} in epoch {epoch}")
+            raise Diverged(f"{GAN_DIVERGED}: {name.replace('_', ' ')} is {loss:g} in epoch {epoch}")
     if abs(losses.get("wasserstein", math.inf)) < INDISTINCT_SCORES:
-        raise Diverged(f"critic collapsed: it scores real and synthetic images alike in epoch {epoch}")
+        raise Diverged(f"{CRITIC_COLLAPSED}: it scores real and synthetic images alike in epoch {epoch}")

@@ -32,7 +32,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-ASKED = "asked"  # in the same file: the trials of the search that the last command asked for
+# In the same file: the trials of the search that the last command asked for, and the most repeats of its best.
+ASKED, REPEATS_ASKED = "asked", "repeats"
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ def write_planned(study: Path, part: str, remaining: int, at_once: int, gans: in
     write_json(study / PLANNED, read_planned(study) | {part: planned})
 
 
-def write_asked(study: Path, trials: int) -> None:
-    """Write down how many trials a search is to have, besides the baseline and the systems: `--resume` keeps to it."""
-    write_json(study / PLANNED, read_planned(study) | {ASKED: trials})
+def write_asked(study: Path, trials: int, repeats: int) -> None:
+    """Write down how many trials a search is to have, besides the baseline and the systems, and at most how many
+    repeats of its best: `--resume` keeps to it."""
+    write_json(study / PLANNED, read_planned(study) | {ASKED: trials, REPEATS_ASKED: repeats})
 
 
 def read_planned(study: Path) -> dict[str, dict[str, int | None] | int]:
@@ -154,6 +156,7 @@ def cost_of_a_trial(rows: list[dict], left: int, gans: int | None) -> float | No
         return None
     if gans is None or left <= 0:
         return mean(map(seconds_of, rows))
+    gans = min(max(gans, 0), left)  # a search knows only roughly how many
     training = [seconds_of(row) for row in rows if trained_its_gan(row)] or [mean(map(seconds_of, rows))]
     others = [seconds_of(row) for row in rows if not trained_its_gan(row)] or [_mean(rows, "classifier_seconds")]
     return (gans * mean(training) + (left - gans) * mean(others)) / left

@@ -146,8 +146,8 @@ def _few_data_and_leakage(
 
 
 def of_part(config: TrialConfig, fraction: float, num_train: Callable[[GanConfig], int]) -> TrialConfig:
-    """The same trial on a part of the groups, its GAN trained for no fewer steps than on all: an epoch is the whole
-    batches of the part."""
+    """The same trial on a part of the groups, its GAN trained for no fewer steps than on all, unless a time limit ends
+    it: an epoch is the whole batches of the part."""
     part = config.model_copy(update={"training_fraction": fraction})
     if not (config.uses_gan and config.gan_epochs):
         return part

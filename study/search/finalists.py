@@ -43,18 +43,14 @@ class Finalists:
         self.most = self.num * REPEATS  # of all: the best may change with each, among similar trials for long
 
     @classmethod
-    def of_search(cls, num: int, rows: dict[str, dict], goes_on: bool) -> "Finalists":
-        """`num` finalists of a search with these rows so far, by trial id; `goes_on`: more trials are to come.
-
-        Repeats from before the last trial do not count: that search had ended, and was extended.
-        """
+    def of_search(cls, num: int, rows: dict[str, dict], goes_on: bool, most: int | None = None) -> "Finalists":
+        """`num` finalists of a search with these rows so far, by trial id; `goes_on`: more trials are to come, so that
+        earlier repeats do not count; `most`: of all repeats, as it was when trials were last to come."""
         finalists = cls(num)
-        ended = {trial_id: row for trial_id, row in rows.items() if not runs_again(row.get("reason"))}
-        for trial_id, row in ended.items():
-            finalists.hear(trial_id, row["status"], row)
-        repeats = [row.get("started_at", "") for row in ended.values() if row["phase"] == FINALIST]
-        last = max((row.get("started_at", "") for row in ended.values() if row["phase"] != FINALIST), default="")
-        finalists.most += sum(goes_on or start < last for start in repeats)
+        for trial_id, row in rows.items():
+            if not runs_again(row.get("reason")):
+                finalists.hear(trial_id, row["status"], row)
+        finalists.most = finalists.most + finalists.num_begun() if goes_on else most or finalists.most
         return finalists
 
     def num_begun(self) -> int:

@@ -155,14 +155,19 @@ def test_checkpoints_of_stopped_and_diverged_gans_are_deleted_and_no_others(tmp_
     trials = [
         ("search-000", "stopped", "pruned"), ("search-001", "stopped", "pruned"), ("search-002", "went on", "pruned"),
         ("search-003", "went on", "completed"), ("search-004", "lost", "failed"), ("search-005", "diverged", "failed"),
+        ("search-006", "goes on", "pruned"),
     ]  # fmt: skip
     for name, key, status in trials:
         task = Task(tmp_path, tmp_path, name, config, 1, 1, {})
-        reason = "lost by Ray (1 of 3): node died" if key == "lost" else None
-        task.write_row(status, reason, {} if key == "diverged" else {"gan_key": key})
-    task.write_history([{"stage": "gan", "epoch": 1, "gan_key": "diverged", "seconds": 1.0}])
-    for key in ("stopped", "went on", "lost", "diverged", "without a row"):
+        reasons = {"lost": "lost by Ray (3 of 3): node died", "diverged": "GAN diverged: critic loss is 1e9 in epoch 3"}
+        task.write_row(status, reasons.get(key), {} if key == "diverged" else {"gan_key": key})
+        if key in ("diverged", "goes on"):
+            task.write_history([{"stage": "gan", "epoch": 1, "gan_key": key, "seconds": 1.0}])
+    Task(tmp_path, tmp_path, "search-007", config, 1, 1, {}).write_history(
+        [{"stage": "gan", "epoch": 1, "gan_key": "goes on", "seconds": 1.0}]
+    )
+    for key in ("stopped", "went on", "lost", "diverged", "goes on", "without a row"):
         save_checkpoint(tmp_path / "gans" / key, 1, {"epoch": 1})
     drop_stopped(tmp_path)
     kept = {path.parent.name for path in tmp_path.glob("gans/*/checkpoint-*.pt")}
-    assert kept == {"went on", "lost", "without a row"}
+    assert kept == {"went on", "lost", "goes on", "without a row"}

@@ -99,7 +99,7 @@ def test_a_confirmation_is_counted_apart(study):
 
 def test_what_a_search_was_asked_for_outlives_the_plans_of_its_parts(tmp_path):
     assert read_planned(tmp_path).get(ASKED) is None
-    write_asked(tmp_path, 40)
+    write_asked(tmp_path, 40, 15)
     write_planned(tmp_path, "search", 20, 2)
     assert read_planned(tmp_path)[ASKED] == 40 and len(standing(tmp_path, None)) == 1
 
@@ -119,6 +119,16 @@ def test_time_left_knows_how_many_trials_train_a_gan(tmp_path):
     assert seconds_left() == pytest.approx(2 * 110 + 2 * 12)
     write_planned(tmp_path, "benchmark", 4, 2, gans=2)  # the same command again
     assert seconds_left() == pytest.approx((2 * 110 + 2 * 12) / 2)
+
+
+def test_time_left_is_never_below_nothing(tmp_path):
+    """A search knows only roughly how many GANs it will train."""
+    write_planned(tmp_path, "search", 3, 1, gans=1)
+    gan = {"gan_seconds": 100.0, "classifier_seconds": 10.0, "seconds": 110.0, "gan_reused": False}
+    for name in ("search-000", "search-001"):
+        ended(tmp_path, name, **gan)
+    (search,) = standing(tmp_path, None)
+    assert search.seconds_left == pytest.approx(10)
 
 
 # ---- the command

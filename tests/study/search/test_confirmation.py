@@ -210,9 +210,12 @@ def test_what_follows_is_asked_for_once_the_last_trial_has_ended(tmp_path):
 def test_gans_left_are_those_of_the_judgement_too_and_none_that_is_trained(tmp_path):
     proposals = planned({"a": source()}, BASE, SMALL, "grouped")
     waiting = [one for one in proposals if one.config.arm.split("_")[0] != "real" or not one.config.uses_gan]
-    trials = FixedTrials(
-        tmp_path, BASE, list(waiting), then=list, num_then=3, gans_then=1, trained=trained_gans(proposals, waiting)
+    rows = pd.DataFrame({"trial_id": [one.trial_id for one in proposals if one not in waiting], "status": "completed"})
+    trained = trained_gans(proposals, rows)
+    assert trained == {shared_gan(one) for one in proposals} - {None} and not trained_gans(
+        proposals, rows.assign(status="failed")
     )
+    trials = FixedTrials(tmp_path, BASE, list(waiting), then=list, num_then=3, gans_then=1, trained=trained)
     assert any(one.config.uses_gan for one in waiting), "synthetic images alone, of GANs that are trained"
     assert trials.gans_left() == 1
     while proposal := trials.ask():

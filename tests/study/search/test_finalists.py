@@ -95,18 +95,20 @@ def test_an_interrupted_search_goes_on_with_the_repeats_that_are_missing(tmp_pat
 
 
 def test_an_extended_search_repeats_its_best_anew_also_after_an_interruption(tmp_path):
-    rows, clock = {}, iter(range(60))
+    rows, most = {}, None
 
-    def go_on(remaining, most=1000):
+    def go_on(remaining, num=1000):
         """Run so many trials; returns how many were repeats, and how many repeats are then left."""
-        search = new_search(tmp_path, rows, remaining)
-        for proposal in run(search, lambda one: 0.7 + 0.01 * (one.number or 0), most):
-            started = {"started_at": f"2026-01-01T00:{next(clock):02}:00+00:00"}
-            rows[proposal.trial_id] = result_of(proposal, 0.7 + 0.01 * (proposal.number or 0)) | started
-        return sum(row["phase"] == FINALIST for row in rows.values()), search.finalists.left(goes_on=False)
+        nonlocal most
+        finalists = Finalists.of_search(3, rows, remaining > 0, most)
+        search, most = Search(tmp_path, SMOKE, {}, "auroc", rows, (), remaining, finalists), finalists.most
+        for proposal in run(search, lambda one: 0.7 + 0.01 * (one.number or 0), num):
+            rows[proposal.trial_id] = result_of(proposal, 0.7 + 0.01 * (proposal.number or 0))
+        repeats = sum(row["phase"] == FINALIST for row in rows.values())
+        return repeats, Finalists.of_search(3, rows, False, most).left(goes_on=False)
 
     assert go_on(TRIALS + 1) == (9, 0)
-    assert go_on(6, most=6 + 4) == (9 + 4, 5), "the new trials are better, and are repeated in their turn"
+    assert go_on(6, num=6 + 4) == (9 + 4, 5), "the new trials are better, and are repeated in their turn"
     assert go_on(0) == (9 + 9, 0)
 
 
