@@ -46,12 +46,12 @@ def audit_sample(bundle: Bundle, request: Request, engine: str, study: Path) -> 
     except DataError as error:
         raise ConfigError(str(error)) from None
     images, labels = first_images(bundle, request, engine, dataset.side("validation").labels.numpy())
-    seen, part = seen_by(config, dataset)
+    seen = seen_by(config, dataset)
     try:
         extractors = build_extractors(config, path.parent, torch.device("cpu"))
     except ExtractorUnavailable as error:
         raise ConfigError(str(error)) from None
-    references = [Reference(seen, extractor, part) for extractor in extractors]
+    references = [Reference(seen, extractor) for extractor in extractors]
     return Sample(torch.from_numpy(images), torch.from_numpy(labels), impartial(references, config))
 
 
